@@ -154,7 +154,9 @@ impl Receipts {
     async fn publish_notices(&self, notices: Vec<(UserId, Bytes)>) {
         let parse = |(user, payload): (UserId, Bytes)| Some((user, UserNotice::parse(&payload)?));
         let notices: Vec<(UserId, UserNotice)> = notices.into_iter().filter_map(parse).collect();
-        for (session, notices) in self.log.by_current_session(notices, |(user, _)| Partition::of_user(user)) {
+        for (session, notices) in
+            self.log.group_by_current_session(notices, |(user, _)| Partition::of_user(user))
+        {
             let notices = notices.iter().map(|notice| (&notice.0, &notice.1));
             if let Err(error) = people::publish(&mut session.connection(), notices).await {
                 tracing::debug!(kind = ?error.kind(), code = error.code(), "publishing read marks failed");
@@ -193,7 +195,7 @@ impl Receipts {
     /// Moves the read positions in the membership cache, which are shown in answers to joins. Does nothing if Redis is
     /// not reachable, because the cache is later filled again with the stored read positions.
     async fn advance_cached_reads(&self, room: &RoomId, read: Vec<(&UserId, Seq)>) {
-        for (session, read) in self.log.by_current_session(read, |(user, _)| Partition::of_user(user)) {
+        for (session, read) in self.log.group_by_current_session(read, |(user, _)| Partition::of_user(user)) {
             let advanced = membership::advance_read(&mut session.connection(), room, read).await;
             if let Err(error) = advanced {
                 tracing::debug!(kind = ?error.kind(), code = error.code(), "moving cached read marks failed");

@@ -118,7 +118,7 @@ impl Bus {
     /// The open sessions, each with its presence partitions. Opens a session only if none is open.
     pub async fn presence_sessions(&self) -> Result<BySession<PresencePartition>, LookupError> {
         let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
-        Ok(self.log.by_open_session(partitions, |partition| partition.partition()).await?)
+        Ok(self.log.group_by_open_session(partitions, |partition| partition.partition()).await?)
     }
 
     /// Takes the lock of a task for the time `lock_for`. Returns the clock, in ms, of the session of
@@ -137,9 +137,9 @@ impl Bus {
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns how many
     /// changes this call published. Leaves out users whose shard is unreachable, because they stay due.
     pub async fn publish_presence(&self, users: Vec<(UserId, Vec<RoomId>)>) -> Result<u64, LookupError> {
-        let by_session = self.log.by_open_session(users, |(user, _)| presence_partition(user)).await?;
+        let by_session = self.log.group_by_open_session(users, |(user, _)| presence_partition(user)).await?;
         let mut count = 0;
-        for (session, users) in by_session {
+        for (session, users) in group_by_session {
             let mut redis = session.connection();
             let published = presence::publish_states(&mut redis, &users);
             let published = self.timed_query(RoundTrip::Presence, &session, published).await?;
@@ -151,9 +151,9 @@ impl Bus {
     /// Returns the current presence of users, in the same order.
     pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<PresenceState>, LookupError> {
         let indexed: Vec<(usize, &UserId)> = users.iter().enumerate().collect();
-        let by_session = self.log.by_session(indexed, |(_, user)| presence_partition(user)).await?;
+        let by_session = self.log.group_by_session(indexed, |(_, user)| presence_partition(user)).await?;
         let mut states = vec![PresenceState::default(); users.len()];
-        for (session, users) in by_session {
+        for (session, users) in group_by_session {
             let (indices, users): (Vec<usize>, Vec<UserId>) =
                 users.into_iter().map(|(index, user)| (index, user.clone())).unzip();
             let mut redis = session.connection();
@@ -172,7 +172,7 @@ impl Bus {
         users: &[UserId],
     ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
         let mut cached = Vec::with_capacity(users.len());
-        for (session, users) in self.log.by_open_session(users.to_vec(), Partition::of_user).await? {
+        for (session, users) in self.log.group_by_open_session(users.to_vec(), Partition::of_user).await? {
             let mut redis = session.connection();
             let found = presence::cached_rooms(&mut redis, &users, self.log.newest_epoch());
             let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
@@ -197,13 +197,14 @@ impl Bus {
         }
         if !unknown.is_empty() {
             // Without a postponement, these users would stay first among the due users and delay all others.
-            for (session, unknown) in self.log.by_open_session(unknown, presence_partition).await? {
+            for (session, unknown) in self.log.group_by_open_session(unknown, presence_partition).await? {
                 let mut redis = session.connection();
                 let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
                 self.timed_query(RoundTrip::Presence, &session, postponed).await?;
             }
         }
-        let sessions = self.log.by_open_session(Partition::all().collect(), |partition| *partition).await?;
+        let sessions =
+            self.log.group_by_open_session(Partition::all().collect(), |partition| *partition).await?;
         // The size of a room whose shard is unreachable is unknown, so its members do not receive the change.
         let is_served = |room: &RoomId| {
             let partition = Partition::of(room);

@@ -206,11 +206,11 @@ impl Bus {
             let without_session: Vec<PresencePartition> =
                 partitions.iter().copied().filter(has_no_session).collect();
             let mut failed = None;
-            for (session, partitions) in self.log.by_current_session(partitions, log_partition) {
+            for (session, partitions) in self.log.group_by_current_session(partitions, log_partition) {
                 failed = self.read_missed(&session, &partitions).await.err().or(failed);
             }
             // The next read uses the sessions that this opens.
-            self.log.by_session(without_session, log_partition).await?;
+            self.log.group_by_session(without_session, log_partition).await?;
             if let Some(error) = failed {
                 return Err(error);
             }

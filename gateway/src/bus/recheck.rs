@@ -102,7 +102,7 @@ pub(super) async fn run_checks(bus: Weak<Bus>) {
             users.extend(lock(&shared.connections).users_of(due.partitions).cloned());
         }
         let mut accounts = Vec::new();
-        for (session, mut unchecked) in bus.log.by_current_session(users.clone(), Partition::of_user) {
+        for (session, mut unchecked) in bus.log.group_by_current_session(users.clone(), Partition::of_user) {
             users.retain(|user| !session.partitions.contains(Partition::of_user(user)));
             while !unchecked.is_empty() {
                 let batch = unchecked.split_off(unchecked.len().saturating_sub(MAX_USERS_PER_CHECK));
@@ -118,7 +118,10 @@ pub(super) async fn run_checks(bus: Weak<Bus>) {
                 }
             }
         }
-        bus.check_after_open(DueUsers { partitions: due.partitions, users: users.into_iter().collect() });
+        bus.recheck_after_opening_sessions(DueUsers {
+            partitions: due.partitions,
+            users: users.into_iter().collect(),
+        });
         // Accounts are read last, because `rooms:changed` must not wait for persistence.
         for (epoch, outdated) in accounts {
             let users: Vec<UserId> = outdated.iter().map(|outdated| outdated.user.clone()).collect();
@@ -164,7 +167,7 @@ impl Bus {
 
     /// Opens the sessions of users without a session, and then schedules their check again. Runs as a task of its own,
     /// because a shard that cannot be reached must not delay the checks of other users.
-    fn check_after_open(&self, due: DueUsers) {
+    fn recheck_after_opening_sessions(&self, due: DueUsers) {
         if due.users.is_empty() {
             return;
         }
@@ -172,7 +175,7 @@ impl Bus {
         tokio::spawn(async move {
             let users: Vec<UserId> = due.users.iter().cloned().collect();
             let partitions: PartitionSet = users.iter().map(Partition::of_user).collect();
-            if let Err(error) = log.by_session(users, Partition::of_user).await {
+            if let Err(error) = log.group_by_session(users, Partition::of_user).await {
                 tracing::debug!(%error, users = due.users.len(), "users cannot be checked now; retrying");
                 tokio::time::sleep(RETRY_AFTER).await;
             }

@@ -21,7 +21,7 @@ const MAX_SLICING_TIME: Duration = Duration::from_millis(250);
 /// A record of which some slices were sent.
 pub(super) struct SlicedRecord {
     pub hint: Hint,
-    /// The slot of the room with which the next slice begins.
+    /// The index in the room's list of subscriptions with which the next slice begins.
     pub next_slot: usize,
     began_at: Instant,
 }

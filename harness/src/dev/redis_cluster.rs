@@ -27,7 +27,7 @@ pub(super) async fn start(home: &Home, state: &mut State, masters: usize) -> Res
     ensure!(masters >= MIN_MASTERS, "a cluster needs at least {MIN_MASTERS} masters");
     let cluster = &mut state.redis_cluster;
     if !cluster.is_formed {
-        // An earlier start was interrupted. Nodes that know a part of the others cannot form a cluster.
+        // An earlier start was interrupted. Nodes that already know some of the other nodes cannot form a new cluster.
         for running in cluster.take_running() {
             running.signal(Signal::SIGKILL);
             running.until_ended(KILL_TIMEOUT).await;

@@ -159,7 +159,7 @@ async fn keys_of_a_wrong_type_and_erasures_stop_only_their_own_rooms() -> Result
 }
 
 /// Runs a command at the Redis of a room.
-async fn command_for<T: redis::FromRedisValue>(
+async fn run_command_for_room<T: redis::FromRedisValue>(
     fixture: &LogFixture,
     room: &RoomId,
     command: &redis::Cmd,
@@ -177,7 +177,7 @@ async fn failed_partition_refuses_only_its_groups() -> Result<()> {
     fixture.append("0").await?;
     fixture.log.append(&Entry { room: &other, ..fixture.entry("0") }).await?;
     let ingest = keys::Partition::of(&other).ingest();
-    command_for::<()>(&fixture, &other, redis::cmd("SET").arg(ingest).arg("x")).await?;
+    run_command_for_room::<()>(&fixture, &other, redis::cmd("SET").arg(ingest).arg("x")).await?;
     let batcher = fixture.log.new_batcher();
     let here = ["a", "b"].map(|client_id| first_attempt(&fixture, client_id));
     let there = ["a", "b"].map(|client_id| Entry { room: &other, ..first_attempt(&fixture, client_id) });
@@ -205,7 +205,7 @@ async fn unreadable_watermark_delays_no_other_partition() -> Result<()> {
     rooms.sort_by_key(|(_, room, _)| keys::Partition::of(room));
     let [(_, unreadable, _), (ticket, readable, accepted)] = rooms;
     let key = keys::Partition::of(unreadable).stored();
-    command_for::<()>(&fixture, unreadable, redis::cmd("RPUSH").arg(key).arg("x")).await?;
+    run_command_for_room::<()>(&fixture, unreadable, redis::cmd("RPUSH").arg(key).arg("x")).await?;
     let session = fixture.log.session_of(readable).await?;
     let stored = WatermarkUpdate {
         partition: keys::Partition::of(readable),

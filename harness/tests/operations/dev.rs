@@ -91,7 +91,7 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
 }
 
 #[test]
-fn redis_cluster_of_up_keeps_its_data_over_down() {
+fn redis_cluster_keeps_its_data_after_down_and_up() {
     let dev = DevSystem(Folder::new().unwrap());
     let base = free_base().to_string();
     let (up, port) =

@@ -111,7 +111,7 @@ async fn cluster_fails_over_to_an_older_replica() -> Result<()> {
     // A planned failover back loses nothing. Before it the old master must follow the new one.
     set(&cluster, replica, 3).await?;
     cluster.node(old).restart().await?;
-    cluster.until_follows(old, replica).await?;
+    cluster.until_replica_follows(old, replica).await?;
     ensure!(cluster.failover(replica).await? == old);
     ensure!(get(&cluster, old).await? == Some(3));
     ensure!(refusal(&cluster, replica).await? == "MOVED");

@@ -191,7 +191,7 @@ async fn replay_redis_goes_back_before_a_removal(system: &mut ReplaySystem) -> R
 }
 
 #[tokio::test]
-async fn cached_memberships_count_up_to_their_newest_epoch() -> Result<()> {
+async fn cached_membership_is_invalid_in_newer_epoch() -> Result<()> {
     let removal = Removal::Named("cached memberships count up to their newest epoch");
     ensure_needed(&[removal], small_stack(), replay_redis_goes_back_before_a_removal).await
 }

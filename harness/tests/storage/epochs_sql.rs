@@ -85,7 +85,7 @@ async fn opened_epoch_covers_named_partitions_only() -> Result<()> {
     let unknown = alice.events(other.room.as_str(), "epoch=3").await?.expect(409);
     ensure!(unknown.body["after"] == json!(0), "{}", unknown.body);
     let refused = ask_as_previous_version(&stack, &run_id).await?;
-    ensure!(refused.0 == 409, "the previous version would use one epoch for all: {refused:?}");
+    ensure!(refused.0 == 409, "partitions in different epochs must refuse the previous version: {refused:?}");
     Ok(())
 }
 

@@ -71,7 +71,7 @@ async fn create_rooms(cluster: &RedisCluster, stack: &Stack) -> Result<Vec<RoomI
 }
 
 #[tokio::test]
-async fn paused_shard_rests_only_its_partitions() -> Result<()> {
+async fn paused_shard_delays_only_its_partitions() -> Result<()> {
     let cluster = RedisCluster::start(MASTERS, 0).await?;
     let builder = Stack::builder().gateways(0).persistence(1);
     let stack = builder.persistence_env("REDIS_URL", cluster.node(0).url()).start().await?;

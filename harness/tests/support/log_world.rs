@@ -124,8 +124,8 @@ impl Authority for ScriptedAuthority {
 }
 
 impl ScriptedAuthority {
-    /// The epochs of the partitions that the process serves. Partitions that had another process, or whose mark is
-    /// another one, get a new epoch.
+    /// Returns the epochs of the partitions that the process serves. A partition gets a new epoch if its epoch belongs
+    /// to another process, or if its mark does not name this epoch.
     fn epochs_at(
         &self,
         run_id: &str,

@@ -25,13 +25,13 @@ pub(super) async fn announce_memberships(
     memberships: &[StoredMembership],
 ) -> BTreeSet<Partition> {
     let of_user = |membership: &&StoredMembership| Partition::of_user(&membership.change.user);
-    let by_session = ingest.log.by_current_session(memberships.iter().collect(), of_user);
+    let by_session = ingest.log.group_by_current_session(memberships.iter().collect(), of_user);
     let announcing: Vec<_> = by_session
         .iter()
         .map(|(session, memberships)| announce_by_deadline(ingest, session, memberships))
         .collect();
     let mut announced = BTreeSet::new();
-    for ((_, memberships), is_announced) in by_session.iter().zip(join_all(announcing).await) {
+    for ((_, memberships), is_announced) in group_by_session.iter().zip(join_all(announcing).await) {
         if is_announced {
             announced.extend(memberships.iter().map(of_user));
         }

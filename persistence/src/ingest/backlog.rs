@@ -32,7 +32,7 @@ async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<(i64,
     let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
     let mut failure = (!positions.is_empty()).then(|| "no Redis session".to_owned());
     let (mut records, mut bytes, mut age, mut answered) = (0, 0, Duration::ZERO, false);
-    for (session, positions) in ingest.log.by_current_session(positions, |(partition, _)| *partition) {
+    for (session, positions) in ingest.log.group_by_current_session(positions, |(partition, _)| *partition) {
         match read_backlog_in_session(&session, &positions, denied).await {
             Ok(read) => {
                 (records, bytes, age) = (records + read.0, bytes + read.1, age.max(read.2));

@@ -42,7 +42,7 @@ struct Unsettled {
 /// partitions are.
 pub(super) async fn settle(ingest: &Ingest, locked_backoff: &mut PartitionBackoff) {
     let due = ingest.owned().due_for_settling(Instant::now());
-    let by_session = ingest.log.by_current_session(due, |lease| lease.partition);
+    let by_session = ingest.log.group_by_current_session(due, |lease| lease.partition);
     if by_session.is_empty() {
         return;
     }

@@ -72,7 +72,7 @@ pub async fn open_epochs(
     let mut new = None;
     if !without.is_empty() {
         let epoch = insert_epoch(&transaction, &process.id, &without).await?;
-        // Before the COMMIT: an epoch is never in use while the process has the mark of another one. A mark of an epoch
+        // Before the COMMIT: an epoch is never in use while the process has the mark of another epoch. A mark of an epoch
         // that is rolled back matches no epoch.
         timeout(MARKS_TIMEOUT, marks.write(process, &without, epoch)).await??;
         opened

@@ -34,8 +34,8 @@ impl Log {
     /// Empties the tails of rooms. After an error some or all of the tails may be empty. The keys stay, so that they
     /// keep their expiry.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
-        let by_session = self.by_session(rooms.iter().collect(), |room| Partition::of(room)).await;
-        for (session, rooms) in by_session.map_err(unavailable)? {
+        let by_session = self.group_by_session(rooms.iter().collect(), |room| Partition::of(room)).await;
+        for (session, rooms) in group_by_session.map_err(unavailable)? {
             let mut pipe = redis::pipe();
             for room in rooms {
                 pipe.cmd("XTRIM").arg(keys::tail(room)).arg("MAXLEN").arg(0).ignore();

@@ -115,14 +115,14 @@ impl Log {
     /// has no session or does not answer. Fails if no shard answers.
     pub async fn heads(&self, rooms: &[RoomId]) -> Result<Vec<Option<(Epoch, Seq)>>, AppendError> {
         let numbered: Vec<(usize, &RoomId)> = rooms.iter().enumerate().collect();
-        let mut by_session = self.by_current_session(numbered.clone(), |(_, room)| Partition::of(room));
+        let mut by_session = self.group_by_current_session(numbered.clone(), |(_, room)| Partition::of(room));
         if by_session.is_empty() {
-            let opened = self.by_session(numbered, |(_, room)| Partition::of(room)).await;
+            let opened = self.group_by_session(numbered, |(_, room)| Partition::of(room)).await;
             by_session = opened.map_err(no_session)?;
         }
         let reads = by_session.iter().map(|(session, rooms)| self.heads_in_session(session, rooms));
         let (mut heads, mut answered, mut failure) = (vec![None; rooms.len()], false, None);
-        for ((_, rooms), read) in by_session.iter().zip(join_all(reads).await) {
+        for ((_, rooms), read) in group_by_session.iter().zip(join_all(reads).await) {
             match read {
                 Ok(read) => {
                     answered = true;

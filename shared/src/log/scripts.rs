@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_of_a_single_redis_contain_no_check() {
+    fn scripts_of_a_single_redis_contain_no_epoch_check() {
         let scripts = Scripts::of(Epoch(5), Layout::Single);
         assert_eq!(scripts.seed.text, format!("local EPOCH = '5'\n{}", include_str!("seed.lua")));
         assert!(scripts.all().iter().all(|script| !script.text.contains("SPUBLISH")));

@@ -62,38 +62,42 @@ impl Log {
 
     /// Returns the sessions of all partitions, each once. Opens the sessions that are missing.
     pub async fn sessions(&self) -> Result<Vec<Arc<Session>>, SessionError> {
-        let split = self.by_session(Partition::all().collect(), |partition| *partition).await?;
+        let split = self.group_by_session(Partition::all().collect(), |partition| *partition).await?;
         Ok(split.into_iter().map(|(session, _)| session).collect())
     }
 
     /// Splits items by the sessions of their partitions, so that the caller can make one call for each session. The
     /// items of a session keep their order. Opens the sessions that are missing, and fails if one of them cannot be
     /// opened.
-    pub async fn by_session<T>(
+    pub async fn group_by_session<T>(
         &self,
         items: Vec<T>,
         partition_of: fn(&T) -> Partition,
     ) -> Result<BySession<T>, SessionError> {
-        self.calls.sessions.by_session(items, partition_of).await
+        self.calls.sessions.group_by_session(items, partition_of).await
     }
 
-    /// Splits items like [`Log::by_session`], but opens no session. Leaves out the items of partitions without a
+    /// Splits items like [`Log::group_by_session`], but opens no session. Leaves out the items of partitions without a
     /// session.
-    pub fn by_current_session<T>(&self, items: Vec<T>, partition_of: fn(&T) -> Partition) -> BySession<T> {
-        self.calls.sessions.by_current_session(items, partition_of)
+    pub fn group_by_current_session<T>(
+        &self,
+        items: Vec<T>,
+        partition_of: fn(&T) -> Partition,
+    ) -> BySession<T> {
+        self.calls.sessions.group_by_current_session(items, partition_of)
     }
 
-    /// Splits items like [`Log::by_current_session`] if any partition has a session, and otherwise like
-    /// [`Log::by_session`]. So an unreachable shard does not delay the items of the others.
-    pub async fn by_open_session<T>(
+    /// Splits items like [`Log::group_by_current_session`] if any partition has a session, and otherwise like
+    /// [`Log::group_by_session`]. So an unreachable shard does not delay the items of the others.
+    pub async fn group_by_open_session<T>(
         &self,
         items: Vec<T>,
         partition_of: fn(&T) -> Partition,
     ) -> Result<BySession<T>, SessionError> {
         if Partition::all().any(|partition| self.current_session(partition).is_some()) {
-            return Ok(self.by_current_session(items, partition_of));
+            return Ok(self.group_by_current_session(items, partition_of));
         }
-        self.by_session(items, partition_of).await
+        self.group_by_session(items, partition_of).await
     }
 
     /// Stops using a session that failed, or whose epoch has ended. The next command opens another session.
@@ -123,7 +127,8 @@ impl Log {
             }
             return;
         }
-        for (session, _) in self.by_current_session(Partition::all().collect(), |partition| *partition) {
+        for (session, _) in self.group_by_current_session(Partition::all().collect(), |partition| *partition)
+        {
             let log = self.clone();
             tokio::spawn(async move { log.check_session(&session).await });
         }

@@ -13,7 +13,7 @@ use crate::{
 /// Number of presence partitions. It is low, because each node renews its lease in each partition.
 pub const PARTITIONS: u8 = 16;
 
-/// The channel of presence, after the tag of the partition.
+/// The name of the presence channel, without the tag of the partition.
 const CHANNEL: &str = "presence";
 
 /// The id of a node lease, under which a gateway reports its users as present. An expired lease is never renewed.

@@ -102,7 +102,7 @@ impl RedisCluster {
     ///
     /// # Errors
     /// When it takes too long.
-    pub async fn until_follows(&self, replica: usize, master: usize) -> Result<()> {
+    pub async fn until_replica_follows(&self, replica: usize, master: usize) -> Result<()> {
         let (port, id) = (Some(self.nodes[replica].port()), Some(self.id(master).await?));
         let follows =
             |view: &Vec<ClusterNode>| view.iter().any(|node| node.port() == port && node.master == id);

@@ -136,9 +136,9 @@ impl ShardReader {
 
     /// Reads once from all settled streams of the shard. None if there is no stream to read.
     async fn read_once(&mut self) -> Result<Option<Vec<PartitionRead>>, String> {
-        self.follow_map();
+        self.update_partitions_from_map();
         let mut sessions =
-            self.ingest.log.by_current_session(self.partitions.clone(), |partition| *partition);
+            self.ingest.log.group_by_current_session(self.partitions.clone(), |partition| *partition);
         self.open_missing_sessions(&sessions);
         // While a slot moves, the session of its partition may still be at another shard.
         sessions.retain(|(session, _)| *session.address() == self.address);
@@ -172,7 +172,7 @@ impl ShardReader {
     }
 
     /// Takes the partitions of the shard from the map, if the map has changed.
-    fn follow_map(&mut self) {
+    fn update_partitions_from_map(&mut self) {
         if self.maps.has_changed().unwrap_or(false)
             && let Some(map) = self.maps.borrow_and_update().as_ref()
         {
@@ -242,8 +242,9 @@ impl ShardReader {
         owned.read_positions(epoch_of)
     }
 
-    /// Reads up to `count` records of each stream. With `block`, one Redis waits a short time for a record. A stream of
-    /// a cluster that cannot be read, for example because its slot moves, stops no other stream.
+    /// Reads up to `count` records of each stream. With `block`, a single Redis waits briefly for a record; a cluster
+    /// never waits. In a cluster, a stream that cannot be read, for example because its slot moves, does not stop the
+    /// reads of the other streams.
     async fn read(
         &mut self,
         sessions: &BySession<Partition>,

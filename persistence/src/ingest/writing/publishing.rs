@@ -28,7 +28,7 @@ pub(super) async fn publish_stored(
         ingest.wake_announcer.notify_one();
     }
     let partition_of = |claim: &&PartitionAdvance| claim.expected.lease.partition;
-    let by_session = ingest.log.by_current_session(claims.iter().collect(), partition_of);
+    let by_session = ingest.log.group_by_current_session(claims.iter().collect(), partition_of);
     let unannounced = announcing::announce_memberships(ingest, &written.memberships).await;
     let publishing = by_session.into_iter().map(|(session, claims)| {
         let mut updates = Vec::with_capacity(claims.len());

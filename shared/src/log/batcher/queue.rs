@@ -132,7 +132,7 @@ impl AppendQueue {
     fn take_unpaused(&mut self, now: Instant) -> NextGroups {
         let groups = &self.groups;
         self.pauses.retain(|partition, pause| {
-            // After its pause the entry stays for the length of the next one, until the partition was tried again.
+            // Keeps an ended pause for the length of the next one, so that a failed retry continues the backoff.
             groups.iter().any(|group| group.partition == *partition) || now < pause.until + pause.next
         });
         let is_paused =

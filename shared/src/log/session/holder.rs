@@ -99,8 +99,8 @@ impl SessionHolder {
         self.map_watch.current().is_some_and(|map| map.layout() == Layout::Cluster)
     }
 
-    /// Returns the session of a partition; opens one if there is none. Callers that arrive during an attempt share its
-    /// result. The partition is one of [`Session::partitions`].
+    /// Returns the session that serves a partition; opens one if there is none. Callers that arrive during an attempt
+    /// share its result.
     pub async fn get(&self, partition: Partition) -> Result<Arc<Session>, SessionError> {
         if let Some(session) = self.slots.get(partition) {
             return Ok(session);
@@ -215,7 +215,7 @@ impl SessionHolder {
 
     /// Splits items by the sessions of their partitions. The items of a session keep their order. Opens the sessions
     /// that are missing, and fails if one of them cannot be opened.
-    pub async fn by_session<T>(
+    pub async fn group_by_session<T>(
         &self,
         mut items: Vec<T>,
         partition_of: fn(&T) -> Partition,
@@ -229,9 +229,9 @@ impl SessionHolder {
         Ok(split)
     }
 
-    /// Splits items like [`SessionHolder::by_session`], but opens no session. Leaves out the items of partitions
+    /// Splits items like [`SessionHolder::group_by_session`], but opens no session. Leaves out the items of partitions
     /// without a session.
-    pub fn by_current_session<T>(
+    pub fn group_by_current_session<T>(
         &self,
         mut items: Vec<T>,
         partition_of: fn(&T) -> Partition,

@@ -20,7 +20,7 @@ impl Watermarks {
     /// still runs, so that an unresponsive shard delays no other one.
     pub(super) fn poll_awaited_partitions(self: &Arc<Self>) {
         let awaited = Partition::all().filter(|partition| self.progress(*partition).begin_poll()).collect();
-        for (session, partitions) in self.by_session_or_partition(awaited) {
+        for (session, partitions) in self.group_by_session_or_partition(awaited) {
             let watermarks = self.clone();
             tokio::spawn(async move {
                 watermarks.poll_in_session(session, &partitions).await;
@@ -31,19 +31,19 @@ impl Watermarks {
 
     /// Reads the watermarks of partitions. The shards are read concurrently.
     pub(super) async fn poll_partitions(&self, partitions: &[Partition]) {
-        let groups = self.by_session_or_partition(partitions.to_vec());
+        let groups = self.group_by_session_or_partition(partitions.to_vec());
         let polls =
             groups.iter().map(|(session, partitions)| self.poll_in_session(session.clone(), partitions));
         join_all(polls).await;
     }
 
     /// Splits partitions by their sessions. Each partition without a session is alone.
-    fn by_session_or_partition(
+    fn group_by_session_or_partition(
         &self,
         partitions: Vec<Partition>,
     ) -> Vec<(Option<Arc<Session>>, Vec<Partition>)> {
         let mut without = partitions.clone();
-        let by_session = self.sessions.by_current_session(partitions, |partition| *partition);
+        let by_session = self.sessions.group_by_current_session(partitions, |partition| *partition);
         without.retain(|partition| by_session.iter().all(|(_, served)| !served.contains(partition)));
         let served = by_session.into_iter().map(|(session, served)| (Some(session), served));
         served.chain(without.into_iter().map(|partition| (None, vec![partition]))).collect()

@@ -56,15 +56,15 @@ struct State {
 /// The wanted channels, shared by the callers and the tasks.
 pub struct Channels {
     state: Mutex<State>,
-    /// The partitions that are online. Locked while an event of partitions is passed to the handler, so that the events
-    /// of a partition have the order of its owners. Locked before `state`, and never by callers, who may hold locks
-    /// that the handler needs.
+    /// The partitions that are online. Locked while the handler receives an event of partitions, so that the events of
+    /// a partition arrive in the order in which its owners changed. Lock order: before `state`. Callers never lock it,
+    /// because they may hold locks that the handler needs.
     online: Mutex<PartitionSet>,
     handler: EventHandler,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change completes before the next call that can panic.
+    // Ignores poisoning, because no code that holds the lock can panic in the middle of a change.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -75,7 +75,7 @@ async fn batch_ends_with_the_answer_to_its_own_ping() {
 }
 
 #[tokio::test]
-async fn unasked_unsubscribe_between_command_and_reply_is_not_its_answer() {
+async fn unrequested_unsubscribe_during_change_reports_lost_channel() {
     for kind in ["unsubscribe", "sunsubscribe"] {
         let (mut connection, mut server) = connection();
         let answers = [push(kind, "other"), push("subscribe", "new"), push("unsubscribe", "old"), text("1")];
