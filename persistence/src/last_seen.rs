@@ -41,7 +41,7 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
     let partitions: Vec<PresencePartition> = PresencePartition::all().collect();
     let by_session = log.group_by_open_session(partitions, |partition| partition.partition()).await;
     let mut stored = Ok(());
-    for (session, partitions) in group_by_session.map_err(|error| error.to_string())? {
+    for (session, partitions) in by_session.map_err(|error| error.to_string())? {
         // After an error of one shard, the times of the others are still stored.
         stored = stored.and(store_times(db, log, metrics, &session, &partitions).await);
     }

@@ -139,7 +139,7 @@ impl Bus {
     pub async fn publish_presence(&self, users: Vec<(UserId, Vec<RoomId>)>) -> Result<u64, LookupError> {
         let by_session = self.log.group_by_open_session(users, |(user, _)| presence_partition(user)).await?;
         let mut count = 0;
-        for (session, users) in group_by_session {
+        for (session, users) in by_session {
             let mut redis = session.connection();
             let published = presence::publish_states(&mut redis, &users);
             let published = self.timed_query(RoundTrip::Presence, &session, published).await?;
@@ -153,7 +153,7 @@ impl Bus {
         let indexed: Vec<(usize, &UserId)> = users.iter().enumerate().collect();
         let by_session = self.log.group_by_session(indexed, |(_, user)| presence_partition(user)).await?;
         let mut states = vec![PresenceState::default(); users.len()];
-        for (session, users) in group_by_session {
+        for (session, users) in by_session {
             let (indices, users): (Vec<usize>, Vec<UserId>) =
                 users.into_iter().map(|(index, user)| (index, user.clone())).unzip();
             let mut redis = session.connection();

@@ -45,6 +45,8 @@ const SOFT_ANSWER_BYTES: usize = 64 * 1024;
 /// Maximum number of polls of one worker that join rooms at the same time. The tasks of the joins wait in one queue with
 /// the deliveries of the worker, and would delay them.
 const MAX_JOINING_POLLS: usize = 4;
+/// After this time a joining poll does not count any more, so that polls with slow rooms do not delay the others.
+const MAX_COUNTED_JOIN_TIME: Duration = Duration::from_millis(250);
 
 /// What the polls of one worker share.
 struct PollContext {
@@ -126,8 +128,9 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
         Some(_) => Some(context.joining_permit(unsettled_deadline()).await?),
         None => None,
     };
-    // The time starts after the wait for other polls.
+    // The times start after the wait for other polls.
     let unsettled_deadline = unsettled_deadline();
+    let joining_until = Instant::now() + MAX_COUNTED_JOIN_TIME;
     let target = JoinTarget::Many {
         rooms: new_rooms().map(|(room, _)| room.clone()).collect(),
         after: new_rooms().filter_map(|(room, after)| Some((room.clone(), after.clone()?))).collect(),
@@ -163,6 +166,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
             () = buffer.changed.notified() => {}
             () = admission.draining.cancelled(), if !draining => {}
             () = admission.polls_must_end.cancelled() => {}
+            () = tokio::time::sleep_until(joining_until), if joining.is_some() => drop(joining.take()),
             () = tokio::time::sleep_until(until) => {}
         }
     }

@@ -44,8 +44,8 @@ async fn report_limit(node: &Node, limit: Limit, denied: &mut FirstDenial) {
     let spent: Vec<SpentTokens> =
         spent.into_iter().map(|(user, count)| SpentTokens { user, kind: limit.name(), count }).collect();
     // While Redis is unavailable, each node applies only its own limits.
-    let by_session = node.bus.log.group_by_session(spent, |spent| Partition::of_user(&spent.user)).await;
-    for (session, mut spent) in group_by_session.unwrap_or_default() {
+    let by_session = node.bus.log.group_by_open_session(spent, |spent| Partition::of_user(&spent.user)).await;
+    for (session, mut spent) in by_session.unwrap_or_default() {
         let partition = |spent: &SpentTokens| Partition::of_user(&spent.user);
         // In a cluster, the keys of a call must be in one slot.
         let is_split = session.layout() == Layout::Cluster;

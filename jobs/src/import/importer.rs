@@ -111,7 +111,7 @@ impl Importer {
         if outcome == ImportOutcome::Done {
             let members: Vec<&UserId> = room.members.iter().map(|(user, _)| user).collect();
             let by_session = self.log.group_by_session(members, |user| Partition::of_user(user)).await;
-            for (session, members) in group_by_session.map_err(|error| JobError(error.to_string()))? {
+            for (session, members) in by_session.map_err(|error| JobError(error.to_string()))? {
                 // If this notice fails, the cached memberships expire within an hour.
                 let _ = membership::invalidate(&mut session.connection(), members).await;
             }

@@ -82,7 +82,7 @@ async fn invalidate_memberships(log: &Log, users: &[UserId]) -> bool {
     let by_session = log.group_by_session(users.to_vec(), Partition::of_user).await;
     let by_session = by_session.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
     let Ok(by_session) = by_session else { return false };
-    for (session, users) in group_by_session {
+    for (session, users) in by_session {
         for users in users.chunks(MAX_USERS_PER_REQUEST) {
             if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
                 tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
@@ -98,7 +98,7 @@ async fn notify(log: &Log, notices: &[(&UserId, UserNotice)]) -> bool {
     let notices: Vec<(&UserId, &UserNotice)> = notices.iter().map(|(user, notice)| (*user, notice)).collect();
     let by_session = log.group_by_session(notices, |(user, _)| Partition::of_user(user)).await;
     let Ok(by_session) = by_session else { return false };
-    for (session, notices) in group_by_session {
+    for (session, notices) in by_session {
         let sent = people::publish(&mut session.connection(), notices).await;
         if let Err(error) = sent {
             tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");

@@ -89,7 +89,7 @@ async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Re
     let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
     let by_session = state.log.group_by_session(known, presence_partition).await;
     let mut found: HashMap<UserId, presence::PresenceState> = HashMap::with_capacity(acquainted.len());
-    for (session, users) in group_by_session.map_err(|error| unavailable(&error))? {
+    for (session, users) in by_session.map_err(|error| unavailable(&error))? {
         let states = presence::states(&mut session.connection(), &users).await;
         let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
         found.extend(users.into_iter().zip(states.map_err(|error| unavailable(&error))?));

@@ -31,7 +31,7 @@ pub(super) async fn announce_memberships(
         .map(|(session, memberships)| announce_by_deadline(ingest, session, memberships))
         .collect();
     let mut announced = BTreeSet::new();
-    for ((_, memberships), is_announced) in group_by_session.iter().zip(join_all(announcing).await) {
+    for ((_, memberships), is_announced) in by_session.iter().zip(join_all(announcing).await) {
         if is_announced {
             announced.extend(memberships.iter().map(of_user));
         }

@@ -21,7 +21,7 @@ use crate::batch::Lease;
 use crate::writer::{Settling, failure, limit};
 
 /// Pause before partitions that could not be settled are due again.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// First and longest pause of a partition whose row stays locked. Each attempt may delay the writer by up to 200 ms,
 /// the time limit for locks.

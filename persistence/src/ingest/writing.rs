@@ -100,10 +100,15 @@ pub(super) async fn write_batches(
             Some(chunk) => chunk,
             None => {
                 let has_session = |partition| ingest.log.current_session(partition).is_some();
-                let settling = ingest.owned().next_settling_at(has_session);
-                let pause = settling.map_or(MAX_BACKOFF, |at| at.saturating_duration_since(Instant::now()));
-                // The pause is limited, because the kept connection must return to the pool in time.
-                let pause = pause.min(MAX_BACKOFF);
+                let (settling, is_settled) = {
+                    let owned = ingest.owned();
+                    (owned.next_settling_at(has_session), owned.next_settling_at(|_| true).is_none())
+                };
+                // A session may be opened without a notice to this task. With everything settled, the pause is limited
+                // because the kept connection must return to the pool in time.
+                let limit = if is_settled { MAX_BACKOFF } else { settling::RETRY_PAUSE };
+                let pause =
+                    settling.map_or(limit, |at| at.saturating_duration_since(Instant::now()).min(limit));
                 tokio::select! {
                     chunk = chunks.recv() => match chunk {
                         Some(chunk) => chunk,

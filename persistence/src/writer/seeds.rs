@@ -23,6 +23,8 @@ use plan::{SeedPlan, SurvivingState, plan_seed};
 /// Limits how long a seed waits for a batch that holds the lock of the partition. After this time the requester must
 /// retry.
 pub(super) const SET_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
+/// Limits how long a seed that waits for one partition holds the locks of the others.
+const SET_SHARED_LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '40ms'";
 
 /// A room to be seeded, and its state in Redis.
 pub type RoomToSeed = (RoomId, SurvivingState);
@@ -34,8 +36,8 @@ pub type SeedDecisions = HashMap<RoomId, (RoomHead, SeedPlan)>;
 pub enum LockWait {
     /// Leaves the partition out at once.
     Skip,
-    /// Waits for the locks of all partitions, at most 200 ms for each. Leaves all partitions out if one lock is not
-    /// free by then.
+    /// Waits for the locks of all partitions, at most 40 ms for each. Leaves all partitions out if one lock is not free
+    /// by then.
     ShortForAll,
     /// Waits for the lock of the only partition, at most 200 ms.
     Short,
@@ -99,8 +101,13 @@ async fn lock_partitions(
     wait: LockWait,
 ) -> Result<Option<HashSet<Partition>>, DbErr> {
     let skip = if wait == LockWait::Skip { " SKIP LOCKED" } else { "" };
-    if wait != LockWait::Skip {
-        transaction.execute_unprepared(SET_LOCK_TIMEOUT).await?;
+    let set_lock_timeout = match wait {
+        LockWait::Skip => None,
+        LockWait::ShortForAll => Some(SET_SHARED_LOCK_TIMEOUT),
+        LockWait::Short => Some(SET_LOCK_TIMEOUT),
+    };
+    if let Some(set_lock_timeout) = set_lock_timeout {
+        transaction.execute_unprepared(set_lock_timeout).await?;
     }
     let ids = |partitions: &[Partition]| column(partitions, |partition| smallint(*partition));
     let wanted: Vec<Partition> = partitions.iter().copied().collect();

@@ -69,7 +69,7 @@ impl Log {
             rooms.entry(entry.room).or_default().push(index);
         }
         let by_session =
-            self.group_by_session(rooms.into_iter().collect(), |(room, _)| Partition::of(room)).await;
+            self.group_by_open_session(rooms.into_iter().collect(), |(room, _)| Partition::of(room)).await;
         let by_session = match by_session {
             Ok(by_session) => by_session,
             Err(error) => {
@@ -77,7 +77,7 @@ impl Log {
                 return outcomes;
             }
         };
-        for (session, rooms) in group_by_session {
+        for (session, rooms) in by_session {
             let commands = rooms
                 .iter()
                 .map(|(room, indices)| command(&session, room, indices.iter().map(|index| &entries[*index])));

@@ -35,7 +35,7 @@ impl Log {
     /// keep their expiry.
     pub async fn drop_tails(&self, rooms: &[RoomId]) -> Result<(), AppendError> {
         let by_session = self.group_by_session(rooms.iter().collect(), |room| Partition::of(room)).await;
-        for (session, rooms) in group_by_session.map_err(unavailable)? {
+        for (session, rooms) in by_session.map_err(unavailable)? {
             let mut pipe = redis::pipe();
             for room in rooms {
                 pipe.cmd("XTRIM").arg(keys::tail(room)).arg("MAXLEN").arg(0).ignore();

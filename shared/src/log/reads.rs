@@ -122,7 +122,7 @@ impl Log {
         }
         let reads = by_session.iter().map(|(session, rooms)| self.heads_in_session(session, rooms));
         let (mut heads, mut answered, mut failure) = (vec![None; rooms.len()], false, None);
-        for ((_, rooms), read) in group_by_session.iter().zip(join_all(reads).await) {
+        for ((_, rooms), read) in by_session.iter().zip(join_all(reads).await) {
             match read {
                 Ok(read) => {
                     answered = true;

@@ -21,7 +21,7 @@ pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 const REFILL_AFTER: Duration = Duration::from_millis(100);
 /// When a notice has waited this long, it is sent although the room has not reached the record.
 const MAX_DELAY: Duration = Duration::from_secs(1);
-/// Maximum number of notices that wait; further notices are sent at once.
+/// Maximum number of notices that wait. If there are more, all of them are sent.
 const MAX_WAITING: usize = 4096;
 
 struct DelayedEvent {
@@ -69,7 +69,13 @@ impl DeliveryTask {
         let is_of_room = event.room().is_some();
         // While events wait, a later event waits behind them, and is checked with them.
         let must_wait = is_of_room && (!self.delayed.is_empty() || self.worker.is_early(&user, &event));
-        if !must_wait || self.delayed.0.len() >= MAX_WAITING {
+        if !must_wait {
+            return self.send_now(&user, &event);
+        }
+        if self.delayed.0.len() >= MAX_WAITING {
+            // A notice must not overtake an earlier one.
+            let due = std::mem::take(&mut self.delayed.0);
+            self.send_all(due);
             return self.send_now(&user, &event);
         }
         self.queue.add_bytes(event.bytes());
@@ -89,7 +95,11 @@ impl DeliveryTask {
         let worker = &self.worker;
         let (due, rooms) = self.delayed.take_due(Instant::now(), |user, event| worker.is_early(user, event));
         rooms.iter().for_each(|room| worker.request_refill(room));
-        for DelayedEvent { user, event, .. } in due {
+        self.send_all(due);
+    }
+
+    fn send_all(&mut self, events: impl IntoIterator<Item = DelayedEvent>) {
+        for DelayedEvent { user, event, .. } in events {
             self.queue.subtract_bytes(event.bytes());
             self.send_now(&user, &event);
         }
