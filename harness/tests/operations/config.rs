@@ -69,7 +69,7 @@ fn all_invalid_settings_are_reported_at_once_with_reasons() -> Result<()> {
         settings.remove("TIDINGS_INTERNAL_SECRET");
         settings.insert("TIDINGS_INTERNAL_SECRET_FILE", write_file(&folder, "short", &SECRET_TEXT[..9])?);
         let mut expected = vec![
-            "--redis-url (REDIS_URL): is not a URL",
+            "--redis-url (REDIS_URL): is not a Redis URL: redis://",
             "--listen (TIDINGS_LISTEN): \"somewhere\": invalid socket address",
             "--unready-ms (TIDINGS_UNREADY_MS): \"700000\": 700000 is not in 0..=600000",
             "--allowed-origins (TIDINGS_ALLOWED_ORIGINS): ",
