@@ -23,8 +23,9 @@ and at rest:
 --compare searches with and without calls of many messages, and checks that calls reach no other states. For that, a
 group that waits for its call counts as waiting in its lane, and a notice of several records as several notices.
 Not modelled: several rooms, roles, erasure, changes of messages, an old process that stays reachable, two writers or
-two seeds at a time, removal of old windows. An epoch opened later than a message counts as young. --odd names messages that only append.lua decides; it appends or refuses
-them. They stand for slow mode, archived rooms, roles, erasure and a full backlog.
+two seeds at a time, removal of old windows, ages (a retry needs a look-up if an epoch was opened after its first attempt).
+--odd names messages that only append.lua decides; it appends or refuses them. They stand for slow mode, archived rooms,
+roles, erasure and a full backlog.
 
     python3 append_many.py --senders 0,1/2 --attempts 1 --faults 1
     python3 append_many.py --senders 0,1/2 --odd 0 --without lane_stops
