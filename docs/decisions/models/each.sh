@@ -1,29 +1,68 @@
 #!/bin/sh
-# Runs shards.py with all rules, then without each of them. Each run is limited in time; the whole needs some minutes.
+# each.sh shards | append_many: runs this model with all rules, then without each of them. Each run is limited in time;
+# the whole needs some minutes. The output is the file `*-results.txt` of the model.
 cd "$(dirname "$0")" || exit 1
-run() { nice -n 19 python3 shards.py "$@" --seconds "${SECONDS_EACH:-30}"; }
-run --sends 2 --faults 2 --kinds m
-run --sends 2 --faults 2 --kinds mo
-run --sends 2 --faults 2 --kinds mol
-run --sends 2 --faults 2 --kinds mo --swap
-run --sends 1 --faults 3 --kinds m
-run --sends 2 --faults 1 --kinds mf
-run --sends 1 --faults 2 --kinds f --no-receiver
-run --sends 1 --faults 2 --kinds mfol --no-receiver
-for w in moved_epoch global_numbers partition_row mark mark_check freeze no_follow lost_refill sweep read_process term heartbeat reader_process guard_epoch mark_epoch; do
- case $w in
-  moved_epoch) c="--sends 2 --faults 2 --kinds m";;
-  global_numbers) c="--sends 2 --faults 2 --kinds ml";;
-  partition_row) c="--sends 1 --faults 1 --kinds m";;
-  mark) c="--sends 2 --faults 2 --kinds ml";;
-  mark_check) c="--sends 1 --faults 2 --kinds m";;
-  freeze) c="--sends 2 --faults 1 --kinds m";;
-  no_follow) c="--sends 2 --faults 1 --kinds f";;
-  lost_refill|sweep) c="--sends 1 --faults 2 --kinds m";;
-  read_process) c="--sends 2 --faults 1 --kinds mf";;
-  reader_process|guard_epoch|mark_epoch) c="--sends 2 --faults 1 --kinds f";;
-  term|heartbeat) c="--sends 2 --faults 2 --kinds f";;
- esac
- [ "$w" = mark ] && w=mark,mark_check
- run $c --without $w
-done
+model=${1:?usage: each.sh shards|append_many}
+run() { nice -n 19 python3 "$model.py" "$@" --seconds "${SECONDS_EACH:-30}"; }
+shards() {
+ run --sends 2 --faults 2 --kinds m
+ run --sends 2 --faults 2 --kinds mo
+ run --sends 2 --faults 2 --kinds mol
+ run --sends 2 --faults 2 --kinds mo --swap
+ run --sends 1 --faults 3 --kinds m
+ run --sends 2 --faults 1 --kinds mf
+ run --sends 1 --faults 2 --kinds f --no-receiver
+ run --sends 1 --faults 2 --kinds mfol --no-receiver
+ for w in moved_epoch global_numbers partition_row mark mark_check freeze no_follow lost_refill sweep read_process term heartbeat reader_process guard_epoch mark_epoch; do
+  case $w in
+   moved_epoch) c="--sends 2 --faults 2 --kinds m";;
+   global_numbers) c="--sends 2 --faults 2 --kinds ml";;
+   partition_row) c="--sends 1 --faults 1 --kinds m";;
+   mark) c="--sends 2 --faults 2 --kinds ml";;
+   mark_check) c="--sends 1 --faults 2 --kinds m";;
+   freeze) c="--sends 2 --faults 1 --kinds m";;
+   no_follow) c="--sends 2 --faults 1 --kinds f";;
+   lost_refill|sweep) c="--sends 1 --faults 2 --kinds m";;
+   read_process) c="--sends 2 --faults 1 --kinds mf";;
+   reader_process|guard_epoch|mark_epoch) c="--sends 2 --faults 1 --kinds f";;
+   term|heartbeat) c="--sends 2 --faults 2 --kinds f";;
+  esac
+  [ "$w" = mark ] && w=mark,mark_check
+  run $c --without $w
+ done
+}
+append_many() {
+ run --compare --senders 0,1/2
+ run --compare --senders 0,1/2,3 --no-receiver
+ run --compare --senders 0/1/2 --no-receiver
+ run --compare --senders 0/1 --discs 1 --crashes 1
+ run --compare --senders 0/1 --attempts 2 --no-receiver --crashes 1
+ run --compare --senders 0,1/2 --odd 0 --tail 1 --batch 2
+ run --compare --senders 0/1 --attempts 2 --ticks 2 --no-receiver
+ run --compare --senders 0/1 --faults 1
+ run --compare --senders 0,1/2 --faults 1 --kinds e --no-receiver
+ run --compare --senders 0/1 --attempts 2 --faults 1 --kinds ke --no-receiver
+ run --compare --senders 0 --attempts 2 --faults 2 --no-receiver
+ run --senders 0,1/2,3 --attempts 3 --faults 2 --crashes 1 --discs 2 --ticks 2 --batch 2 --walk "${SECONDS_EACH:-30}" --seed 1
+ run --senders 0,1/2/3 --odd 1 --attempts 2 --faults 3 --crashes 2 --discs 1 --tail 1 --walk "${SECONDS_EACH:-30}" --seed 2
+ while read -r rules bounds; do
+  run $bounds --without "$rules"
+ done <<END
+ lane_stops --senders 0,1 --odd 0 --no-receiver
+ stop_room --senders 0,1 --odd 0 --no-receiver
+ group_end --senders 0,1 --attempts 2 --faults 1 --kinds k --no-receiver
+ group_epoch --senders 0/1 --attempts 2 --faults 1 --kinds e --no-receiver
+ checks_first --senders 0/1 --odd 1 --no-receiver
+ taken --senders 0 --attempts 2 --no-receiver
+ earlier --senders 0/1 --attempts 2 --ticks 1 --no-receiver
+ begun --senders 0 --attempts 2 --ticks 1 --no-receiver
+ newest --senders 0 --attempts 2 --ticks 2 --no-receiver
+ seeded --senders 0 --faults 1 --kinds s --no-receiver
+ own_id --senders 0,1/2
+ own_id,whole --senders 0/1
+ readable --senders 0,1/2
+ readable,sweep --senders 0/1
+ unique --senders 0 --attempts 2 --faults 2 --kinds e --no-receiver
+END
+}
+"$model"
