@@ -57,8 +57,8 @@ test("a removed user sees by whom, and archived rooms are last in the list", asy
   const names = await bo.page.getByTestId("room-item").allTextContents();
   expect(names.at(-1)).toContain(archived);
   await bo.open(kept);
-  // After its read mark the client may read the room again. After the removal the answer would be 404, which the browser
-  // reports as an error.
+  // After its read mark the client may read the room again. After the removal the answer would be 404, which the
+  // browser reports as an error.
   await bo.page.waitForTimeout(1_000);
   await chat.http(ada.id, "DELETE", `/rooms/${keptRoom}/members/${bo.id}`);
   await bo.page.getByRole("heading", { name: "You are not in this room" }).waitFor();
