@@ -200,8 +200,8 @@ impl LeaseTask {
         Ok(())
     }
 
-    /// Renews the present lease if its renewal is due, and returns the lease. Starts another lease if there is none, or
-    /// if it has expired.
+    /// Returns a lease that has not expired. Renews the lease if its renewal is due. Starts a new lease if the node has
+    /// none, or if the lease has expired.
     async fn ensure_lease(
         &self,
         session: &Arc<Session>,

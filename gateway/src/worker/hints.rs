@@ -278,8 +278,8 @@ impl DeliveryTask {
         }
     }
 
-    /// Dispatches the record that is being sent to this room in slices, so that nothing of the room overtakes it. Its
-    /// frame is queued, so that it is written together with the next frame of the room.
+    /// If a record is being sent to this room in slices, sends it to the rest of the room, so that no later record
+    /// overtakes it. Queues its frame, so that one write contains this frame and the next frame of the room.
     fn finish_slices(&mut self, room: &str) {
         if let Some(hint) = self.slices.take_of_room(room) {
             self.dispatch(&hint.record, &hint.frame);

@@ -26,7 +26,7 @@ use tokio::{sync::Mutex, time::sleep};
 /// Longer than the heartbeat of a session, with time for a busy machine.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The epochs that were opened: of each partition the newest one with its process, and their number.
+/// For each partition its newest epoch and the process of this epoch. Also counts all opened epochs.
 #[derive(Default)]
 struct OpenedEpochs {
     newest: HashMap<Partition, (Epoch, ProcessId)>,

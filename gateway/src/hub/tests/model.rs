@@ -58,7 +58,7 @@ struct Model {
     hub: Hub<Listener>,
     devices: Vec<Device>,
     refilling: Refilling,
-    /// The record that is being sent in slices, and the slot with which its next slice begins.
+    /// The record that is being sent in slices, and the index of the subscription with which its next slice begins.
     slicing: Option<(Record, usize)>,
 }
 

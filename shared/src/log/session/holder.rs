@@ -99,8 +99,8 @@ impl SessionHolder {
         self.map_watch.current().is_some_and(|map| map.layout() == Layout::Cluster)
     }
 
-    /// Returns the session that serves a partition; opens one if there is none. Callers that arrive during an attempt
-    /// share its result.
+    /// Returns the session that serves a partition. If there is none, opens a session. Callers that arrive during this
+    /// attempt share its result.
     pub async fn get(&self, partition: Partition) -> Result<Arc<Session>, SessionError> {
         if let Some(session) = self.slots.get(partition) {
             return Ok(session);
