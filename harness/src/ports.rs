@@ -2,27 +2,39 @@
 //! takes a port before its server uses it. Each process begins its search at another port.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-const FIRST_PORT: u32 = 10_000;
-const PORT_COUNT: u32 = 22_000;
+const PORTS: Range<u16> = 12_000..20_000;
+/// Apart from [`PORTS`], so that no other program of ours takes the port of a server that is stopped for a moment.
+const KEPT_PORTS: Range<u16> = 22_000..30_000;
 
-static NEXT_OFFSET: AtomicU32 = AtomicU32::new(0);
+static NEXT_OFFSET: AtomicU16 = AtomicU16::new(0);
 
 /// A port on which nobody listens now. It may still be taken before the caller uses it.
 ///
 /// # Errors
 /// When no port of the range is free.
 pub fn free() -> anyhow::Result<u16> {
+    free_of(&PORTS)
+}
+
+/// As [`free`], for a server that is started again on the same port.
+pub fn free_to_keep() -> anyhow::Result<u16> {
+    free_of(&KEPT_PORTS)
+}
+
+fn free_of(ports: &Range<u16>) -> anyhow::Result<u16> {
+    let count = u32::try_from(ports.len())?;
     let start = std::process::id().wrapping_mul(7919);
-    for _ in 0..PORT_COUNT {
-        let port = FIRST_PORT + start.wrapping_add(NEXT_OFFSET.fetch_add(1, Ordering::Relaxed)) % PORT_COUNT;
-        let port = u16::try_from(port)?;
+    for _ in ports.clone() {
+        let offset = start.wrapping_add(NEXT_OFFSET.fetch_add(1, Ordering::Relaxed).into()) % count;
+        let port = ports.start + u16::try_from(offset)?;
         if is_free(port) {
             return Ok(port);
         }
     }
-    anyhow::bail!("no free port between {FIRST_PORT} and {}", FIRST_PORT + PORT_COUNT)
+    anyhow::bail!("no free port between {} and {}", ports.start, ports.end)
 }
 
 /// Whether this port of 127.0.0.1 is free now.

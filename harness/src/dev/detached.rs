@@ -39,15 +39,17 @@ impl Detached {
         own_session.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = own_session.spawn().with_context(|| format!("start {:?}", command.get_program()))?;
         let pid = child.id();
-        let (_, started) = process_stat(pid).context("it ended at once")?;
+        let started = process_stat(pid).context("it ended at once")?.started;
         Ok(Detached { pid, started, boot: boot_id()? })
     }
 
-    /// Whether the process still runs. A zombie does not count as running.
+    /// Whether the process still runs. A zombie does not count as running once all its threads have ended: until then it
+    /// holds its ports.
     pub fn is_alive(&self) -> bool {
         let same_boot = boot_id().is_ok_and(|boot| boot == self.boot);
         same_boot
-            && process_stat(self.pid).is_some_and(|(state, started)| state != 'Z' && started == self.started)
+            && process_stat(self.pid)
+                .is_some_and(|stat| stat.started == self.started && (stat.state != 'Z' || stat.threads > 1))
     }
 
     /// Sends a signal, if the pid still belongs to the process that was started.
@@ -93,13 +95,27 @@ impl Detached {
     }
 }
 
-/// The state letter and the start time (in clock ticks since boot) of a process; `None` if it does not exist.
-fn process_stat(pid: u32) -> Option<(char, u64)> {
+/// Fields of `/proc/<pid>/stat` (proc_pid_stat(5)).
+struct ProcessStat {
+    /// `Z` once the first thread has ended.
+    state: char,
+    /// Number of threads that have not ended; a zombie counts as one.
+    threads: u32,
+    /// In clock ticks since boot.
+    started: u64,
+}
+
+/// `None` if the process does not exist.
+fn process_stat(pid: u32) -> Option<ProcessStat> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may contain anything, so parsing begins after the last parenthesis.
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
-    Some((fields.first()?.chars().next()?, fields.get(19)?.parse().ok()?))
+    Some(ProcessStat {
+        state: fields.first()?.chars().next()?,
+        threads: fields.get(17)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+    })
 }
 
 fn boot_id() -> Result<String> {
