@@ -160,12 +160,12 @@ mod tests {
 
     /// The load of the busiest master after the plan, in percent of an equal share. `loads` are those of the partitions.
     fn busiest_percent(loads: &[usize], masters: usize) -> usize {
-        let mut owners = vec![0; loads.len()];
+        let mut owners = vec![0_usize; loads.len()];
         for Move { partition, to, .. } in plan(&owners, masters) {
             owners[partition] = to;
         }
-        let mut sums = vec![0; masters];
-        loads.iter().zip(&owners).for_each(|(load, owner)| sums[*owner] += load);
+        let mut sums = vec![0_usize; masters];
+        loads.iter().zip(&owners).for_each(|(load, owner)| sums[*owner] += *load);
         let busiest = sums.into_iter().max().unwrap_or_default();
         busiest * masters * 100 / loads.iter().sum::<usize>()
     }
@@ -179,7 +179,7 @@ mod tests {
         let id = |number: u128| {
             uuid::Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_string()
         };
-        let mut loads = vec![0; 64];
+        let mut loads = vec![0_usize; 64];
         for number in 0..ROOMS {
             loads[usize::from(partition_of(&id(number)))] += 1;
         }
