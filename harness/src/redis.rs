@@ -20,7 +20,7 @@ pub mod cluster_nodes;
 pub(crate) mod forming;
 mod image;
 mod sentinel;
-pub(crate) mod shards;
+mod shards;
 pub(crate) mod slot_move;
 
 pub use cluster::RedisCluster;

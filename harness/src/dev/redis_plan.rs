@@ -127,7 +127,7 @@ fn plan(owners: &[usize], masters: usize) -> Vec<Move> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redis::shards::partition_of;
+    use crate::redis::partition_of;
 
     fn counts_after(owners: &[usize], masters: usize) -> (usize, Vec<usize>) {
         let (mut owners, moves) = (owners.to_vec(), plan(owners, masters));
