@@ -28,7 +28,7 @@ pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
 pub use sentinel::Sentinel;
 pub(crate) use shards::cluster_url;
-pub use shards::{RedisLayout, Shards};
+pub use shards::{RedisTopology, Shards};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tidings_harness::folder::Folder;
-use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
+use tidings_harness::redis::{RedisCluster, RedisTopology, Shards};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
@@ -212,19 +212,19 @@ impl LogFixture {
     }
 
     pub async fn with_limits(limits: LogLimits) -> Result<Self> {
-        Self::start(limits, RedisLayout::from_environment()?).await
+        Self::start(limits, RedisTopology::from_environment()?).await
     }
 
     /// A log on one Redis, also if the environment asks for a cluster.
     pub async fn single() -> Result<Self> {
         let max_backlog_bytes = LogLimits::DEFAULT_BACKLOG_BYTES;
         let limits = LogLimits { max_backlog_records: 1000, max_backlog_bytes };
-        Self::start(limits, RedisLayout::Single).await
+        Self::start(limits, RedisTopology::Single).await
     }
 
-    async fn start(limits: LogLimits, layout: RedisLayout) -> Result<Self> {
+    async fn start(limits: LogLimits, topology: RedisTopology) -> Result<Self> {
         let folder = Folder::new()?;
-        let redis = Arc::new(Shards::start_in(folder.path(), layout).await?);
+        let redis = Arc::new(Shards::start_in(folder.path(), topology).await?);
         let authority = Arc::new(ScriptedAuthority::default());
         authority.redis.set(Arc::downgrade(&redis)).ok().context("set once")?;
         let client = tidings_shared::log::client(&redis.url())?;
