@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{RedisError, Value};
 
 use super::{
+    append::AppendError,
     commands::Log,
     keys::{COMMON_PARTITION, Partition, PartitionSet},
     layout::Layout,
@@ -115,6 +116,12 @@ impl Log {
     /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         self.calls.discard_if_unusable(session, error);
+    }
+
+    /// Converts an error of a command, which is [`AppendError::Moving`] if the partition moves. Handles the session like
+    /// [`Log::discard_if_unusable`].
+    pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+        self.calls.append_error(session, error)
     }
 
     /// Sends a heartbeat on both connections of each session, and discards a session if one of its connections is
