@@ -85,7 +85,16 @@ impl Log {
         items: Vec<T>,
         partition_of: fn(&T) -> Partition,
     ) -> BySession<T> {
-        self.calls.sessions.group_by_current_session(items, partition_of)
+        self.split_by_current_session(items, partition_of).0
+    }
+
+    /// Splits items like [`Log::group_by_current_session`]. Also returns the items of partitions without a session.
+    pub fn split_by_current_session<T>(
+        &self,
+        items: Vec<T>,
+        partition_of: fn(&T) -> Partition,
+    ) -> (BySession<T>, Vec<T>) {
+        self.calls.sessions.split_by_current_session(items, partition_of)
     }
 
     /// Splits items like [`Log::group_by_current_session`] if any partition has a session, and otherwise like
