@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::Stack;
 use crate::history::{self, ChangeOutcome, CheckCounts, History, RequestedChange, Rule, Violation};
-use crate::redis::RedisLayout;
+use crate::redis::RedisTopology;
 
 mod act;
 mod bounds;
@@ -58,7 +58,7 @@ pub struct Plan {
     /// Additional settings of all nodes.
     pub settings: Vec<(String, String)>,
     /// The Redis of the system. It decides which faults are possible.
-    pub redis: RedisLayout,
+    pub redis: RedisTopology,
 }
 
 impl Plan {
@@ -71,7 +71,7 @@ impl Plan {
             rate: 300,
             settle: SETTLE_TIMEOUT,
             settings: Vec::new(),
-            redis: RedisLayout::Single,
+            redis: RedisTopology::Single,
         }
     }
 
@@ -83,7 +83,7 @@ impl Plan {
     /// The same plan for a Redis Cluster of three masters with a replica each.
     #[must_use]
     pub fn on_cluster(self) -> Plan {
-        Plan { redis: RedisLayout::Cluster { masters: 3, replicas_per_master: 1 }, ..self }
+        Plan { redis: RedisTopology::Cluster { masters: 3, replicas_per_master: 1 }, ..self }
     }
 }
 

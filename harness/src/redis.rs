@@ -27,7 +27,7 @@ pub use cluster::RedisCluster;
 pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
 pub use sentinel::Sentinel;
-pub use shards::{RedisLayout, Shards};
+pub use shards::{RedisTopology, Shards};
 pub(crate) use shards::{cluster_url, partition_of};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -15,8 +15,8 @@ use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     internal::{MessageKey, UsersOfRoom},
     log::{
-        Authority, AuthorityError, KnownClientId, Log, MarkedProcess, OpenedEpoch, RedisClient, SeedOutcome,
-        Session, StoredMarks, Target, keys::Partition,
+        AppendError, Authority, AuthorityError, KnownClientId, Log, MarkedProcess, OpenedEpoch, RedisClient,
+        SeedOutcome, Session, SessionError, StoredMarks, Target, keys::Partition,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -87,16 +87,21 @@ impl PostgresAuthority {
     }
 
     /// A Redis session of exactly this epoch for a partition. A session of an earlier epoch is replaced by a new one.
+    /// `None` while the partition is moving to another process.
     async fn session(
         &self,
         log: &Log,
         partition: Partition,
         epoch: Epoch,
-    ) -> Result<Arc<Session>, AuthorityError> {
+    ) -> Result<Option<Arc<Session>>, AuthorityError> {
         for _ in 0..2 {
-            let session = log.session(partition).await.map_err(unavailable)?;
+            let session = match log.session(partition).await {
+                Ok(session) => session,
+                Err(SessionError::PartitionMoves) => return Ok(None),
+                Err(error) => return Err(unavailable(error)),
+            };
             match session.epoch.cmp(&epoch) {
-                std::cmp::Ordering::Equal => return Ok(session),
+                std::cmp::Ordering::Equal => return Ok(Some(session)),
                 std::cmp::Ordering::Greater => return Err(AuthorityError::EpochEnded),
                 std::cmp::Ordering::Less => log.end_partition(&session, partition),
             }
@@ -105,7 +110,8 @@ impl PostgresAuthority {
     }
 
     /// Seeds rooms with one transaction. The rooms of locked partitions have no outcome. With [`LockWait::Short`] all
-    /// rooms must be of one partition, and if it is locked, their outcome is `Later`.
+    /// rooms must be of one partition, and if it is locked, their outcome is `Later`. So is that of rooms whose
+    /// partition is moving to another Redis process.
     async fn seed_rooms(
         &self,
         log: &Log,
@@ -119,6 +125,10 @@ impl PostgresAuthority {
             let survived = read_surviving(log, session, &remaining).await?;
             let mut wanted = Vec::new();
             for (room, survived) in survived {
+                let Some(survived) = survived else {
+                    outcomes.push((room, SeedOutcome::Later));
+                    continue;
+                };
                 match survived.hash {
                     Some((epoch, _)) if epoch == session.epoch => outcomes.push((room, SeedOutcome::Seeded)),
                     Some((epoch, _)) if epoch > session.epoch => return Err(AuthorityError::EpochEnded),
@@ -145,18 +155,20 @@ impl PostgresAuthority {
                     // The base is decided, but the owner of the partition must first write the records up to the base.
                     Some((_, plan)) if plan.must_wait => outcomes.push((room, SeedOutcome::Later)),
                     Some((head, plan)) => writes.push(async move {
-                        let hash = survived.hash;
-                        let wrote = log.write_seed(session, &room, hash, &head, plan.survived).await;
-                        wrote.map(|wrote| (room, wrote)).map_err(unavailable)
+                        match log.write_seed(session, &room, survived.hash, &head, plan.survived).await {
+                            Ok(true) => Ok((room, Some(SeedOutcome::Seeded))),
+                            Ok(false) => Ok((room, None)),
+                            Err(AppendError::Moving) => Ok((room, Some(SeedOutcome::Later))),
+                            Err(error) => Err(unavailable(error)),
+                        }
                     }),
                 }
             }
             remaining = Vec::new();
-            for (room, wrote) in try_join_all(writes).await? {
-                if wrote {
-                    outcomes.push((room, SeedOutcome::Seeded));
-                } else {
-                    remaining.push(room);
+            for (room, outcome) in try_join_all(writes).await? {
+                match outcome {
+                    Some(outcome) => outcomes.push((room, outcome)),
+                    None => remaining.push(room),
                 }
             }
             if remaining.is_empty() {
@@ -208,9 +220,15 @@ impl Authority for PostgresAuthority {
             return Err(AuthorityError::EpochEnded);
         }
         let log = self.log()?;
-        // All partitions of one epoch have the same session.
-        let Some(first) = rooms.first() else { return Ok(Vec::new()) };
-        let session = self.session(&log, Partition::of(first), epoch).await?;
+        // All partitions of one epoch have the same session, except those that are moving.
+        let mut session = None;
+        for partition in partitions {
+            session = self.session(&log, partition, epoch).await?;
+            if session.is_some() {
+                break;
+            }
+        }
+        let Some(session) = session else { return Ok(vec![SeedOutcome::Later; rooms.len()]) };
         let (log, session) = (&log, &session);
         let seed = async |rooms: Vec<RoomId>, wait: LockWait, deadline: Instant| {
             timeout_at(deadline, self.seed_rooms(log, session, rooms, wait))

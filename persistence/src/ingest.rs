@@ -114,7 +114,11 @@ impl Ingest {
 
     /// Waits for an answer of a session's shard. In a Redis Cluster, waits at most [`SHARD_DEADLINE`]. Then discards
     /// the session and returns None, so that a shard without answers delays the records of the other shards only once.
-    async fn answer_of<T>(&self, session: &Arc<Session>, answer: impl Future<Output = T>) -> Option<T> {
+    async fn within_shard_deadline<T>(
+        &self,
+        session: &Arc<Session>,
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
         if session.layout() == Layout::Single {
             return Some(answer.await);
         }

@@ -137,10 +137,10 @@ async fn open_epoch(
         }
         Some(_) => return Err(bad_request("a partition does not exist")),
     };
-    let opened = state.authority.open_epochs(&request.run_id, &partitions).await;
     if partitions.is_empty() {
         return Err(bad_request("no partition is named"));
     }
+    let opened = state.authority.open_epochs(&request.run_id, &partitions).await;
     let answer = OpenEpochAnswer::new(&partitions, &opened.map_err(authority_problem)?);
     // The process serves none of the partitions.
     let answer = answer.ok_or_else(|| authority_problem(AuthorityError::OtherProcess))?;

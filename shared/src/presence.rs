@@ -28,6 +28,7 @@
 
 mod changes;
 mod keys;
+mod lists;
 pub mod members;
 mod node_leases;
 mod rooms;
@@ -38,6 +39,7 @@ use std::time::Duration;
 
 pub use changes::{PresenceChange, changes_after};
 pub use keys::{NodeLease, PARTITIONS, PresencePartition, channels, is_presence_channel};
+pub use lists::{list_for_viewer, states_by_user};
 pub use node_leases::{
     ExclusiveTask, begin_lease, claim_task, clock_ms, due_users, end_lease, expired_leases, postpone_users,
     remove_stored_last_seen, renew_lease, unstored_last_seen, users_of_expired_lease,

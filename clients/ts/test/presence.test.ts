@@ -24,3 +24,20 @@ test("presence of a watched new member is requested until storage knows the memb
   expect(presenceRequests().length).toBe(4);
   client.close();
 });
+
+test("presence that an answer leaves out is requested again", async () => {
+  const world = new World();
+  const client = world.client();
+  client.connect().catch(() => {});
+  world.server.hook = (frame) =>
+    frame.type === "presence:get" ? { type: "presence:list", users: [] } : undefined;
+  presence(client).watch(["bob"]);
+  await world.clock.pass(4_000);
+  expect(world.server.seen.filter((frame) => frame.type === "presence:get").length).toBeGreaterThan(1);
+  expect(presence(client).of("bob").get()).toBeUndefined();
+  world.server.hook = undefined;
+  world.server.presence.set("bob", "online");
+  await world.clock.pass(60_000);
+  expect(presence(client).of("bob").get()).toEqual({ status: "online", lastSeen: null });
+  client.close();
+});

@@ -1,6 +1,7 @@
 //! Reads and writes presence in Redis, and asks persistence for the rooms and members that presence needs.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -148,20 +149,9 @@ impl Bus {
         Ok(count)
     }
 
-    /// Returns the current presence of users, in the same order.
-    pub async fn presence_of(&self, users: &[UserId]) -> Result<Vec<PresenceState>, LookupError> {
-        let indexed: Vec<(usize, &UserId)> = users.iter().enumerate().collect();
-        let by_session = self.log.group_by_session(indexed, |(_, user)| presence_partition(user)).await?;
-        let mut states = vec![PresenceState::default(); users.len()];
-        for (session, users) in by_session {
-            let (indices, users): (Vec<usize>, Vec<UserId>) =
-                users.into_iter().map(|(index, user)| (index, user.clone())).unzip();
-            let mut redis = session.connection();
-            let found = presence::states(&mut redis, &users);
-            let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
-            indices.into_iter().zip(found).for_each(|(index, state)| states[index] = state);
-        }
-        Ok(states)
+    /// Returns the current presence of users. Leaves out users whose shard does not answer.
+    pub async fn presence_of(&self, users: &[UserId]) -> Result<HashMap<UserId, PresenceState>, LookupError> {
+        Ok(presence::states_by_user(&self.log, users).await?)
     }
 
     /// Reads the rooms whose members receive each user's presence: at most 200 rooms per user, each with at most
@@ -203,20 +193,7 @@ impl Bus {
                 self.timed_query(RoundTrip::Presence, &session, postponed).await?;
             }
         }
-        let sessions =
-            self.log.group_by_open_session(Partition::all().collect(), |partition| *partition).await?;
-        // The size of a room whose shard is unreachable is unknown, so its members do not receive the change.
-        let is_served = |room: &RoomId| {
-            let partition = Partition::of(room);
-            sessions.iter().any(|(session, _)| session.partitions.contains(partition))
-        };
-        for (_, rooms) in &mut rooms_by_user {
-            rooms.retain(is_served);
-        }
-        for (session, _) in &sessions {
-            let retained = presence::retain_small_rooms(session, &mut rooms_by_user);
-            self.timed_query(RoundTrip::Presence, session, retained).await?;
-        }
+        presence::retain_small_rooms(&self.log, &mut rooms_by_user).await?;
         Ok(rooms_by_user)
     }
 
@@ -276,17 +253,9 @@ impl Bus {
     }
 
     /// Returns the presence of `others`, in the same order, as far as `user` may see it. The presence is empty for
-    /// users who share no room with `user`.
+    /// users who share no room with `user`. Leaves out users whose shard does not answer.
     pub async fn presence_for(&self, user: &UserId, others: &[UserId]) -> Result<Vec<Presence>, LookupError> {
         let acquainted = self.persistence.acquainted(user, others).await?;
-        let users: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
-        let states = self.presence_of(&users).await?;
-        let mut states: std::collections::HashMap<_, _> = acquainted
-            .into_iter()
-            .zip(states)
-            .map(|(known, state)| (known.user, state.with_last_seen(known.at_ms)))
-            .collect();
-        let state_of = |other: &UserId| states.remove(other).unwrap_or_default().on_the_wire(other.clone());
-        Ok(others.iter().map(state_of).collect())
+        Ok(presence::list_for_viewer(&self.log, acquainted, others).await?)
     }
 }

@@ -126,20 +126,25 @@ async fn read_online_users(
     for _ in 0..MAX_SNAPSHOT_READS {
         let before = watch.change_count();
         let read = worker.node.bus.presence_of(&users).await?;
+        if read.len() < users.len() {
+            // The list would show users of a shard that does not answer as offline.
+            return Ok(None);
+        }
         if watch.change_count() == before {
             states = Some(read);
             break;
         }
     }
-    let Some(states) = states else { return Ok(None) };
+    let Some(mut states) = states else { return Ok(None) };
     let own = match client.reported_presence.get() {
         ReportedPresence::Status(status) => Some(status),
         ReportedPresence::None | ReportedPresence::Closed => None,
     };
-    let online = users.into_iter().zip(states).filter_map(|(user, state)| {
+    let online = users.into_iter().filter_map(|user| {
+        let found = states.remove(&user).and_then(|state| state.status);
         // The presence of the connection's own user may not be in Redis yet.
         let is_me = identity.as_ref().is_some_and(|identity| identity.user == user);
-        let status = if is_me { state.status.max(own) } else { state.status };
+        let status = if is_me { found.max(own) } else { found };
         status.map(|status| PresentMember { user, status })
     });
     Ok(Some(online.collect()))

@@ -8,28 +8,28 @@ use futures_util::future::try_join_all;
 
 use super::{Redis, RedisCluster};
 
-const LAYOUT_VARIABLE: &str = "TIDINGS_TEST_REDIS";
+const TOPOLOGY_VARIABLE: &str = "TIDINGS_TEST_REDIS";
 /// Masters of a cluster that the environment asks for. With three, no shard has half of the partitions.
 const DEFAULT_MASTERS: usize = 3;
 const PARTITIONS: u64 = super::cluster_nodes::PARTITIONS as u64;
 
 /// How many Redis servers a system has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RedisLayout {
+pub enum RedisTopology {
     Single,
     Cluster { masters: usize, replicas_per_master: usize },
 }
 
-impl RedisLayout {
-    /// The layout that the environment asks for.
+impl RedisTopology {
+    /// The topology that the environment asks for.
     ///
     /// # Errors
     /// When the variable has another value than `single` and `cluster`.
-    pub fn from_environment() -> Result<RedisLayout> {
-        match std::env::var(LAYOUT_VARIABLE).unwrap_or_default().as_str() {
-            "" | "single" => Ok(RedisLayout::Single),
-            "cluster" => Ok(RedisLayout::Cluster { masters: DEFAULT_MASTERS, replicas_per_master: 0 }),
-            other => bail!("{LAYOUT_VARIABLE} is {other:?}: it must be `single` or `cluster`"),
+    pub fn from_environment() -> Result<RedisTopology> {
+        match std::env::var(TOPOLOGY_VARIABLE).unwrap_or_default().as_str() {
+            "" | "single" => Ok(RedisTopology::Single),
+            "cluster" => Ok(RedisTopology::Cluster { masters: DEFAULT_MASTERS, replicas_per_master: 0 }),
+            other => bail!("{TOPOLOGY_VARIABLE} is {other:?}: it must be `single` or `cluster`"),
         }
     }
 }
@@ -45,10 +45,10 @@ impl Shards {
     ///
     /// # Errors
     /// When a server does not start.
-    pub async fn start_in(folder: &Path, layout: RedisLayout) -> Result<Shards> {
-        Ok(match layout {
-            RedisLayout::Single => Shards::Single(Redis::start_in(folder).await?),
-            RedisLayout::Cluster { masters, replicas_per_master } => {
+    pub async fn start_in(folder: &Path, topology: RedisTopology) -> Result<Shards> {
+        Ok(match topology {
+            RedisTopology::Single => Shards::Single(Redis::start_in(folder).await?),
+            RedisTopology::Cluster { masters, replicas_per_master } => {
                 let folder = folder.join("redis-cluster");
                 Shards::Cluster(RedisCluster::start_in(&folder, masters, replicas_per_master).await?)
             }

@@ -9,7 +9,7 @@ use super::{Links, Stack, clocks, migrate};
 use crate::folder::Folder;
 use crate::node::{Node, Service};
 use crate::postgres::Postgres;
-use crate::redis::{Redis, RedisLayout, Shards};
+use crate::redis::{Redis, RedisTopology, Shards};
 use crate::request_counter::RequestCounter;
 use crate::token;
 
@@ -23,7 +23,7 @@ pub struct StackBuilder {
     proxied: bool,
     counted: bool,
     clocks: bool,
-    redis: Option<RedisLayout>,
+    redis: Option<RedisTopology>,
     launchers: Vec<(Service, usize, Vec<String>)>,
     gateway_settings: Vec<(String, String)>,
     persistence_settings: Vec<(String, String)>,
@@ -93,11 +93,11 @@ impl StackBuilder {
         StackBuilder { clocks: true, ..self }
     }
 
-    /// Chooses the Redis of the stack. The default is the layout that the environment asks for, and one Redis for a stack
-    /// with proxies or clocks: the links to a cluster have no proxies, and its nodes no clocks.
+    /// Chooses the Redis of the stack. The default is the topology that the environment asks for, and one Redis for a
+    /// stack with proxies or clocks: the links to a cluster have no proxies, and its nodes no clocks.
     #[must_use]
-    pub fn redis(self, layout: RedisLayout) -> Self {
-        StackBuilder { redis: Some(layout), ..self }
+    pub fn redis(self, topology: RedisTopology) -> Self {
+        StackBuilder { redis: Some(topology), ..self }
     }
 
     /// Runs the node of this number, from 0, under another program, such as `valgrind`. `launcher` is this program with
@@ -142,12 +142,12 @@ impl StackBuilder {
         if self.clocks {
             clocks::prepare(folder.path(), self.gateways, self.persistence)?;
         }
-        let layout = match self.redis {
-            Some(layout) => layout,
-            None if self.proxied || self.clocks => RedisLayout::Single,
-            None => RedisLayout::from_environment()?,
+        let topology = match self.redis {
+            Some(topology) => topology,
+            None if self.proxied || self.clocks => RedisTopology::Single,
+            None => RedisTopology::from_environment()?,
         };
-        let redis = Shards::start_in(folder.path(), layout).await?;
+        let redis = Shards::start_in(folder.path(), topology).await?;
         let server = match (&self.durable, self.own_postgres) {
             (Some(settings), _) => Arc::new(Postgres::start_durable_in(folder.path(), settings).await?),
             (None, true) => Arc::new(Postgres::start_in(folder.path()).await?),

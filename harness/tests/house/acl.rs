@@ -6,7 +6,7 @@ use crate::tree::{File, read, tree};
 
 const ACL_FILE: &str = "deploy/redis/users.acl";
 /// Commands that the search for calls does not find, with the services that send them. The pub/sub connection encodes its
-/// own commands, and the Redis client library sends MULTI and EXEC.
+/// own commands. The previous version of persistence sends MULTI and EXEC, so they stay for one version.
 const OTHER_COMMANDS: [(&[&str], &str); 3] = [
     (&["gateway", "persistence"], "subscribe"),
     (&["gateway"], "unsubscribe"),

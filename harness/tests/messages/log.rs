@@ -185,7 +185,7 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     }
     let after = after?;
     ensure!((before.epoch, after.epoch) == (Epoch(1), Epoch(2)));
-    ensure!(fixture.authority.run_ids.lock().unwrap().len() == 2);
+    ensure!(fixture.authority.epoch_count().await == 2);
     // A watermark of the new epoch cannot answer a wait that began in the old epoch.
     let session = fixture.log.session_of(&fixture.room).await?;
     let last = after.ingest.expect("just appended");

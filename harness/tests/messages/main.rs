@@ -35,6 +35,7 @@ mod replay_storm;
 mod search;
 mod search_blocks;
 mod search_look;
+mod too_few_replicas;
 mod wire;
 
 #[path = "../support/log_world.rs"]

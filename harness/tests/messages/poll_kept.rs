@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
-use tidings_harness::{Stack, clock, redis::RedisLayout};
+use tidings_harness::{Stack, clock, redis::RedisTopology};
 use tokio::task::JoinHandle;
 
 const ROOMS: usize = 40;
@@ -18,7 +18,7 @@ async fn start_stack(workers: usize) -> Result<Stack> {
     let roomy =
         Stack::builder().env("TIDINGS_MESSAGES_PER_SECOND", 10_000).env("TIDINGS_MESSAGES_BURST", 10_000);
     // The tests watch the commands of this Redis.
-    roomy.redis(RedisLayout::Single).gateway_env("TIDINGS_WORKERS", workers).start().await
+    roomy.redis(RedisTopology::Single).gateway_env("TIDINGS_WORKERS", workers).start().await
 }
 
 /// A user who polls each time on a new TCP connection.

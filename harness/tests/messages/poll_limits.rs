@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde_json::{Value, json};
-use tidings_harness::{Http, Stack, redis::RedisLayout};
+use tidings_harness::{Http, Stack, redis::RedisTopology};
 
 /// Number of rooms in each poll that exceeds the limit.
 const ROOMS: usize = 200;
@@ -15,7 +15,7 @@ const ROOMS: usize = 200;
 async fn start_stack(polls_per_second: u32) -> Result<Stack> {
     let roomy =
         Stack::builder().env("TIDINGS_MESSAGES_PER_SECOND", 10_000).env("TIDINGS_MESSAGES_BURST", 10_000);
-    let one_worker = roomy.redis(RedisLayout::Single).gateway_env("TIDINGS_WORKERS", 1);
+    let one_worker = roomy.redis(RedisTopology::Single).gateway_env("TIDINGS_WORKERS", 1);
     one_worker.gateway_env("TIDINGS_POLLS_PER_SECOND", polls_per_second).start().await
 }
 

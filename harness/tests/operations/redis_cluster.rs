@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::folder::Folder;
-use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
+use tidings_harness::redis::{RedisCluster, RedisTopology, Shards};
 use tidings_shared::log::{
     keys::Partition,
     shard_map::{ShardMap, slot_of},
@@ -188,8 +188,8 @@ async fn planned_moves_give_each_master_an_equal_share() -> Result<()> {
 #[tokio::test]
 async fn emptied_cluster_keeps_its_slots_and_loses_its_keys() -> Result<()> {
     let folder = Folder::new()?;
-    let layout = RedisLayout::Cluster { masters: 3, replicas_per_master: 0 };
-    let shards = Shards::start_in(folder.path(), layout).await?;
+    let topology = RedisTopology::Cluster { masters: 3, replicas_per_master: 0 };
+    let shards = Shards::start_in(folder.path(), topology).await?;
     let owner = shards.of_partition(PARTITION).await?.port();
     let (mut write, mut read) = (redis::cmd("SET"), redis::cmd("GET"));
     shards.command::<()>(write.arg(key(0)).arg(1)).await?;

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use serde_json::json;
 use tidings_harness::play::run::{PlayOptions, Progress, Speed, run_conversations};
 use tidings_harness::play::transcript::{Act, Conversation, Line};
-use tidings_harness::redis::{Redis, RedisLayout, Shards};
+use tidings_harness::redis::{Redis, RedisTopology, Shards};
 use tidings_harness::{Node, Nodes, Stack};
 use tidings_shared::log::keys::{PARTITIONS, Partition};
 
@@ -113,12 +113,12 @@ async fn move_to(stack: &mut Stack, cluster: Shards) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conversation_moves_to_a_cluster_without_loss() -> Result<()> {
-    let builder = Stack::builder().gateways(2).redis(RedisLayout::Single);
+    let builder = Stack::builder().gateways(2).redis(RedisTopology::Single);
     let builder = builder.persistence_env("TIDINGS_LEASE_MS", 1000);
     let builder = builder.gateway_env("TIDINGS_MESSAGES_BURST", 1000);
     let mut stack = builder.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000).start().await?;
-    let layout = RedisLayout::Cluster { masters: 3, replicas_per_master: 0 };
-    let cluster = Shards::start_in(stack.folder(), layout).await?;
+    let topology = RedisTopology::Cluster { masters: 3, replicas_per_master: 0 };
+    let cluster = Shards::start_in(stack.folder(), topology).await?;
     let (nodes, progress) = (Nodes::of(&stack), Progress::default());
     let options = PlayOptions::new(Speed::Times(1.0), 1);
     let playing = run_conversations(conversations(), options, nodes, &progress);

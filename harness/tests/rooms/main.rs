@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod away_shard;
 mod common_limits;
 mod lagging;
 mod large_room;

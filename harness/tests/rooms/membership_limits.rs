@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tidings_harness::{Stack, redis::RedisLayout};
+use tidings_harness::{Stack, redis::RedisTopology};
 
 #[tokio::test]
 async fn full_room_refuses_joins_until_member_leaves() -> Result<()> {
@@ -160,7 +160,7 @@ async fn hset_calls(stack: &Stack) -> Result<u64> {
 
 #[tokio::test]
 async fn join_of_mine_beyond_200_rooms_does_not_write_cache() -> Result<()> {
-    let one_redis = Stack::builder().redis(RedisLayout::Single);
+    let one_redis = Stack::builder().redis(RedisTopology::Single);
     let stack = one_redis.gateway_env("TIDINGS_JOINS_PER_SECOND", 1000).start().await?;
     for _ in 0..220 {
         stack.http("alice").new_room(&[]).await?;

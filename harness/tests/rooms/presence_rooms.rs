@@ -9,7 +9,7 @@ use crate::watching::{
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use tidings_harness::{Stack, redis::RedisLayout};
+use tidings_harness::{Stack, redis::RedisTopology};
 
 async fn start_two_gateways() -> Result<Stack> {
     Stack::builder().gateways(2).start().await
@@ -196,7 +196,7 @@ async fn count_commands<T, E: Into<anyhow::Error>>(
 
 #[tokio::test]
 async fn connect_costs_bounded_number_of_redis_commands() -> Result<()> {
-    let one_redis = Stack::builder().redis(RedisLayout::Single);
+    let one_redis = Stack::builder().redis(RedisTopology::Single);
     let stack = one_redis.gateway_env("TIDINGS_WORKERS", 1).start().await?;
     let alice = stack.http("alice");
     for _ in 0..300 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tidings_harness::redis::{RedisCluster, RedisLayout};
+use tidings_harness::redis::{RedisCluster, RedisTopology};
 use tidings_shared::log::keys::Partition;
 
 use crate::replay::{
@@ -18,8 +18,8 @@ const PRESENCE_PARTITION_STEP: u16 = 4;
 /// Several heartbeats of a session.
 const HEARTBEATS: Duration = Duration::from_secs(10);
 
-fn cluster_of(replicas_per_master: usize) -> RedisLayout {
-    RedisLayout::Cluster { masters: MASTERS, replicas_per_master }
+fn cluster_of(replicas_per_master: usize) -> RedisTopology {
+    RedisTopology::Cluster { masters: MASTERS, replicas_per_master }
 }
 
 fn cluster(system: &ReplaySystem) -> Result<&RedisCluster> {

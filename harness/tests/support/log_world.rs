@@ -10,29 +10,34 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tidings_harness::folder::Folder;
-use tidings_harness::redis::{RedisCluster, RedisLayout, Shards};
+use tidings_harness::redis::{RedisTopology, Shards};
 use tidings_shared::{
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, KnownClientId, Log, LogLimits,
-        OpenedEpoch, RoomHead, SeedOutcome, Session, StoredMarks, Survival, Target, WatermarkUpdate,
+        Accepted, AppendError, Authority, AuthorityError, Bases, Entry, EpochMarks, KnownClientId, Log,
+        LogLimits, MarkedProcess, OpenedEpoch, ProcessId, RedisClient, RoomHead, SeedOutcome, Session,
+        StoredMarks, Survival, Target, WatermarkUpdate,
         keys::{self, Partition},
         record::IngestId,
     },
     role::MinRole,
 };
 
-/// An authority whose answers the test sets.
+/// For each partition its newest epoch and the process of this epoch, as PostgreSQL keeps them.
 #[derive(Default)]
+struct OpenedEpochs {
+    newest: HashMap<Partition, (Epoch, ProcessId)>,
+    /// The number of opened epochs, which is the newest one.
+    count: u64,
+}
+
+/// An authority whose answers the test sets. It keeps epochs in memory, by the rules of PostgreSQL.
 pub struct ScriptedAuthority {
     log: OnceLock<Weak<Log>>,
-    redis: OnceLock<Weak<Shards>>,
-    /// The processes for which epochs were opened. Epoch 1 is the first.
-    pub run_ids: Mutex<Vec<String>>,
-    /// The epoch of each partition for which one was opened.
-    epochs: Mutex<HashMap<Partition, Epoch>>,
+    client: RedisClient,
+    epochs: tokio::sync::Mutex<OpenedEpochs>,
     /// The answers to look-ups, by client id.
     pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
@@ -59,41 +64,42 @@ impl Authority for ScriptedAuthority {
         if self.unavailable.load(Ordering::Relaxed) {
             return Err(AuthorityError::Unavailable("unavailable".to_owned()));
         }
-        let redis = self.redis.get().and_then(Weak::upgrade).expect("set before use");
-        let unavailable = |error: anyhow::Error| AuthorityError::Unavailable(error.to_string());
-        let mut marked = match redis.cluster() {
-            Some(cluster) => Some(MarkedNode::find(cluster, run_id, partitions).await.map_err(unavailable)?),
-            None => None,
-        };
-        let opened = self.epochs_at(run_id, partitions, marked.as_ref());
-        if let Some(node) = &mut marked {
-            node.write_marks(&opened).await.map_err(unavailable)?;
+        let map = self.log().map_watch().get().await.map_err(unavailable)?;
+        let mut failure = AuthorityError::OtherProcess;
+        for address in map.addresses() {
+            match MarkedProcess::connect(&self.client.at(&address)).await {
+                Ok(process) if process.id.run_id == run_id => {
+                    return self.open_epochs_at(&process, partitions).await;
+                }
+                Ok(_) => {}
+                Err(error) => failure = unavailable(error),
+            }
         }
-        Ok(opened)
+        Err(failure)
     }
 
     async fn seed(&self, epoch: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-        let log = self.log.get().and_then(Weak::upgrade).expect("set before use");
+        let log = self.log();
         let mut outcomes = Vec::new();
         for room in rooms {
             if room.as_str() == "nowhere" {
                 outcomes.push(SeedOutcome::NoSuchRoom);
                 continue;
             }
-            let session = log.session_of(room).await;
-            let session = session.map_err(|error| AuthorityError::Unavailable(error.to_string()))?;
-            let (at, seq): (Option<u64>, Option<u64>) = redis::cmd("HMGET")
-                .arg(keys::room(room))
-                .arg("epoch")
-                .arg("seq")
-                .query_async(&mut session.connection())
-                .await
-                .expect("Redis answers");
+            let session = log.session_of(room).await.map_err(unavailable)?;
+            if session.epoch != epoch {
+                return Err(AuthorityError::EpochEnded);
+            }
+            let mut read = redis::cmd("HMGET");
+            read.arg(keys::room(room)).arg("epoch").arg("seq");
+            let read = read.query_async::<(Option<u64>, Option<u64>)>(&mut session.connection()).await;
+            let (at, seq) = read.map_err(unavailable)?;
             let read = at.zip(seq).map(|(epoch, seq)| (Epoch(epoch), Seq(seq)));
             let base = read.map_or(Seq(0), |(_, seq)| seq);
             let head =
                 RoomHead { epoch, seq: base, bases: Bases(vec![(epoch, base)]), ..RoomHead::default() };
-            log.write_seed(&session, room, read, &head, Survival::Nothing).await.expect("Redis answers");
+            let written = log.write_seed(&session, room, read, &head, Survival::Nothing).await;
+            written.map_err(unavailable)?;
             outcomes.push(SeedOutcome::Seeded);
         }
         Ok(outcomes)
@@ -124,73 +130,61 @@ impl Authority for ScriptedAuthority {
 }
 
 impl ScriptedAuthority {
-    /// Returns the epochs of the partitions that the process serves. A partition gets a new epoch if its epoch belongs
-    /// to another process, or if its mark does not name this epoch.
-    fn epochs_at(
+    fn new(client: RedisClient) -> Self {
+        Self {
+            log: OnceLock::new(),
+            client,
+            epochs: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+            look_ups: Mutex::default(),
+            target: Mutex::default(),
+            other_process: AtomicBool::new(false),
+            without_members: AtomicBool::new(false),
+            unavailable: AtomicBool::new(false),
+        }
+    }
+
+    fn log(&self) -> Arc<Log> {
+        self.log.get().and_then(Weak::upgrade).expect("set before use")
+    }
+
+    /// The number of epochs that were opened.
+    pub async fn epoch_count(&self) -> u64 {
+        self.epochs.lock().await.count
+    }
+
+    /// Returns the epochs of the partitions that the process serves. One new epoch is opened for all partitions whose
+    /// epoch belongs to another process, or whose mark in a cluster does not name this epoch.
+    async fn open_epochs_at(
         &self,
-        run_id: &str,
+        process: &MarkedProcess,
         partitions: &[Partition],
-        node: Option<&MarkedNode>,
-    ) -> Vec<(Partition, OpenedEpoch)> {
-        let (mut run_ids, mut epochs) = (self.run_ids.lock().unwrap(), self.epochs.lock().unwrap());
-        let is_served = |partition: &Partition| node.is_none_or(|node| node.marks.contains_key(partition));
+    ) -> Result<Vec<(Partition, OpenedEpoch)>, AuthorityError> {
+        let mut epochs = self.epochs.lock().await;
+        let marks = EpochMarks::read(process, partitions).await.map_err(unavailable)?;
+        let is_served = |partition: &Partition| marks.contains(*partition);
         let served: Vec<Partition> = partitions.iter().copied().filter(is_served).collect();
         let continues = |partition: &Partition| {
-            epochs.get(partition).is_some_and(|epoch| {
-                run_ids.get(epoch.0 as usize - 1).is_some_and(|id| id == run_id)
-                    && node.is_none_or(|node| node.marks[partition] == Some(epoch.0))
+            epochs.newest.get(partition).is_some_and(|(epoch, id)| {
+                process.id.continues(&id.run_id, Some(&id.replid)) && marks.may_continue(*partition, *epoch)
             })
         };
         let ended: Vec<Partition> =
             served.iter().copied().filter(|partition| !continues(partition)).collect();
         if !ended.is_empty() {
-            run_ids.push(run_id.to_owned());
-            epochs.extend(ended.into_iter().map(|partition| (partition, Epoch(run_ids.len() as u64))));
+            epochs.count += 1;
+            let epoch = Epoch(epochs.count);
+            marks.write(process, &ended, epoch).await.map_err(unavailable)?;
+            epochs.newest.extend(ended.into_iter().map(|partition| (partition, (epoch, process.id.clone()))));
         }
-        let opened = |partition| OpenedEpoch { epoch: epochs[&partition], age: Duration::ZERO };
-        served.into_iter().map(|partition| (partition, opened(partition))).collect()
+        let opened =
+            |partition: Partition| OpenedEpoch { epoch: epochs.newest[&partition].0, age: Duration::ZERO };
+        Ok(served.into_iter().map(|partition| (partition, opened(partition))).collect())
     }
 }
 
-/// A node of a cluster, and the epochs in the marks of the partitions that it serves. Persistence reads and writes these
-/// marks in a cluster.
-struct MarkedNode {
-    connection: redis::aio::MultiplexedConnection,
-    marks: HashMap<Partition, Option<u64>>,
-}
-
-impl MarkedNode {
-    async fn find(cluster: &RedisCluster, run_id: &str, partitions: &[Partition]) -> Result<Self> {
-        for node in cluster.nodes() {
-            let server: Result<redis::InfoDict> = node.command(redis::cmd("INFO").arg("server")).await;
-            // Another node may be down.
-            let Ok(server) = server else { continue };
-            if server.get::<String>("run_id").as_deref() != Some(run_id) {
-                continue;
-            }
-            let client = redis::Client::open(node.url())?;
-            let (mut connection, mut marks) =
-                (client.get_multiplexed_async_connection().await?, HashMap::new());
-            for partition in partitions {
-                let mark = redis::cmd("GET").arg(partition.epoch_mark()).query_async(&mut connection).await;
-                // A node refuses keys of partitions that it does not serve.
-                if let Ok(mark) = mark {
-                    marks.insert(*partition, mark);
-                }
-            }
-            return Ok(Self { connection, marks });
-        }
-        anyhow::bail!("no node has the run_id {run_id}")
-    }
-
-    async fn write_marks(&mut self, opened: &[(Partition, OpenedEpoch)]) -> Result<()> {
-        for (partition, opened) in opened {
-            let mut write = redis::cmd("SET");
-            write.arg(partition.epoch_mark()).arg(opened.epoch.0);
-            write.exec_async(&mut self.connection).await?;
-        }
-        Ok(())
-    }
+fn unavailable(cause: impl std::fmt::Display) -> AuthorityError {
+    AuthorityError::Unavailable(cause.to_string())
 }
 
 pub struct LogFixture {
@@ -212,22 +206,27 @@ impl LogFixture {
     }
 
     pub async fn with_limits(limits: LogLimits) -> Result<Self> {
-        Self::start(limits, RedisLayout::from_environment()?).await
+        Self::start(limits, RedisTopology::from_environment()?).await
     }
 
     /// A log on one Redis, also if the environment asks for a cluster.
     pub async fn single() -> Result<Self> {
         let max_backlog_bytes = LogLimits::DEFAULT_BACKLOG_BYTES;
         let limits = LogLimits { max_backlog_records: 1000, max_backlog_bytes };
-        Self::start(limits, RedisLayout::Single).await
+        Self::start(limits, RedisTopology::Single).await
     }
 
-    async fn start(limits: LogLimits, layout: RedisLayout) -> Result<Self> {
+    /// A log without limits on a cluster of three masters.
+    pub async fn cluster() -> Result<Self> {
+        let topology = RedisTopology::Cluster { masters: 3, replicas_per_master: 0 };
+        Self::start(LogLimits::default(), topology).await
+    }
+
+    async fn start(limits: LogLimits, topology: RedisTopology) -> Result<Self> {
         let folder = Folder::new()?;
-        let redis = Arc::new(Shards::start_in(folder.path(), layout).await?);
-        let authority = Arc::new(ScriptedAuthority::default());
-        authority.redis.set(Arc::downgrade(&redis)).ok().context("set once")?;
+        let redis = Arc::new(Shards::start_in(folder.path(), topology).await?);
         let client = tidings_shared::log::client(&redis.url())?;
+        let authority = Arc::new(ScriptedAuthority::new(client.clone()));
         let log = Log::start(client, authority.clone(), limits);
         authority.log.set(Arc::downgrade(&log)).expect("set once");
         let (room, alice) = (RoomId::parse("r")?, UserId::parse("alice")?);

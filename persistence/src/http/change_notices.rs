@@ -2,10 +2,13 @@
 //! of accounts and of what a member sets for themselves. After the commit, they invalidate the caches in Redis and
 //! inform the connected users.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
+use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
 use tidings_shared::ids::{Cursor, RoomId, Seq, UserId};
-use tidings_shared::log::{Log, keys::Partition};
+use tidings_shared::log::{BySession, Log, Session, keys::Partition};
 use tidings_shared::membership;
 use tidings_shared::people::{self, UserNotice};
 use tidings_shared::protocol::server::ServerFrame;
@@ -36,75 +39,120 @@ pub struct CreatedRoom {
     pub members: Vec<(UserId, String)>,
 }
 
+/// What a change sends to one user.
+struct UserUpdate<'a> {
+    user: &'a UserId,
+    /// Whether the cached memberships of the user are invalidated.
+    invalidates: bool,
+    notice: Option<UserNotice>,
+}
+
 impl ChangeNotice {
-    /// Sends the notice. Returns false if a part was not sent; then it must be sent again, which does no harm.
-    pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> bool {
+    /// Sends the notice. Returns the users to whom it was not sent completely. It must be sent to them again, which does
+    /// no harm.
+    pub async fn send(&self, db: &impl ConnectionTrait, log: &Log) -> HashSet<UserId> {
         match self {
-            Self::Memberships(users) => invalidate_memberships(log, users).await,
-            Self::Room(created) => {
-                let users: Vec<UserId> = created.members.iter().map(|(user, _)| user.clone()).collect();
-                // The cache is invalidated first, because a notified user must not read the old memberships.
-                invalidate_memberships(log, &users).await && created.send(log).await
+            Self::Memberships(users) => {
+                let update = |user| UserUpdate { user, invalidates: true, notice: None };
+                send_updates(log, users.iter().map(update).collect()).await
             }
+            Self::Room(created) => created.send(log).await,
             Self::Account(user) => {
-                account::refresh_cache(db, log, user).await
-                    && notify(log, &[(user, UserNotice::Account)]).await
+                if !account::refresh_cache(db, log, user).await {
+                    return HashSet::from([user.clone()]);
+                }
+                let notice = Some(UserNotice::Account);
+                send_updates(log, vec![UserUpdate { user, invalidates: false, notice }]).await
             }
             Self::RoomList(user) => {
                 // The nodes then compare the versions of the user, and send `rooms:changed`.
-                invalidate_memberships(log, std::slice::from_ref(user)).await
-                    && notify(log, &[(user, UserNotice::Account)]).await
+                let notice = Some(UserNotice::Account);
+                send_updates(log, vec![UserUpdate { user, invalidates: true, notice }]).await
             }
+        }
+    }
+
+    /// Removes all users from the notice except these.
+    pub fn retain_users(&mut self, users: &HashSet<UserId>) {
+        match self {
+            Self::Memberships(all) => all.retain(|user| users.contains(user)),
+            Self::Room(created) => created.members.retain(|(user, _)| users.contains(user)),
+            Self::Account(_) | Self::RoomList(_) => {}
         }
     }
 }
 
 impl CreatedRoom {
-    async fn send(&self, log: &Log) -> bool {
-        let Ok(session) = log.session_of(&self.room).await else { return false };
-        let from = Cursor::new(session.epoch, Seq(0));
+    async fn send(&self, log: &Log) -> HashSet<UserId> {
+        let session = log.session_of(&self.room).await.ok();
+        let from = session.map(|session| Cursor::new(session.epoch, Seq(0)));
         let (room, kind, name) = (&self.room, self.kind.as_str(), self.name.as_deref());
-        for members in self.members.chunks(MAX_USERS_PER_REQUEST) {
-            let notice = |role: &str| {
-                let frame = ServerFrame::RoomAdded { room, kind, name, role, from: &from }.to_json();
-                UserNotice::Membership { room: room.clone(), seq: from.seq, frame: Bytes::from(frame) }
-            };
-            let notices: Vec<_> = members.iter().map(|(user, role)| (user, notice(role))).collect();
-            if !notify(log, &notices).await {
-                return false;
-            }
+        let notice = |role: &str| {
+            let from = from.as_ref()?;
+            let frame = ServerFrame::RoomAdded { room, kind, name, role, from }.to_json();
+            Some(UserNotice::Membership { room: room.clone(), seq: from.seq, frame: Bytes::from(frame) })
+        };
+        let members = self.members.iter();
+        let updates = members
+            .map(|(user, role)| UserUpdate { user, invalidates: true, notice: notice(role) })
+            .collect();
+        let unsent = send_updates(log, updates).await;
+        match from {
+            Some(_) => unsent,
+            // The frame needs the epoch of the room's partition, so nobody was notified.
+            None => self.members.iter().map(|(user, _)| user.clone()).collect(),
         }
-        true
     }
 }
 
-async fn invalidate_memberships(log: &Log, users: &[UserId]) -> bool {
-    let by_session = log.group_by_session(users.to_vec(), Partition::of_user).await;
-    let by_session = by_session.inspect_err(|error| tracing::warn!(%error, "Redis is unavailable"));
-    let Ok(by_session) = by_session else { return false };
-    for (session, users) in by_session {
-        for users in users.chunks(MAX_USERS_PER_REQUEST) {
-            if let Err(error) = membership::invalidate(&mut session.connection(), users).await {
-                tracing::warn!(kind = ?error.kind(), code = error.code(), "invalidating the membership cache failed");
-                log.discard_if_unusable(&session, &error);
-                return false;
-            }
-        }
-    }
-    true
+fn partition_of(update: &UserUpdate<'_>) -> Partition {
+    Partition::of_user(update.user)
 }
 
-async fn notify(log: &Log, notices: &[(&UserId, UserNotice)]) -> bool {
-    let notices: Vec<(&UserId, &UserNotice)> = notices.iter().map(|(user, notice)| (*user, notice)).collect();
-    let by_session = log.group_by_session(notices, |(user, _)| Partition::of_user(user)).await;
-    let Ok(by_session) = by_session else { return false };
-    for (session, notices) in by_session {
-        let sent = people::publish(&mut session.connection(), notices).await;
+/// Sends updates to users. A shard that does not answer delays and fails only the updates of its own users. Returns the
+/// users whose updates were not sent.
+async fn send_updates(log: &Log, updates: Vec<UserUpdate<'_>>) -> HashSet<UserId> {
+    let (by_session, others) = log.split_by_current_session(updates, partition_of);
+    let mut unsent = send_by_session(log, by_session).await;
+    if others.is_empty() {
+        return unsent;
+    }
+    // These users come last, because it may take seconds to find that a shard does not answer.
+    let users: Vec<UserId> = others.iter().map(|update| update.user.clone()).collect();
+    match log.group_by_session(others, partition_of).await {
+        Ok(by_session) => unsent.extend(send_by_session(log, by_session).await),
+        Err(error) => {
+            tracing::warn!(%error, "Redis is unavailable");
+            unsent.extend(users);
+        }
+    }
+    unsent
+}
+
+async fn send_by_session(log: &Log, by_session: BySession<UserUpdate<'_>>) -> HashSet<UserId> {
+    let sending: Vec<_> =
+        by_session.iter().map(|(session, updates)| send_in_session(session, updates)).collect();
+    let mut unsent = HashSet::new();
+    for ((session, updates), sent) in by_session.iter().zip(join_all(sending).await) {
         if let Err(error) = sent {
-            tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users failed");
-            log.discard_if_unusable(&session, &error);
-            return false;
+            tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users of a change failed");
+            log.discard_if_unusable(session, &error);
+            unsent.extend(updates.iter().map(|update| update.user.clone()));
         }
     }
-    true
+    unsent
+}
+
+async fn send_in_session(session: &Session, updates: &[UserUpdate<'_>]) -> redis::RedisResult<()> {
+    let mut connection = session.connection();
+    for updates in updates.chunks(MAX_USERS_PER_REQUEST) {
+        // The cache is invalidated first, because a notified user must not read the old memberships.
+        let outdated: Vec<&UserId> =
+            updates.iter().filter(|update| update.invalidates).map(|update| update.user).collect();
+        membership::invalidate(&mut connection, outdated).await?;
+        let notices: Vec<(&UserId, &UserNotice)> =
+            updates.iter().filter_map(|update| Some((update.user, update.notice.as_ref()?))).collect();
+        people::publish(&mut connection, notices).await?;
+    }
+    Ok(())
 }

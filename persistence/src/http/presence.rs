@@ -1,7 +1,7 @@
 //! `/presence`: reads the presence of users who share a room with the caller, and sets the caller's presence. The
 //! present status is only in Redis; PostgreSQL keeps the last-seen times.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -31,12 +31,13 @@ pub struct PresenceList {
     users: Vec<Presence>,
 }
 
-/// The presence of the given users, in the same order. Users who share no room with the caller appear as offline.
+/// The presence of the given users, in the same order. Users who share no room with the caller appear as offline. Users
+/// whose presence cannot be read now are left out.
 #[utoipa::path(
     get, path = "/v1/presence", operation_id = "listPresence", tag = "presence",
     params(("user" = Option<Vec<UserId>>, Query, description = "One parameter per user", max_items = 100)),
     responses(
-        (status = 200, description = "One entry for each user", body = PresenceList),
+        (status = 200, description = "One entry for each user whose presence can be read", body = PresenceList),
         (status = 413, description = "More than 100 users"),
         (status = 429, description = "Too many requests"),
     )
@@ -56,8 +57,9 @@ pub async fn list(
     let mut seen = HashSet::with_capacity(users.len());
     users.retain(|user| seen.insert(user.clone()));
     state.allowance.take_token(RateLimitKind::Presence, caller.viewer())?;
-    let users = presence_for_viewer(&state, &caller.user, &users).await?;
-    Ok(web::Json(PresenceList { users }))
+    let acquainted = query::users_sharing_room(&state.db, &caller.user, &users).await?;
+    let users = presence::list_for_viewer(&state.log, acquainted, &users).await;
+    Ok(web::Json(PresenceList { users: users.map_err(|error| unavailable(&error))? }))
 }
 
 /// Sets the caller's presence for 60 s, in addition to the presence of their connections.
@@ -82,30 +84,6 @@ pub async fn set_presence(
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// The presence of `users` as the user `me` may see it, in the same order. Users who share no room with `me` appear as
-/// offline.
-async fn presence_for_viewer(state: &State, me: &UserId, users: &[UserId]) -> Result<Vec<Presence>, Problem> {
-    let acquainted = query::users_sharing_room(&state.db, me, users).await?;
-    let known: Vec<UserId> = acquainted.iter().map(|known| known.user.clone()).collect();
-    let by_session = state.log.group_by_session(known, presence_partition).await;
-    let mut found: HashMap<UserId, presence::PresenceState> = HashMap::with_capacity(acquainted.len());
-    for (session, users) in by_session.map_err(|error| unavailable(&error))? {
-        let states = presence::states(&mut session.connection(), &users).await;
-        let states = states.inspect_err(|error| state.log.discard_if_unusable(&session, error));
-        found.extend(users.into_iter().zip(states.map_err(|error| unavailable(&error))?));
-    }
-    let found_state = |user: &UserId| found.get(user).copied().unwrap_or_default();
-    let mut states: HashMap<_, _> = acquainted
-        .into_iter()
-        .map(|known| {
-            let of_user = found_state(&known.user).with_last_seen(known.at_ms);
-            (known.user, of_user)
-        })
-        .collect();
-    let state_of = |user: &UserId| states.remove(user).unwrap_or_default().on_the_wire(user.clone());
-    Ok(users.iter().map(state_of).collect())
-}
-
 /// Sets the presence of the user `me` for `presence::HTTP_HOLD` (60 s).
 async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(), Problem> {
     let session = state.log.session(presence_partition(me)).await.map_err(|error| unavailable(&error))?;
@@ -117,27 +95,25 @@ async fn hold_presence(state: &State, me: &UserId, status: Status) -> Result<(),
     let hold = [(me.clone(), Some(status))];
     let outcomes = presence::hold_states(&mut connection, HoldKind::Http, presence::HTTP_HOLD, &hold).await;
     if outcomes.map_err(failed)?.contains(&WriteOutcome::MustPublish) {
-        match query::small_rooms(&state.db, me).await {
-            Ok(rooms) => {
-                let mut users = [(me.clone(), rooms)];
-                for session in state.log.sessions().await.map_err(|error| unavailable(&error))? {
-                    let retained = presence::retain_small_rooms(&session, &mut users).await;
-                    let retained =
-                        retained.inspect_err(|error| state.log.discard_if_unusable(&session, error));
-                    retained.map_err(|error| unavailable(&error))?;
-                }
-                presence::publish_states(&mut connection, &users).await.map_err(failed)?;
-            }
-            // The update is saved in Redis as pending, and a gateway will publish it soon.
+        let rooms = match query::small_rooms(&state.db, me).await {
+            Ok(rooms) => rooms,
             Err(error) => {
-                tracing::debug!(
-                    cause = failure::redacted_cause(&error),
-                    "the presence update is left to a gateway"
-                );
+                log_unpublished(&failure::redacted_cause(&error));
+                return Ok(());
             }
+        };
+        let mut users = [(me.clone(), rooms)];
+        match presence::retain_small_rooms(&state.log, &mut users).await {
+            Ok(()) => drop(presence::publish_states(&mut connection, &users).await.map_err(failed)?),
+            Err(error) => log_unpublished(&error),
         }
     }
     Ok(())
+}
+
+/// Logs that an update is saved in Redis but not published. It is pending there, and a gateway will publish it soon.
+fn log_unpublished(cause: &dyn std::fmt::Display) {
+    tracing::debug!(%cause, "the presence update is left to a gateway");
 }
 
 /// The partition of the log that serves the presence of a user.

@@ -187,24 +187,28 @@ impl State {
     /// Sends a notice before the change is committed. It invalidates cached values even if this process crashes before
     /// `notify`, and it proves that Redis is reachable. Refuses with `unavailable` if Redis is not reachable.
     pub(super) async fn notify_before(&self, notice: &ChangeNotice) -> Result<(), Problem> {
-        if notice.send(&self.db, &self.log).await {
+        if notice.send(&self.db, &self.log).await.is_empty() {
             return Ok(());
         }
         Err(Refusal::unavailable("the room log is unavailable; retry").into())
     }
 
-    /// Sends a notice after the change is committed. A failed notice is retried in the background.
-    pub(super) async fn notify(&self, notice: ChangeNotice) {
-        if notice.send(&self.db, &self.log).await {
+    /// Sends a notice after the change is committed. Users to whom it cannot be sent get it later, in the background.
+    pub(super) async fn notify(&self, mut notice: ChangeNotice) {
+        let unsent = notice.send(&self.db, &self.log).await;
+        if unsent.is_empty() {
             return;
         }
+        notice.retain_users(&unsent);
         let (db, log) = (self.db.clone(), self.log.clone());
         self.notice_retries.spawn(async move {
             for _ in 0..MAX_NOTICE_RETRIES {
                 tokio::time::sleep(NOTICE_RETRY_PAUSE).await;
-                if notice.send(&db, &log).await {
+                let unsent = notice.send(&db, &log).await;
+                if unsent.is_empty() {
                     return;
                 }
+                notice.retain_users(&unsent);
             }
             tracing::error!("a committed change could not be sent to Redis");
         });

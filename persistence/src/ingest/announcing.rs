@@ -46,7 +46,7 @@ async fn announce_by_deadline(
     session: &Arc<Session>,
     memberships: &[&StoredMembership],
 ) -> bool {
-    let announced = ingest.answer_of(session, announce_in_session(session, memberships)).await;
+    let announced = ingest.within_shard_deadline(session, announce_in_session(session, memberships)).await;
     if let Some(Err(error)) = &announced {
         ingest.log.discard_if_unusable(session, error);
         tracing::info!(cause = redacted_cause(error), "membership changes cannot be announced yet");

@@ -134,7 +134,8 @@ async fn read_positions(
         ingest.log.end_partitions(session, ended);
         Err("the session's epoch has ended".to_owned())
     } else {
-        let positions = ingest.answer_of(session, session_watermarks(ingest, session, &partitions)).await;
+        let positions =
+            ingest.within_shard_deadline(session, session_watermarks(ingest, session, &partitions)).await;
         positions.unwrap_or_else(|| Err("the shard does not answer in time".to_owned()))
     };
     match positions {

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use redis::{RedisError, Value};
 
 use super::{
+    append::AppendError,
     commands::Log,
     keys::{COMMON_PARTITION, Partition, PartitionSet},
     layout::Layout,
@@ -84,7 +85,16 @@ impl Log {
         items: Vec<T>,
         partition_of: fn(&T) -> Partition,
     ) -> BySession<T> {
-        self.calls.sessions.group_by_current_session(items, partition_of)
+        self.split_by_current_session(items, partition_of).0
+    }
+
+    /// Splits items like [`Log::group_by_current_session`]. Also returns the items of partitions without a session.
+    pub fn split_by_current_session<T>(
+        &self,
+        items: Vec<T>,
+        partition_of: fn(&T) -> Partition,
+    ) -> (BySession<T>, Vec<T>) {
+        self.calls.sessions.split_by_current_session(items, partition_of)
     }
 
     /// Splits items like [`Log::group_by_current_session`] if any partition has a session, and otherwise like
@@ -115,6 +125,12 @@ impl Log {
     /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         self.calls.discard_if_unusable(session, error);
+    }
+
+    /// Converts an error of a command, which is [`AppendError::Moving`] if the partition moves. Handles the session like
+    /// [`Log::discard_if_unusable`].
+    pub fn append_error(&self, session: &Arc<Session>, error: &RedisError) -> AppendError {
+        self.calls.append_error(session, error)
     }
 
     /// Sends a heartbeat on both connections of each session, and discards a session if one of its connections is

@@ -1,6 +1,6 @@
 //! Finds the small rooms of a user, whose members receive changes of the user's presence.
 
-use redis::{RedisResult, Value};
+use redis::{RedisError, RedisResult, Value};
 
 use super::{
     MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ids::{Epoch, RoomId, UserId},
     log::{
-        MembershipMark, RedisConnection as Connection, Session,
+        Log, MembershipMark, RedisConnection as Connection, RoundTrip, Session, SessionError,
         keys::{self, Partition},
         mark_field,
     },
@@ -54,10 +54,28 @@ fn parse_answer(answer: Value) -> CachedRooms {
     }
 }
 
-/// Removes rooms that the session serves, unless they have at most [`MAX_SMALL_ROOM_MEMBERS`] members and the user was
-/// not removed from them. The membership marks in Redis show a removal even if the membership cache is out of date. A
-/// room without a hash in Redis is removed too, because no connection has joined it. Rooms of other sessions stay.
-pub async fn retain_small_rooms(session: &Session, users: &mut [(UserId, Vec<RoomId>)]) -> RedisResult<()> {
+/// Removes rooms, unless they have at most [`MAX_SMALL_ROOM_MEMBERS`] members and the user was not removed from them.
+/// The membership marks in Redis show a removal even if the membership cache is out of date. A room without a hash in
+/// Redis is removed too, because no connection has joined it. So is a room whose shard has no session, because its size
+/// is unknown.
+pub async fn retain_small_rooms(log: &Log, users: &mut [(UserId, Vec<RoomId>)]) -> Result<(), SessionError> {
+    let sessions = log.group_by_open_session(Partition::all().collect(), |partition| *partition).await?;
+    let is_served = |room: &RoomId| {
+        let partition = Partition::of(room);
+        sessions.iter().any(|(session, _)| session.partitions.contains(partition))
+    };
+    for (_, rooms) in users.iter_mut() {
+        rooms.retain(is_served);
+    }
+    for (session, _) in &sessions {
+        let retained = log.timed(RoundTrip::Presence, retain_in_session(session, users)).await;
+        retained.inspect_err(|error: &RedisError| log.discard_if_unusable(session, error))?;
+    }
+    Ok(())
+}
+
+/// [`retain_small_rooms`] for the rooms that the session serves. Other rooms stay.
+async fn retain_in_session(session: &Session, users: &mut [(UserId, Vec<RoomId>)]) -> RedisResult<()> {
     let is_served = |room: &RoomId| session.partitions.contains(Partition::of(room));
     let mut pipe = redis::pipe();
     for (user, rooms) in users.iter() {

@@ -10,10 +10,11 @@ import type { Presence, PresenceState, Store } from "../types.js";
 /** The most users in one `presence:get` request. */
 const MAX_USERS_PER_REQUEST = 100;
 /**
- * The first and the longest pause before the presence of new members is requested, in milliseconds. Each pause doubles.
+ * The first and the longest pause before the presence of new members, and of users whom an answer left out, is
+ * requested again, in milliseconds. Each pause doubles.
  */
-const FIRST_NEW_MEMBER_DELAY_MS = 1_000;
-const MAX_NEW_MEMBER_DELAY_MS = 60_000;
+const FIRST_REPEAT_DELAY_MS = 1_000;
+const MAX_REPEAT_DELAY_MS = 60_000;
 
 /** The presence of each user, once the server has sent it. */
 export class PresenceFeature implements Feature, Presence {
@@ -21,14 +22,14 @@ export class PresenceFeature implements Feature, Presence {
   readonly #users = new Map<string, Cell<PresenceState | undefined>>();
   readonly #watched = new Map<string, number>();
   #queuedUsers = new Set<string>();
-  readonly #newMembers = new Set<string>();
-  readonly #newMemberTimer: Timer;
+  readonly #requestedAgain = new Set<string>();
+  readonly #repeatTimer: Timer;
   #requesting = false;
   #ownStatus: "online" | "away" | undefined;
 
   constructor(core: Core) {
     this.#core = core;
-    this.#newMemberTimer = new Timer(core.env.timers);
+    this.#repeatTimer = new Timer(core.env.timers);
   }
 
   of(user: string): Store<PresenceState | undefined> {
@@ -74,8 +75,8 @@ export class PresenceFeature implements Feature, Presence {
   frame(frame: ServerFrame): void {
     if (frame.type === "presence") this.#apply([frame]);
     if (frame.type === "member:added") {
-      this.#newMembers.add(frame.user);
-      this.#requestNewMembersIn(FIRST_NEW_MEMBER_DELAY_MS);
+      this.#requestedAgain.add(frame.user);
+      this.#requestAgainIn(FIRST_REPEAT_DELAY_MS);
     }
     if (frame.type !== "room:joined") return;
     for (const { online } of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined)) {
@@ -83,10 +84,10 @@ export class PresenceFeature implements Feature, Presence {
     }
   }
 
-  /** Stops the requests for new members, because the client is disconnected. */
+  /** Stops the repeated requests, because the client is disconnected. */
   down(): void {
-    this.#newMemberTimer.clear();
-    this.#newMembers.clear();
+    this.#repeatTimer.clear();
+    this.#requestedAgain.clear();
   }
 
   /** Drops the presence of all users, because another user has connected. */
@@ -95,28 +96,30 @@ export class PresenceFeature implements Feature, Presence {
     for (const state of this.#users.values()) state.set(undefined);
   }
 
-  /** Stores the presence of the users in `list`. */
-  #apply(list: unknown): void {
+  /** Stores the presence of the users in `list`, and removes them from `missing`. */
+  #apply(list: unknown, missing?: Set<string>): void {
     for (const { user, status, last_seen } of filterShape<PresenceObject>(list, "user status last_seen?")) {
+      missing?.delete(user);
       const state = this.#cell(user);
       const before = state.get();
       const lastSeen = last_seen ? Date.parse(last_seen) : null;
-      if (status !== "offline" || last_seen) this.#newMembers.delete(user);
+      if (status !== "offline" || last_seen) this.#requestedAgain.delete(user);
       if (before?.status !== status || before.lastSeen !== lastSeen) state.set({ status, lastSeen });
     }
   }
 
   /**
-   * Requests the presence of new members, with growing pauses. Until PostgreSQL has stored a new membership, the server
-   * reports the user as offline without `last_seen`, so the kit repeats the request until the answer differs.
+   * Requests the presence of new members, and of users whom an answer left out, with growing pauses. Until PostgreSQL
+   * has stored a new membership, the server reports the user as offline without `last_seen`, so the kit repeats the
+   * request until the answer differs.
    */
-  #requestNewMembersIn(ms: number): void {
-    this.#newMemberTimer.set(ms, () => {
-      for (const user of this.#newMembers) {
+  #requestAgainIn(ms: number): void {
+    this.#repeatTimer.set(ms, () => {
+      for (const user of this.#requestedAgain) {
         if (this.#watched.has(user)) this.#queuedUsers.add(user);
-        else this.#newMembers.delete(user);
+        else this.#requestedAgain.delete(user);
       }
-      if (this.#newMembers.size && ms < MAX_NEW_MEMBER_DELAY_MS) this.#requestNewMembersIn(2 * ms);
+      if (this.#requestedAgain.size && ms < MAX_REPEAT_DELAY_MS) this.#requestAgainIn(2 * ms);
       void this.#requestQueued();
     });
   }
@@ -145,7 +148,12 @@ export class PresenceFeature implements Feature, Presence {
           () => connection.up,
           () => connection.request({ type: "presence:get", users }),
         );
-        if (answer?.type === "presence:list") this.#apply(answer.users);
+        if (answer?.type !== "presence:list") continue;
+        // The server leaves out users whose presence it cannot read now.
+        const missing = new Set(users);
+        this.#apply(answer.users, missing);
+        for (const user of missing) this.#requestedAgain.add(user);
+        if (missing.size && !this.#repeatTimer.pending) this.#requestAgainIn(FIRST_REPEAT_DELAY_MS);
       } catch (thrown) {
         env.report(thrown);
       }

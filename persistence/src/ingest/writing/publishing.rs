@@ -67,6 +67,6 @@ async fn publish_in_session(
     session: Arc<Session>,
     updates: Vec<WatermarkUpdate>,
 ) -> Vec<(Partition, Result<bool, AppendError>)> {
-    let answers = ingest.answer_of(&session, ingest.log.publish_stored(&session, &updates)).await;
+    let answers = ingest.within_shard_deadline(&session, ingest.log.publish_stored(&session, &updates)).await;
     updates.iter().map(|update| update.partition).zip(answers.unwrap_or_default()).collect()
 }

@@ -2,7 +2,7 @@
 //! the front of the queue, and those of other partitions are taken.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -98,13 +98,15 @@ impl AppendQueue {
         Ok(!std::mem::replace(&mut self.running, true))
     }
 
-    /// Puts groups of one partition back to the front, in their order, because the partition moves.
+    /// Puts groups back to the front, in their order, because their partitions move.
     pub fn put_back(&mut self, groups: Vec<MessageGroup>) {
-        let Some(partition) = groups.first().map(|group| group.partition) else { return };
-        let pause = self.pauses.get(&partition).map_or(FIRST_PAUSE, |pause| pause.next);
-        self.pauses.insert(partition, Pause { until: Instant::now() + pause, next: next_pause(pause) });
+        let partitions: BTreeSet<Partition> = groups.iter().map(|group| group.partition).collect();
+        for partition in partitions {
+            let pause = self.pauses.get(&partition).map_or(FIRST_PAUSE, |pause| pause.next);
+            self.pauses.insert(partition, Pause { until: Instant::now() + pause, next: next_pause(pause) });
+        }
         for group in groups.into_iter().rev() {
-            *self.bytes_mut(partition) += group.bytes;
+            *self.bytes_mut(group.partition) += group.bytes;
             self.groups.push_front(group);
         }
     }
@@ -219,6 +221,21 @@ mod tests {
         let again = take(&mut queue, begun + Duration::from_secs(1));
         assert_eq!(sizes(&again), [10, 11, 12]);
         assert!(matches!(queue.take_next(begun + Duration::from_secs(1)), NextGroups::Empty));
+        assert_eq!(queue.bytes.iter().sum::<usize>(), 0);
+    }
+
+    #[test]
+    fn groups_put_back_count_for_their_own_partitions() {
+        let mut queue = AppendQueue::default();
+        [(1, 10), (2, 20), (1, 11)]
+            .into_iter()
+            .for_each(|(partition, size)| push(&mut queue, partition, size));
+        let begun = Instant::now();
+        let moving = take(&mut queue, begun);
+        queue.put_back(moving);
+        assert_eq!(queue.bytes[..4], [0, 21, 20, 0]);
+        assert!(matches!(queue.take_next(begun), NextGroups::Wait(_)), "both partitions wait");
+        assert_eq!(sizes(&take(&mut queue, begun + Duration::from_secs(1))), [10, 20, 11]);
         assert_eq!(queue.bytes.iter().sum::<usize>(), 0);
     }
 

@@ -22,24 +22,20 @@ pub enum SessionEffect {
 }
 
 impl SessionEffect {
-    /// The effect of an error on the session that sent the command or the pipeline.
+    /// The effect of an error on the session that sent the command or the pipeline. A pipeline may have failed with
+    /// several errors.
     pub fn of(error: &RedisError) -> Self {
-        let is_unusable = error.is_unrecoverable_error()
-            || error.is_timeout()
-            || matches!(
-                error.code(),
-                Some("NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN" | "MISCONF" | "UNBLOCKED")
-            );
-        if is_unusable { Self::Ended } else { Self::of_cluster_error(error) }
-    }
-
-    /// The effect of the errors that only a cluster sends. A pipeline may have failed with several.
-    fn of_cluster_error(error: &RedisError) -> Self {
+        if error.is_unrecoverable_error() || error.is_timeout() {
+            return Self::Ended;
+        }
         let (mut ended, mut slot_moves) = (Vec::new(), false);
         for (_, error) in error.clone().into_server_errors().iter().flat_map(|errors| errors.iter()) {
             let detail = error.details().unwrap_or_default();
             match error.code() {
-                "CLUSTERDOWN" => return Self::Ended,
+                "NOSCRIPT" | "READONLY" | "LOADING" | "MASTERDOWN" | "MISCONF" | "UNBLOCKED"
+                | "CLUSTERDOWN" => {
+                    return Self::Ended;
+                }
                 "MOVED" => match partition_of_moved(detail) {
                     Some(partition) => ended.push(partition),
                     None => return Self::Ended,

@@ -229,24 +229,24 @@ impl SessionHolder {
         Ok(split)
     }
 
-    /// Splits items like [`SessionHolder::group_by_session`], but opens no session. Leaves out the items of partitions
+    /// Splits items like [`SessionHolder::group_by_session`], but opens no session. Also returns the items of partitions
     /// without a session.
-    pub fn group_by_current_session<T>(
+    pub fn split_by_current_session<T>(
         &self,
         mut items: Vec<T>,
         partition_of: fn(&T) -> Partition,
-    ) -> BySession<T> {
-        let mut split = Vec::new();
+    ) -> (BySession<T>, Vec<T>) {
+        let (mut split, mut others) = (Vec::new(), Vec::new());
         while let Some(partition) = items.first().map(partition_of) {
             match self.current(partition) {
                 Some(session) => {
                     let own = take_items_of(&session, &mut items, partition_of);
                     split.push((session, own));
                 }
-                None => items.retain(|item| partition_of(item) != partition),
+                None => others.extend(items.extract_if(.., |item| partition_of(item) == partition)),
             }
         }
-        split
+        (split, others)
     }
 
     /// Stops using a session that failed, and all other sessions of its shard. The next caller of
