@@ -1,7 +1,7 @@
 //! Which session serves a partition, a room or a user, and the heartbeat that finds dead connections and partitions
 //! whose epoch has ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use redis::{RedisError, Value};
 
@@ -10,6 +10,7 @@ use super::{
     keys::{COMMON_PARTITION, Partition, PartitionSet},
     layout::Layout,
     session::{BySession, Session, SessionError, read_each_mark},
+    shard_map::NodeAddress,
     timing::RoundTrip,
 };
 use crate::{
@@ -115,6 +116,12 @@ impl Log {
     /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         self.calls.discard_if_unusable(session, error);
+    }
+
+    /// For each shard the number of commands that it has refused since the start of this process, because it has fewer
+    /// replicas than `min-replicas-to-write`.
+    pub fn noreplicas_counts(&self) -> BTreeMap<NodeAddress, u64> {
+        self.calls.noreplicas().clone()
     }
 
     /// Sends a heartbeat on both connections of each session, and discards a session if one of its connections is
