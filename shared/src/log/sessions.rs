@@ -61,6 +61,12 @@ impl Log {
         }
     }
 
+    /// For each shard the number of commands that it has refused since the start of this process, because it has fewer
+    /// replicas than `min-replicas-to-write`.
+    pub fn noreplicas_counts(&self) -> BTreeMap<NodeAddress, u64> {
+        self.calls.noreplicas().clone()
+    }
+
     /// Returns the sessions of all partitions, each once. Opens the sessions that are missing.
     pub async fn sessions(&self) -> Result<Vec<Arc<Session>>, SessionError> {
         let split = self.group_by_session(Partition::all().collect(), |partition| *partition).await?;
@@ -116,12 +122,6 @@ impl Log {
     /// those partitions that it no longer serves, according to the error.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) {
         self.calls.discard_if_unusable(session, error);
-    }
-
-    /// For each shard the number of commands that it has refused since the start of this process, because it has fewer
-    /// replicas than `min-replicas-to-write`.
-    pub fn noreplicas_counts(&self) -> BTreeMap<NodeAddress, u64> {
-        self.calls.noreplicas().clone()
     }
 
     /// Sends a heartbeat on both connections of each session, and discards a session if one of its connections is
