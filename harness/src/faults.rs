@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::Stack;
 use crate::history::{self, ChangeOutcome, CheckCounts, History, RequestedChange, Rule, Violation};
+use crate::redis::RedisLayout;
 
 mod act;
 mod bounds;
@@ -22,6 +23,7 @@ mod load;
 mod misbehaving;
 mod postgres;
 mod quiet;
+mod shard;
 mod sound;
 mod world;
 
@@ -29,11 +31,14 @@ pub use fault::{Fault, LinkFault, Part};
 use misbehaving::MisbehavingClients;
 pub use misbehaving::Noise;
 use quiet::QuietRooms;
+pub use shard::ShardFault;
 pub use world::World;
 
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Minimum of the faults in a run with random faults. The run takes longer than planned if needed.
 const MIN_RANDOM_FAULTS: usize = 3;
+/// In a cluster, time without a fault at the start. The latencies during faults are compared with those of this time.
+const CALM_TIME: Duration = Duration::from_secs(3);
 /// Limit of the violations that a report describes by the entries near them.
 const MAX_STORIES: usize = 3;
 
@@ -52,17 +57,33 @@ pub struct Plan {
     pub settle: Duration,
     /// Additional settings of all nodes.
     pub settings: Vec<(String, String)>,
+    /// The Redis of the system. It decides which faults are possible.
+    pub redis: RedisLayout,
 }
 
 impl Plan {
     /// A plan with random faults for this time, at 300 messages per second.
     pub fn random(seed: u64, duration: Duration) -> Plan {
-        Plan { seed, duration, faults: Vec::new(), rate: 300, settle: SETTLE_TIMEOUT, settings: Vec::new() }
+        Plan {
+            seed,
+            duration,
+            faults: Vec::new(),
+            rate: 300,
+            settle: SETTLE_TIMEOUT,
+            settings: Vec::new(),
+            redis: RedisLayout::Single,
+        }
     }
 
     /// A plan with each of these faults once.
     pub fn once(seed: u64, faults: Vec<Fault>) -> Plan {
         Plan { duration: Duration::ZERO, faults, ..Plan::random(seed, Duration::ZERO) }
+    }
+
+    /// The same plan for a Redis Cluster of three masters with a replica each.
+    #[must_use]
+    pub fn on_cluster(self) -> Plan {
+        Plan { redis: RedisLayout::Cluster { masters: 3, replicas_per_master: 1 }, ..self }
     }
 }
 
@@ -101,6 +122,9 @@ pub struct FaultReport {
     /// every quiet room has delivered a newer message. Longer times count as 30 s. A fault that the next one follows
     /// without a pause is not measured.
     pub quiet_seconds: BTreeMap<String, f64>,
+    /// In a cluster, the 99th percentile of the latencies of quiet rooms in other shards than the fault, in seconds, by
+    /// kind of fault. `Nothing` stands for all quiet rooms without a fault.
+    pub other_shards_seconds: BTreeMap<String, f64>,
     /// Whether the system settled within [`Plan::settle`].
     pub at_rest: bool,
     pub violations: usize,
@@ -156,8 +180,9 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     // `begun` has two entries for each fault: its start and its end.
     let at_least = if plan.duration.is_zero() { 0 } else { 2 * MIN_RANDOM_FAULTS };
     let mut planned_faults = plan.faults.iter().cloned();
+    let mut calm = world.cluster().is_ok().then_some(Fault::Nothing(CALM_TIME));
     loop {
-        let fault = match (planned_faults.next(), plan.faults.is_empty()) {
+        let fault = match (calm.take().or_else(|| planned_faults.next()), plan.faults.is_empty()) {
             (Some(fault), _) => fault,
             (None, true) if tokio::time::Instant::now() < end || begun.len() < at_least => {
                 Fault::random(&mut rng, &world)
@@ -169,11 +194,13 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        if let Err(error) = act::inject_and_repair(&world, &misbehaving, &fault).await {
+        let window = quiet.begin_fault(&world.stack, &rooms, &fault).await?;
+        if let Err(error) = act::inject_and_repair(&world, &misbehaving, &rooms, &fault).await {
             // The run ends, and the history so far is checked.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
             break;
         }
+        quiet.end_fault(window);
         begun.push((history.now(), format!("{fault}: over")));
         let pause = fault::random_pause(&mut rng);
         if !pause.is_zero() {
@@ -229,6 +256,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
     report.changes = stored_change_counts(&requested);
     report.quiet_seconds = quiet_seconds;
+    report.other_shards_seconds = quiet.other_shards_seconds();
     report.at_rest = at_rest;
     report.strangers = misbehaving.answer_counts();
     report.max_outbox_bytes = seen.outbox_bytes;
@@ -276,8 +304,9 @@ fn build_report(
 }
 
 /// Starts a stack for faults: two nodes of each service, proxies everywhere, leases of a few seconds.
-async fn start_stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
+async fn start_stack(plan: &Plan) -> Result<Arc<Stack>> {
     let mut builder = Stack::builder()
+        .redis(plan.redis)
         .gateways(2)
         .persistence(2)
         .own_postgres()
@@ -286,7 +315,7 @@ async fn start_stack(settings: &[(String, String)]) -> Result<Arc<Stack>> {
         .persistence_env("TIDINGS_LEASE_MS", 3000)
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
         .gateway_env("TIDINGS_MESSAGES_BURST", 10_000);
-    for (name, value) in settings {
+    for (name, value) in &plan.settings {
         builder = builder.env(name, value);
     }
     Ok(Arc::new(builder.start().await?))

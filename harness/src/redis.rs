@@ -20,15 +20,15 @@ pub mod cluster_nodes;
 pub(crate) mod forming;
 mod image;
 mod sentinel;
-mod shards;
+pub(crate) mod shards;
 pub(crate) mod slot_move;
 
 pub use cluster::RedisCluster;
 pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
 pub use sentinel::Sentinel;
-pub(crate) use shards::cluster_url;
 pub use shards::{RedisLayout, Shards};
+pub(crate) use shards::{cluster_url, partition_of};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -148,6 +148,23 @@ impl Stack {
         self.persistence.last().context("just pushed")
     }
 
+    /// Starts all nodes, which must be stopped, again on their ports with another Redis. The present one ends.
+    ///
+    /// # Errors
+    /// When a node is not ready in 30 s.
+    pub async fn restart_on(&mut self, redis: Shards) -> Result<()> {
+        self.settings.redis_url = redis.services_url();
+        self.redis = redis;
+        for (name, nodes) in [("persistence", &mut self.persistence), ("gateway", &mut self.gateways)] {
+            for (number, node) in nodes.iter_mut().enumerate() {
+                let (service, name) = (node.service(), format!("{name}-{number}"));
+                let settings = self.settings.for_service(service);
+                *node = Node::start_on(node.ports(), service, self.folder.path(), &name, &settings).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// A valid token of a user.
     pub fn token(&self, user: &str) -> String {
         Token::of(user).sign(self.jwt_secret())

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, inject, type TestContext } from "vitest";
 import { sign } from "../../ts/test-system/token.js";
-import { browserType } from "../setup/browser.js";
+import { browserType, usesFirefox } from "../setup/browser.js";
 import type { Environment, StackControl } from "../setup/environment.js";
 import { Person, type PersonOptions } from "./person.js";
 
@@ -57,6 +57,7 @@ export class Chat {
     const device = { serviceWorkers: "block", ...options.device } as const;
     const context = options.context ?? (await this.browser.newContext(device));
     context.setDefaultTimeout(ACTION_TIMEOUT_MS);
+    if (usesFirefox && options.context === undefined) await context.addInitScript(insertTextLikeUser);
     const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
@@ -184,4 +185,15 @@ function remoteStack(control: string): StackControl {
       return result.value;
     };
   return new Proxy({} as StackControl, { get: (_, name) => call(String(name)) });
+}
+
+/**
+ * Replaces the function of Playwright's WebDriver BiDi that fills a field: it sets `value`, which React does not notice.
+ * Runs in the page.
+ */
+function insertTextLikeUser(): void {
+  Object.defineProperty(window, "__pw_bidiInsertText", {
+    get: () => (text: string) => void document.execCommand("insertText", false, text),
+    set: () => undefined,
+  });
 }

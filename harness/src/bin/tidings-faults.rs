@@ -24,6 +24,9 @@ struct Arguments {
     /// Number of runs, one after the other, with consecutive seeds from `--seed` on.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+    /// Use a Redis Cluster of three masters with a replica each, with faults of its shards.
+    #[arg(long)]
+    redis_cluster: bool,
     /// Messages per second of all users together.
     #[arg(long, default_value_t = 300)]
     rate: u32,
@@ -51,6 +54,7 @@ async fn run_seeds(arguments: &Arguments) -> Result<bool> {
         eprintln!("seed {seed}: {} s", arguments.seconds);
         let plan =
             Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
+        let plan = if arguments.redis_cluster { plan.on_cluster() } else { plan };
         // If a run fails before its verdict, the runs of the next seeds still happen.
         let report = run(&plan).await.unwrap_or_else(|error| FaultReport::without_verdict(seed, &error));
         print_report(&report);
@@ -98,7 +102,11 @@ fn print_report(report: &FaultReport) {
         report.settle_seconds,
         report.changes,
     );
-    say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds));
+    say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds, 1));
+    if !report.other_shards_seconds.is_empty() {
+        let seconds = format_longest_first(&report.other_shards_seconds, 3);
+        say!("  quiet rooms of other shards deliver within (p99 during the fault, s): {seconds}");
+    }
     say!(
         "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
         report.max_outbox_bytes,
@@ -110,9 +118,9 @@ fn print_report(report: &FaultReport) {
 }
 
 /// Formats the kinds of faults with their times in seconds, longest first.
-fn format_longest_first(seconds: &BTreeMap<String, f64>) -> String {
+fn format_longest_first(seconds: &BTreeMap<String, f64>, digits: usize) -> String {
     let mut kinds: Vec<(&String, &f64)> = seconds.iter().collect();
     kinds.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    let kinds = kinds.iter().map(|(kind, seconds)| format!("{kind} {seconds:.1}"));
+    let kinds = kinds.iter().map(|(kind, seconds)| format!("{kind} {seconds:.digits$}"));
     kinds.collect::<Vec<_>>().join(", ")
 }

@@ -127,6 +127,7 @@ fn plan(owners: &[usize], masters: usize) -> Vec<Move> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redis::shards::partition_of;
 
     fn counts_after(owners: &[usize], masters: usize) -> (usize, Vec<usize>) {
         let (mut owners, moves) = (owners.to_vec(), plan(owners, masters));
@@ -155,5 +156,41 @@ mod tests {
         let even: Vec<usize> = (0..64).map(|partition| partition % 3).collect();
         assert_eq!(counts_after(&even, 3).0, 0);
         assert_eq!(counts_after(&even, 64), (61, vec![1; 64]));
+    }
+
+    /// The load of the busiest master after the plan, in percent of an equal share. `loads` are those of the partitions.
+    fn busiest_percent(loads: &[usize], masters: usize) -> usize {
+        let mut owners = vec![0_usize; loads.len()];
+        for Move { partition, to, .. } in plan(&owners, masters) {
+            owners[partition] = to;
+        }
+        let mut sums = vec![0_usize; masters];
+        loads.iter().zip(&owners).for_each(|(load, owner)| sums[*owner] += *load);
+        let busiest = sums.into_iter().max().unwrap_or_default();
+        busiest * masters * 100 / loads.iter().sum::<usize>()
+    }
+
+    #[test]
+    fn equal_rooms_load_masters_within_15_percent() {
+        const ROOMS: u128 = 10_000;
+        /// With this load, one room has 5 % of the load of all rooms.
+        const BUSY_ROOM: usize = 526;
+        // An odd multiplier, so that all ids differ and their digits look random.
+        let id = |number: u128| {
+            uuid::Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_string()
+        };
+        let mut loads = vec![0_usize; 64];
+        for number in 0..ROOMS {
+            loads[usize::from(partition_of(&id(number)))] += 1;
+        }
+        let mut with_busy_room = loads.clone();
+        with_busy_room[usize::from(partition_of(&id(0)))] += BUSY_ROOM;
+        for masters in [1, 3, 6, 16, 32] {
+            let (equal, busy) = (busiest_percent(&loads, masters), busiest_percent(&with_busy_room, masters));
+            eprintln!("{masters} masters: the busiest has {equal} % of its share, {busy} % with a busy room");
+            assert!(masters > 6 || equal <= 115, "{masters} masters: {equal} %");
+            // At least the room's own share.
+            assert!(busy >= equal.max(5 * masters), "{masters} masters: {busy} %");
+        }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
-use super::{Fault, LinkFault, MisbehavingClients, World, clock, crowd, misbehaving, postgres};
+use super::{Fault, LinkFault, MisbehavingClients, World, clock, crowd, misbehaving, postgres, shard};
 use crate::proxy::LinkConditions;
+use crate::redis::partition_of;
 use crate::stack::Link;
 
 /// Time between the kill of a process and its restart.
@@ -17,6 +18,7 @@ const SLOW_LINK_DELAY: Duration = Duration::from_millis(250);
 pub(super) async fn inject_and_repair(
     world: &World,
     misbehaving: &Arc<MisbehavingClients>,
+    rooms: &[String],
     fault: &Fault,
 ) -> Result<()> {
     let stack = &world.stack;
@@ -47,19 +49,22 @@ pub(super) async fn inject_and_repair(
             stack.persistence(number).resume()
         }
         Fault::KillRedis => {
-            world.redis().kill();
+            world.redis()?.kill();
             sleep(DOWNTIME).await;
-            world.redis().restart().await
+            world.redis()?.restart().await
         }
-        Fault::TruncateRedis(bytes) => world.redis().restart_truncated(bytes).await,
-        Fault::EmptyRedis => world.redis().restart_empty().await,
+        Fault::TruncateRedis(bytes) => world.redis()?.restart_truncated(bytes).await,
+        Fault::EmptyRedis => world.redis()?.restart_empty().await,
         Fault::PauseRedis(time) => {
-            world.redis().pause()?;
+            world.redis()?.pause()?;
             sleep(time).await;
-            world.redis().resume()
+            world.redis()?.resume()
         }
         Fault::FailOver(lag) => world.fail_over(lag).await,
         Fault::SplitBrain(time) => world.split_brain(time).await,
+        Fault::Shard(room, fault) => {
+            shard::inject_and_repair(world.cluster()?, partition_of(&rooms[room]), fault).await
+        }
         Fault::KillPostgres => {
             server.kill();
             sleep(DOWNTIME).await;

@@ -7,7 +7,9 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::World;
+use super::load::ROOMS;
 use super::misbehaving::Noise;
+use super::shard::ShardFault;
 use crate::stack::Link;
 
 /// A fault of all connections of a link.
@@ -85,6 +87,8 @@ pub enum Fault {
     FailOver(Duration),
     /// The replica takes over for persistence; gateways use the old primary for this time.
     SplitBrain(Duration),
+    /// A fault of the shard that owns this room of the users, from 0. Needs a cluster.
+    Shard(usize, ShardFault),
     /// SIGKILL of the postmaster, then a restart.
     KillPostgres,
     /// SIGSTOP of all processes of PostgreSQL, then SIGCONT after this time.
@@ -114,8 +118,37 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// A random fault.
+    /// A random fault. In a cluster about half of them are faults of a shard, and none needs a single Redis.
     pub fn random(rng: &mut StdRng, world: &World) -> Fault {
+        if world.cluster().is_err() {
+            return Fault::random_for_single_redis(rng, world);
+        }
+        if rng.random() {
+            return Fault::Shard(rng.random_range(0..ROOMS), ShardFault::random(rng));
+        }
+        loop {
+            let fault = Fault::random_for_single_redis(rng, world);
+            if !fault.needs_single_redis() {
+                return fault;
+            }
+        }
+    }
+
+    fn needs_single_redis(&self) -> bool {
+        matches!(
+            self,
+            Fault::KillRedis
+                | Fault::TruncateRedis(_)
+                | Fault::EmptyRedis
+                | Fault::PauseRedis(_)
+                | Fault::FailOver(_)
+                | Fault::SplitBrain(_)
+                | Fault::Clock(Part::Redis, ..)
+                | Fault::Link(Link::GatewaysRedis | Link::PersistenceRedis, ..)
+        )
+    }
+
+    fn random_for_single_redis(rng: &mut StdRng, world: &World) -> Fault {
         let stack = &world.stack;
         let (gateway, persistence) = (
             rng.random_range(0..stack.gateways().len()),
@@ -169,6 +202,7 @@ impl Fault {
         match self {
             Fault::Link(link, fault, _) => format!("Link({}, {fault:?})", variant_name(link)),
             Fault::Noisy(noise, _) => format!("Noisy({noise:?})"),
+            Fault::Shard(_, fault) => format!("Shard({})", variant_name(fault)),
             _ => variant_name(self),
         }
     }
@@ -204,5 +238,6 @@ mod tests {
         assert_eq!(Fault::Noisy(Noise::PollHerd, time).kind(), "Noisy(PollHerd)");
         let link = Fault::Link(Link::ClientsGateway(1), LinkFault::HalfOpen, time);
         assert_eq!(link.kind(), "Link(ClientsGateway, HalfOpen)");
+        assert_eq!(Fault::Shard(2, ShardFault::Pause(time)).kind(), "Shard(Pause)");
     }
 }

@@ -26,7 +26,7 @@ mod changing;
 
 use changing::ChangeIntent;
 
-const ROOMS: usize = 5;
+pub(super) const ROOMS: usize = 5;
 /// Number of users. Every user is in every room.
 const USERS: usize = 12;
 /// Number of users who only listen.
@@ -178,7 +178,7 @@ impl Load {
                 .await?
                 .parse()?;
             let key = format!("{{{partition:02}}}:room:{room}");
-            let ahead_at: Option<u64> = world.redis().command(redis::cmd("HGET").arg(key).arg("seq")).await?;
+            let ahead_at: Option<u64> = world.command(redis::cmd("HGET").arg(key).arg("seq")).await?;
             ahead += ahead_at.unwrap_or_default().saturating_sub(stored);
         }
         Ok(ahead)

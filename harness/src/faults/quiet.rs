@@ -1,8 +1,9 @@
-//! Quiet rooms beside the load: measures the time from a fault until all of these rooms deliver again. Their clients
-//! connect to the gateways without proxies, so faults of client links do not affect them. A long time is reported, but
-//! is no violation.
+//! Quiet rooms beside the load: measures the time from a fault until all of these rooms deliver again, and in a cluster
+//! the latency of the rooms that are in other shards than the fault. Their clients connect to the gateways without
+//! proxies, so faults of client links do not affect them. A long time is reported, but is no violation.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use super::Fault;
 use crate::listener::{Begin, Listener, Nodes, SendOptions, TOKEN_TTL_S, lock};
 use crate::play::history::create_room;
 use crate::recorder::Interner;
+use crate::redis::partition_of;
 use crate::{Http, Stack, Token, clock};
 
 const ROOMS: usize = 4;
@@ -27,10 +29,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A room with a sender and a receiver.
 struct Room {
+    id: String,
     sender: Arc<Listener>,
     receiver: Listener,
-    /// When the newest delivered message was created, as the time since 1970.
-    newest_created_at: Arc<Mutex<Duration>>,
+    deliveries: Arc<Mutex<Deliveries>>,
+}
+
+/// The delivered messages of a room. Times of creation are times since 1970.
+#[derive(Default)]
+struct Deliveries {
+    newest_created_at: Duration,
+    /// When each message was created, and its latency.
+    latencies: Vec<(Duration, Duration)>,
+}
+
+/// The time of a fault, as times since 1970, and the rooms that it must not disturb.
+pub(super) struct FaultWindow {
+    kind: String,
+    time: Range<Duration>,
+    /// The indexes of the quiet rooms that are in other shards than the fault.
+    rooms: Vec<usize>,
 }
 
 /// The quiet rooms of a run.
@@ -40,6 +58,7 @@ pub(super) struct QuietRooms {
     stop: Arc<AtomicBool>,
     failed: Arc<Mutex<Vec<String>>>,
     seconds: BTreeMap<String, f64>,
+    windows: Vec<FaultWindow>,
 }
 
 impl QuietRooms {
@@ -56,11 +75,12 @@ impl QuietRooms {
             let http: Vec<Http> = http.collect();
             let members = vec![json!({ "user": other, "role": "member" })];
             let (room, head) = create_room(&http, &one, members).await?;
-            let newest_created_at = Arc::new(Mutex::new(Duration::ZERO));
-            let newest = Arc::clone(&newest_created_at);
+            let deliveries = Arc::<Mutex<Deliveries>>::default();
+            let delivered = Arc::clone(&deliveries);
             let on_latency = Arc::new(move |latency: Duration| {
-                let (made_at, mut newest) = (clock::now().saturating_sub(latency), lock(&newest));
-                *newest = made_at.max(*newest);
+                let (made_at, mut delivered) = (clock::now().saturating_sub(latency), lock(&delivered));
+                delivered.newest_created_at = made_at.max(delivered.newest_created_at);
+                delivered.latencies.push((made_at, latency));
             });
             let sender = Arc::new(Listener::new(&one, Arc::clone(&nodes), number, None));
             let receiver = Listener::new(&other, Arc::clone(&nodes), number + 1, Some(on_latency));
@@ -71,13 +91,14 @@ impl QuietRooms {
             }
             sender_tasks.spawn(send_repeatedly(
                 Arc::clone(&sender),
-                room,
+                room.clone(),
                 Arc::clone(&stop),
                 Arc::clone(&failed),
             ));
-            rooms.push(Room { sender, receiver, newest_created_at });
+            rooms.push(Room { id: room, sender, receiver, deliveries });
         }
-        let quiet = QuietRooms { rooms, sender_tasks, stop, failed, seconds: BTreeMap::new() };
+        let (seconds, windows) = (BTreeMap::new(), Vec::new());
+        let quiet = QuietRooms { rooms, sender_tasks, stop, failed, seconds, windows };
         // Zero means that no message was delivered.
         let waited = quiet.wait_for_message_since(Duration::from_nanos(1)).await;
         ensure!(
@@ -92,7 +113,7 @@ impl QuietRooms {
     /// Returns how long it waited.
     async fn wait_for_message_since(&self, from: Duration) -> Duration {
         let begun = Instant::now();
-        while self.rooms.iter().any(|room| *lock(&room.newest_created_at) < from)
+        while self.rooms.iter().any(|room| lock(&room.deliveries).newest_created_at < from)
             && begun.elapsed() < MAX_WAIT
         {
             sleep(POLL_INTERVAL).await;
@@ -107,6 +128,50 @@ impl QuietRooms {
         let max_seconds = self.seconds.entry(fault.kind()).or_default();
         *max_seconds = max_seconds.max(waited.as_secs_f64());
         waited
+    }
+
+    /// To be called when a fault begins. Finds the quiet rooms in other shards: during [`Fault::Nothing`] these are all
+    /// rooms. Without a cluster, and for faults that hit no shard, there are none. `rooms` are those of the users.
+    pub async fn begin_fault(&self, stack: &Stack, rooms: &[String], fault: &Fault) -> Result<FaultWindow> {
+        let mut others = Vec::new();
+        if let Some(cluster) = stack.shards().cluster()
+            && let Fault::Nothing(_) | Fault::Shard(..) = fault
+        {
+            let hit = match fault {
+                Fault::Shard(room, _) => Some(cluster.master_of(partition_of(&rooms[*room])).await?),
+                _ => None,
+            };
+            for (number, room) in self.rooms.iter().enumerate() {
+                if Some(cluster.master_of(partition_of(&room.id)).await?) != hit {
+                    others.push(number);
+                }
+            }
+        }
+        let now = clock::now();
+        Ok(FaultWindow { kind: fault.kind(), time: now..now, rooms: others })
+    }
+
+    /// To be called when a fault has ended.
+    pub fn end_fault(&mut self, window: FaultWindow) {
+        let time = window.time.start..clock::now();
+        self.windows.push(FaultWindow { time, ..window });
+    }
+
+    /// The 99th percentile of the latencies of messages that were created during faults, in rooms of other shards: in
+    /// seconds, by kind of fault. Messages that are not delivered yet do not count.
+    pub fn other_shards_seconds(&self) -> BTreeMap<String, f64> {
+        let mut latencies = BTreeMap::<String, Vec<Duration>>::new();
+        for window in &self.windows {
+            for number in &window.rooms {
+                let delivered = lock(&self.rooms[*number].deliveries);
+                let during = delivered.latencies.iter().filter(|(at, _)| window.time.contains(at));
+                latencies.entry(window.kind.clone()).or_default().extend(during.map(|(_, latency)| latency));
+            }
+        }
+        let seconds = |(kind, latencies): (String, Vec<Duration>)| {
+            Some((kind, percentile_99(latencies)?.as_secs_f64()))
+        };
+        latencies.into_iter().filter_map(seconds).collect()
     }
 
     /// Stops sending. Returns the longest time in seconds by kind of fault.
@@ -144,5 +209,24 @@ async fn send_repeatedly(
             lock(&failed).push(format!("a quiet user could not send: {why}"));
             break;
         }
+    }
+}
+
+/// The smallest value that at least 99 % of the values do not exceed.
+fn percentile_99(mut values: Vec<Duration>) -> Option<Duration> {
+    values.sort_unstable();
+    values.get((values.len() * 99).div_ceil(100).checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentile_99_leaves_out_the_slowest_of_a_hundred() {
+        let values = |count: u64| -> Vec<Duration> { (1..=count).rev().map(Duration::from_secs).collect() };
+        assert_eq!(percentile_99(values(100)), Some(Duration::from_secs(99)));
+        assert_eq!(percentile_99(values(3)), Some(Duration::from_secs(3)));
+        assert_eq!(percentile_99(Vec::new()), None);
     }
 }

@@ -1,16 +1,16 @@
-//! The system of a run: a stack behind proxies, and a second Redis that replicates the first one.
+//! The system of a run: a stack behind proxies. A stack with one Redis gets a second one that replicates the first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::time::sleep;
 
 use super::Plan;
 use crate::folder::Folder;
 use crate::proxy::{LinkConditions, Proxy};
-use crate::redis::Redis;
+use crate::redis::{Redis, RedisCluster};
 use crate::wall_clock::WallClock;
 use crate::{Nodes, Stack};
 
@@ -20,9 +20,15 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The system of a run.
 pub struct World {
-    /// The nodes, and the first Redis.
+    /// The nodes, and the first Redis or the cluster.
     pub stack: Arc<Stack>,
-    second_redis: Redis,
+    /// `None` if the stack has a cluster, which contains replicas.
+    second: Option<SecondRedis>,
+}
+
+/// The second Redis, which begins as the replica of the stack's only Redis.
+struct SecondRedis {
+    redis: Redis,
     /// The proxy for the replication between the two Redis servers.
     replication_proxy: Proxy,
     /// Whether the second Redis is the primary.
@@ -30,36 +36,60 @@ pub struct World {
     _folder: Folder,
 }
 
-impl World {
-    pub(super) async fn start(plan: &Plan) -> Result<World> {
-        let stack = super::start_stack(&plan.settings).await?;
-        let replication_proxy = Proxy::start(stack.redis().port()).await?;
+impl SecondRedis {
+    async fn follow(first: &Redis) -> Result<SecondRedis> {
+        let replication_proxy = Proxy::start(first.port()).await?;
         let folder = Folder::new()?;
         WallClock::of(folder.path(), "redis").prepare()?;
-        let second_redis = Redis::follow(folder.path(), replication_proxy.port()).await?;
-        let world = World {
-            stack,
-            second_redis,
-            replication_proxy,
-            swapped: AtomicBool::new(false),
-            _folder: folder,
-        };
+        let redis = Redis::follow(folder.path(), replication_proxy.port()).await?;
+        Ok(SecondRedis { redis, replication_proxy, swapped: AtomicBool::new(false), _folder: folder })
+    }
+}
+
+impl World {
+    pub(super) async fn start(plan: &Plan) -> Result<World> {
+        let stack = super::start_stack(plan).await?;
+        let Some(first) = stack.shards().single() else { return Ok(World { stack, second: None }) };
+        let second = Some(SecondRedis::follow(first).await?);
+        let world = World { stack, second };
         world.wait_until_in_sync().await?;
         Ok(world)
     }
 
+    fn second(&self) -> Result<&SecondRedis> {
+        self.second.as_ref().context("this fault needs a run with one Redis")
+    }
+
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When the stack has one Redis.
+    pub fn cluster(&self) -> Result<&RedisCluster> {
+        self.stack.shards().cluster().context("this fault needs a run with a cluster")
+    }
+
     /// The primary and its replica.
-    fn primary_and_replica(&self) -> (&Redis, &Redis) {
-        if self.swapped.load(Ordering::Relaxed) {
-            (&self.second_redis, self.stack.redis())
-        } else {
-            (self.stack.redis(), &self.second_redis)
-        }
+    fn primary_and_replica(&self) -> Result<(&Redis, &Redis)> {
+        let second = self.second()?;
+        let is_swapped = second.swapped.load(Ordering::Relaxed);
+        let (first, second) = (self.stack.redis(), &second.redis);
+        Ok(if is_swapped { (second, first) } else { (first, second) })
     }
 
     /// The primary.
-    pub fn redis(&self) -> &Redis {
-        self.primary_and_replica().0
+    ///
+    /// # Errors
+    /// When the stack has a cluster.
+    pub fn redis(&self) -> Result<&Redis> {
+        Ok(self.primary_and_replica()?.0)
+    }
+
+    /// Runs a command at the primary, or at the master of the cluster that has the key.
+    pub(super) async fn command<T: redis::FromRedisValue>(&self, command: &redis::Cmd) -> Result<T> {
+        match self.second {
+            Some(_) => self.redis()?.command(command).await,
+            None => self.stack.shards().command(command).await,
+        }
     }
 
     /// The nodes with the addresses of the proxies through which clients reach them.
@@ -77,7 +107,7 @@ impl World {
 
     async fn wait_until_in_sync(&self) -> Result<()> {
         let begun = Instant::now();
-        while !self.primary_and_replica().1.is_in_sync().await {
+        while !self.primary_and_replica()?.1.is_in_sync().await {
             ensure!(begun.elapsed() < SYNC_TIMEOUT, "the second Redis is not in sync");
             sleep(Duration::from_millis(100)).await;
         }
@@ -88,20 +118,20 @@ impl World {
     /// to the new one. Then it continues without clients, and becomes the replica of the new primary.
     pub(super) async fn fail_over(&self, lag: Duration) -> Result<()> {
         self.wait_until_in_sync().await?;
-        let (old, new) = self.primary_and_replica();
-        self.replication_proxy.set(LinkConditions { holds_down: true, ..LinkConditions::default() });
+        let ((old, new), second) = (self.primary_and_replica()?, self.second()?);
+        second.replication_proxy.set(LinkConditions { holds_down: true, ..LinkConditions::default() });
         sleep(lag).await;
         old.pause()?;
         // Replication data in flight is lost with the link.
-        self.replication_proxy.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
-        self.replication_proxy.cut();
+        second.replication_proxy.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
+        second.replication_proxy.cut();
         new.promote().await?;
         let links = self.stack.links();
-        for link in [&links.gateways_redis, &links.persistence_redis] {
+        for link in [links.gateways_redis(), links.persistence_redis()] {
             link.point_to(new.port());
             link.cut();
         }
-        self.swapped.fetch_xor(true, Ordering::Relaxed);
+        second.swapped.fetch_xor(true, Ordering::Relaxed);
         sleep(FAILOVER_PAUSE).await;
         old.resume()?;
         sleep(FAILOVER_PAUSE).await;
@@ -111,25 +141,26 @@ impl World {
     /// The replica takes over for persistence at once. Gateways use the old primary, which still works, for this time.
     pub(super) async fn split_brain(&self, time: Duration) -> Result<()> {
         self.wait_until_in_sync().await?;
-        let (old, new) = self.primary_and_replica();
-        self.replication_proxy.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
-        self.replication_proxy.cut();
+        let ((old, new), second) = (self.primary_and_replica()?, self.second()?);
+        second.replication_proxy.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
+        second.replication_proxy.cut();
         new.promote().await?;
         let links = self.stack.links();
-        links.persistence_redis.point_to(new.port());
-        links.persistence_redis.cut();
+        links.persistence_redis().point_to(new.port());
+        links.persistence_redis().cut();
         sleep(time).await;
-        links.gateways_redis.point_to(new.port());
-        links.gateways_redis.cut();
-        self.swapped.fetch_xor(true, Ordering::Relaxed);
+        links.gateways_redis().point_to(new.port());
+        links.gateways_redis().cut();
+        second.swapped.fetch_xor(true, Ordering::Relaxed);
         sleep(FAILOVER_PAUSE).await;
         self.start_replication(old, new).await
     }
 
     async fn start_replication(&self, old: &Redis, new: &Redis) -> Result<()> {
-        self.replication_proxy.point_to(new.port());
-        self.replication_proxy.heal();
-        let follow = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(self.replication_proxy.port()).clone();
+        let proxy = &self.second()?.replication_proxy;
+        proxy.point_to(new.port());
+        proxy.heal();
+        let follow = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(proxy.port()).clone();
         old.command::<()>(&follow).await
     }
 }

@@ -66,6 +66,11 @@ impl FinishedRun {
         people.map(|person| person.player.connections().saturating_sub(1)).sum()
     }
 
+    /// The longest time from the first attempt of a message to its answer `stored`.
+    pub fn longest_send(&self) -> Duration {
+        Duration::from_micros(self.acks.max())
+    }
+
     /// Compares the sent messages with the received copies and with the history. Can be repeated.
     pub async fn evaluate(&self) -> (Report, Verdict) {
         let mut verdict = Verdict::default();

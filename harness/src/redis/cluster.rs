@@ -1,6 +1,7 @@
 //! A private Redis Cluster on 127.0.0.1. Each node is a [`Redis`] with its own ports, folder and append-only file. At the
 //! start the masters own equal shares of the partitions, and together all slots. All nodes end when the value is dropped.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 
 use super::cluster_nodes::{ClusterNode, partition_slots};
-use super::forming::{NodePorts, agree, form_cluster, until, until_serving, views};
+use super::forming::{NodePorts, agree, form_cluster, is_complete, until, until_serving, views};
 use super::{Mode, Redis};
 use crate::folder::Folder;
 
@@ -21,6 +22,8 @@ const NODE_TIMEOUT_MS: u16 = 1000;
 pub struct RedisCluster {
     // Rust drops fields in this order: nodes first, then the folder with their data.
     nodes: Vec<Redis>,
+    /// Number of nodes that are replicas while all nodes run.
+    replica_count: usize,
     /// The slot of each partition.
     slots: Vec<u16>,
     _folder: Option<Folder>,
@@ -53,7 +56,7 @@ impl RedisCluster {
             nodes.iter().map(|node| Some(NodePorts { clients: node.port(), bus: node.bus_port? })).collect();
         form_cluster(&ports.context("a node without a bus port")?, masters).await?;
         let slots = partition_slots(&nodes[0].url()).await?;
-        Ok(RedisCluster { nodes, slots, _folder: None })
+        Ok(RedisCluster { nodes, replica_count: masters * replicas, slots, _folder: None })
     }
 
     /// All nodes, in the order of their numbers.
@@ -69,6 +72,19 @@ impl RedisCluster {
         until_serving(&self.running()).await
     }
 
+    /// Waits until all nodes run, reach each other, agree and serve slots, as after the start, and all replicas have
+    /// the data of their masters.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn until_complete(&self) -> Result<()> {
+        let is_complete = |views: &[Vec<ClusterNode>]| {
+            is_complete(views, self.nodes.len(), self.replica_count, &self.slots)
+        };
+        self.until("all nodes run and agree", is_complete).await?;
+        self.until_serving().await
+    }
+
     /// A node, to kill, pause, restart or ask it.
     pub fn node(&self, number: usize) -> &Redis {
         &self.nodes[number]
@@ -82,6 +98,20 @@ impl RedisCluster {
         let slot = self.slot(partition)?;
         let owner = newest_owner(&self.views().await, slot).context("nobody owns the slot")?.port();
         self.number(owner).context("the owner is another cluster's node")
+    }
+
+    /// The partitions of each master that has any, by the number of the master.
+    ///
+    /// # Errors
+    /// When no node answers.
+    pub async fn partitions_by_master(&self) -> Result<BTreeMap<usize, Vec<u16>>> {
+        let (views, mut partitions) = (self.views().await, BTreeMap::<usize, Vec<u16>>::new());
+        for (partition, slot) in (0..).zip(&self.slots) {
+            let owner = newest_owner(&views, *slot).context("nobody owns the slot")?.port();
+            let number = self.number(owner).context("the owner is another cluster's node")?;
+            partitions.entry(number).or_default().push(partition);
+        }
+        Ok(partitions)
     }
 
     /// The number of a running replica of this master.

@@ -50,14 +50,8 @@ pub async fn form_cluster(nodes: &[NodePorts], masters: usize) -> Result<()> {
         meet.arg("MEET").arg("127.0.0.1").arg(node.clients).arg(node.bus);
         run(&urls[0], &meet).await?;
     }
-    let is_complete = |views: &[Vec<ClusterNode>], replicas: usize| {
-        let is_complete = |view: &Vec<ClusterNode>| {
-            view.len() == nodes.len()
-                && view.iter().all(|node| node.is_reachable)
-                && view.iter().filter(|node| node.master.is_some()).count() == replicas
-        };
-        views.len() == nodes.len() && views.iter().all(is_complete) && agree(views, &slots)
-    };
+    let is_complete =
+        |views: &[Vec<ClusterNode>], replicas| is_complete(views, nodes.len(), replicas, &slots);
     until("the nodes know each other", || urls.clone(), |views| is_complete(views, 0)).await?;
     for (number, replica) in urls[masters..].iter().enumerate() {
         let master: String = command_at(&urls[number % masters], redis::cmd("CLUSTER").arg("MYID")).await?;
@@ -123,6 +117,17 @@ pub async fn until_owner(urls: &[String], slot: u16, id: &str) -> Result<()> {
 pub(super) async fn views(urls: Vec<String>) -> Vec<Vec<ClusterNode>> {
     let asking = urls.into_iter().map(|url| async move { known_nodes(&url).await.ok() });
     join_all(asking).await.into_iter().flatten().collect()
+}
+
+/// Whether all of this number of nodes answered, reach each other and know the same owner of each slot, and this number
+/// of them are replicas.
+pub(super) fn is_complete(views: &[Vec<ClusterNode>], nodes: usize, replicas: usize, slots: &[u16]) -> bool {
+    let is_complete = |view: &Vec<ClusterNode>| {
+        view.len() == nodes
+            && view.iter().all(|node| node.is_reachable)
+            && view.iter().filter(|node| node.master.is_some()).count() == replicas
+    };
+    views.len() == nodes && views.iter().all(is_complete) && agree(views, slots)
 }
 
 /// Whether all nodes that answered know the same owner of each slot.

@@ -199,7 +199,7 @@ pub(crate) fn cluster_url(ports: impl Iterator<Item = u16>) -> String {
 }
 
 /// The partition of a room or user: the FNV-1a 64 hash of the id, modulo the number of partitions.
-fn partition_of(id: &str) -> u16 {
+pub(crate) fn partition_of(id: &str) -> u16 {
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::settings::Settings;
 use super::{Links, Stack, clocks, migrate};
 use crate::folder::Folder;
 use crate::node::{Node, Service};
 use crate::postgres::Postgres;
-use crate::redis::{RedisLayout, Shards};
+use crate::redis::{Redis, RedisLayout, Shards};
 use crate::request_counter::RequestCounter;
 use crate::token;
 
@@ -94,7 +94,7 @@ impl StackBuilder {
     }
 
     /// Chooses the Redis of the stack. The default is the layout that the environment asks for, and one Redis for a stack
-    /// with proxies or clocks: the nodes of a cluster would bypass the proxies.
+    /// with proxies or clocks: the links to a cluster have no proxies, and its nodes no clocks.
     #[must_use]
     pub fn redis(self, layout: RedisLayout) -> Self {
         StackBuilder { redis: Some(layout), ..self }
@@ -167,7 +167,7 @@ impl StackBuilder {
         };
         let mut links = None;
         if self.proxied {
-            let port = redis.single().context("proxies need a stack with one Redis")?.port();
+            let port = redis.single().map(Redis::port);
             links = Some(Links::start(port, database.server().port()).await?);
         }
         let mut persistence = Vec::new();

@@ -1,4 +1,5 @@
-//! The proxies between the parts of a stack. All traffic that uses the network in production passes one of the proxies.
+//! The proxies between the parts of a stack. All traffic that uses the network in production passes one of the proxies,
+//! except the traffic to the nodes of a Redis Cluster: these tell their own addresses to clients.
 
 use anyhow::Result;
 
@@ -8,9 +9,9 @@ use crate::proxy::Proxy;
 /// The link between two parts. Nodes have numbers from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// From all gateways to Redis.
+    /// From all gateways to the only Redis.
     GatewaysRedis,
-    /// From all persistence nodes to Redis.
+    /// From all persistence nodes to the only Redis.
     PersistenceRedis,
     /// From all persistence nodes to PostgreSQL.
     PersistencePostgres,
@@ -24,10 +25,8 @@ pub enum Link {
 
 /// One proxy for each kind of connection and target node.
 pub struct Links {
-    /// From all gateways to Redis.
-    pub gateways_redis: Proxy,
-    /// From all persistence nodes to Redis.
-    pub persistence_redis: Proxy,
+    /// `None` if the stack has a cluster.
+    redis: Option<RedisLinks>,
     /// From all persistence nodes to PostgreSQL.
     pub persistence_postgres: Proxy,
     /// From all gateways to each persistence node.
@@ -39,11 +38,24 @@ pub struct Links {
     postgres: u16,
 }
 
+/// The proxies in front of the only Redis.
+struct RedisLinks {
+    gateways: Proxy,
+    persistence: Proxy,
+}
+
 impl Links {
-    pub(super) async fn start(redis: u16, postgres: u16) -> Result<Links> {
+    /// `redis` is the port of the only Redis; `None` if the stack has a cluster.
+    pub(super) async fn start(redis: Option<u16>, postgres: u16) -> Result<Links> {
+        let redis = match redis {
+            Some(port) => Some(RedisLinks {
+                gateways: Proxy::start(port).await?,
+                persistence: Proxy::start(port).await?,
+            }),
+            None => None,
+        };
         Ok(Links {
-            gateways_redis: Proxy::start(redis).await?,
-            persistence_redis: Proxy::start(redis).await?,
+            redis,
             persistence_postgres: Proxy::start(postgres).await?,
             gateways_persistence: Vec::new(),
             clients_gateways: Vec::new(),
@@ -55,14 +67,33 @@ impl Links {
     pub(super) fn persistence_settings(&self, database_url: &str) -> Vec<(String, String)> {
         let (direct, proxied) =
             (format!(":{}/", self.postgres), format!(":{}/", self.persistence_postgres.port()));
-        vec![
-            ("REDIS_URL".to_owned(), redis_url(&self.persistence_redis)),
-            ("DATABASE_URL".to_owned(), database_url.replace(&direct, &proxied)),
-        ]
+        let redis = self.redis.as_ref().map(|redis| redis_setting(&redis.persistence));
+        let database = ("DATABASE_URL".to_owned(), database_url.replace(&direct, &proxied));
+        redis.into_iter().chain([database]).collect()
     }
 
-    pub(super) fn gateway_settings(&self) -> Vec<(String, String)> {
-        vec![("REDIS_URL".to_owned(), redis_url(&self.gateways_redis))]
+    pub(super) fn gateway_settings(&self) -> Option<(String, String)> {
+        self.redis.as_ref().map(|redis| redis_setting(&redis.gateways))
+    }
+
+    /// From all gateways to the only Redis.
+    ///
+    /// # Panics
+    /// When the stack has a cluster.
+    pub fn gateways_redis(&self) -> &Proxy {
+        &self.only_redis().gateways
+    }
+
+    /// From all persistence nodes to the only Redis.
+    ///
+    /// # Panics
+    /// When the stack has a cluster.
+    pub fn persistence_redis(&self) -> &Proxy {
+        &self.only_redis().persistence
+    }
+
+    fn only_redis(&self) -> &RedisLinks {
+        self.redis.as_ref().expect("the stack has one Redis: StackBuilder::redis")
     }
 
     /// Starts proxies in front of the persistence nodes. Returns the URLs for gateways, separated by commas.
@@ -86,18 +117,22 @@ impl Links {
 
     /// All links.
     pub fn all(&self) -> Vec<Link> {
-        let mut all = vec![Link::GatewaysRedis, Link::PersistenceRedis, Link::PersistencePostgres];
+        let mut all = Vec::new();
+        if self.redis.is_some() {
+            all.extend([Link::GatewaysRedis, Link::PersistenceRedis]);
+        }
+        all.push(Link::PersistencePostgres);
         all.extend((0..self.gateways_persistence.len()).map(Link::GatewaysPersistence));
         all.extend((0..self.clients_gateways.len()).map(Link::ClientsGateway));
         all.extend((0..self.clients_persistence.len()).map(Link::ClientsPersistence));
         all
     }
 
-    /// The proxy of a link; `None` if there is no node of this number.
+    /// The proxy of a link; `None` if there is no such link.
     pub fn proxy(&self, link: Link) -> Option<&Proxy> {
         match link {
-            Link::GatewaysRedis => Some(&self.gateways_redis),
-            Link::PersistenceRedis => Some(&self.persistence_redis),
+            Link::GatewaysRedis => Some(&self.redis.as_ref()?.gateways),
+            Link::PersistenceRedis => Some(&self.redis.as_ref()?.persistence),
             Link::PersistencePostgres => Some(&self.persistence_postgres),
             Link::GatewaysPersistence(number) => self.gateways_persistence.get(number),
             Link::ClientsGateway(number) => self.clients_gateways.get(number),
@@ -106,6 +141,7 @@ impl Links {
     }
 }
 
-fn redis_url(proxy: &Proxy) -> String {
-    format!("redis://127.0.0.1:{}", proxy.port())
+/// The setting that leads a service to the only Redis through this proxy.
+fn redis_setting(proxy: &Proxy) -> (String, String) {
+    ("REDIS_URL".to_owned(), format!("redis://127.0.0.1:{}", proxy.port()))
 }

@@ -8,6 +8,7 @@ mod drain_persistence;
 mod faults;
 mod faults_clients;
 mod faults_clock;
+mod faults_cluster;
 mod faults_noisy;
 mod kills;
 mod postgres_away;

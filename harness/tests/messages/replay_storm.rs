@@ -50,7 +50,7 @@ async fn sends_continue_while_clients_replay_full_tails() -> Result<()> {
     }
     let clients = try_join_all((0..CLIENTS).map(|_| stack.connect("bob"))).await?;
     // The link passes at most 16 KiB per 20 ms on each connection to Redis, so the tails alone need at least 5 s.
-    let link = &stack.links().gateways_redis;
+    let link = stack.links().gateways_redis();
     link.set(LinkConditions { delay: Duration::from_millis(20), ..LinkConditions::default() });
     let coming_back = try_join_all(clients.iter().map(|client| rejoin(client, &room, &after, last)));
     let sending = async {

@@ -16,6 +16,7 @@ mod play;
 mod proxy;
 mod readme;
 mod redis_cluster;
+mod redis_migration;
 mod redis_sentinel;
 mod release;
 mod servers;
@@ -33,6 +34,9 @@ mod watch_load;
 #[path = "../support/base.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod base;
+#[path = "../support/draining.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod draining;
 #[path = "../support/erring.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod erring;

@@ -165,6 +165,10 @@ fn dev_script_prints_usage_and_refuses_unknown_commands() {
         assert!(usage.contains(&format!("./dev {command}")), "{usage}");
         assert!(script.contains(command), "{command}");
     }
+    for command in ["up", "e2e", "bench", "faults", "test"] {
+        let one = reader.run_successfully(&format!("./dev {command} --quick --help"));
+        assert!(one.starts_with(&format!("./dev {command} ")) && usage.contains(&one), "{one}");
+    }
     let unknown = reader.run("./dev nonsense");
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown command: nonsense"));

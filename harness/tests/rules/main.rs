@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod rules_cluster;
 mod rules_epochs;
 mod rules_members;
 mod rules_processes;

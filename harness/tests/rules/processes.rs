@@ -32,12 +32,12 @@ pub async fn start_promoted_replica(stack: &Stack) -> Result<Redis> {
 
 /// Ends all Redis connections of gateways, and redirects new ones to this process.
 pub fn redirect_gateways_to(stack: &Stack, redis: &Redis) {
-    stack.links().gateways_redis.point_to(redis.port());
-    stack.links().gateways_redis.cut();
+    stack.links().gateways_redis().point_to(redis.port());
+    stack.links().gateways_redis().cut();
 }
 
 /// Ends all Redis connections of persistence, and redirects new ones to this process.
 pub fn redirect_persistence_to(stack: &Stack, redis: &Redis) {
-    stack.links().persistence_redis.point_to(redis.port());
-    stack.links().persistence_redis.cut();
+    stack.links().persistence_redis().point_to(redis.port());
+    stack.links().persistence_redis().cut();
 }

@@ -140,12 +140,18 @@ impl ReplaySystem {
     /// Waits until this epoch is open, and the room is seeded for it.
     pub async fn until_seeded(&self, epoch: u64) -> Result<()> {
         self.until_opened(epoch).await?;
+        self.until_joined().await?;
+        self.until_base_is_decided(epoch).await
+    }
+
+    /// Repeats the join of alice until it succeeds.
+    pub async fn until_joined(&self) -> Result<()> {
         let begun = Instant::now();
         while let Err(error) = self.alice.join(&self.room).await {
             ensure!(is_transient(&error) && begun.elapsed() < WAIT_TIMEOUT, "alice cannot join: {error}");
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        self.until_base_is_decided(epoch).await
+        Ok(())
     }
 
     pub async fn until_head_in_redis(&self, head: u64) -> Result<()> {

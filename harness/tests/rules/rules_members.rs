@@ -29,7 +29,7 @@ async fn until_removal_mark(system: &ReplaySystem, user: &str) -> Result<()> {
 }
 
 /// Sends a message as bob; returns the ack or the error.
-async fn send_as_bob(system: &ReplaySystem) -> Result<Result<Ack, ClientError>> {
+pub async fn send_as_bob(system: &ReplaySystem) -> Result<Result<Ack, ClientError>> {
     let begun = Instant::now();
     let fields =
         json!({ "room": system.room, "client_id": "b", "content": "b", "ack": "accepted", "attempt": 1 });
@@ -48,7 +48,7 @@ async fn send_as_bob(system: &ReplaySystem) -> Result<Result<Ack, ClientError>> 
 }
 
 /// Requests the removal of a member in the background. The request is answered when the removal is stored.
-fn spawn_removal(
+pub fn spawn_removal(
     system: &ReplaySystem,
     by: &str,
     user: &'static str,

@@ -127,7 +127,7 @@ async fn replay_reader_connects_to_the_first_process(system: &mut ReplaySystem) 
     system.resume_writer().await?;
     system.send_until_stored("b").await?;
     let (_, of_b) = system.watermark(&second).await?;
-    system.stack.links().persistence_redis.point_to(first.port());
+    system.stack.links().persistence_redis().point_to(first.port());
     kill_stream_reader(&second).await?;
     let begun = Instant::now();
     // Either persistence notices that the address leads to another process, or it reads that process.

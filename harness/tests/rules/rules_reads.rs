@@ -43,7 +43,7 @@ async fn flood_receiver(system: &ReplaySystem) -> Result<u64> {
 
 /// Moves the subscriptions of the gateway from one Redis process to another. Its other connections stay.
 async fn move_subscriptions(system: &ReplaySystem, from: &Redis, to: &Redis) -> Result<()> {
-    system.stack.links().gateways_redis.point_to(to.port());
+    system.stack.links().gateways_redis().point_to(to.port());
     let _: usize = from.command(redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub")).await?;
     let (begun, channel) = (Instant::now(), keys::room(&RoomId::parse(&system.room)?));
     loop {

@@ -104,7 +104,7 @@ async fn seed_writes_only_the_hash_that_it_read() -> Result<()> {
 pub async fn replay_writer_stays_at_the_first_process(system: &mut ReplaySystem) -> Result<BrokenPromise> {
     system.send_until_stored("a").await?;
     let second = start_promoted_replica(&system.stack).await?;
-    system.stack.links().persistence_redis.point_to(second.port());
+    system.stack.links().persistence_redis().point_to(second.port());
     system.stack.add_persistence(Ports::free()?).await?;
     system.until_opened(2).await?;
     let outcome = system.seed_at(1, 2).await?;
@@ -135,7 +135,7 @@ async fn replay_seed_of_an_ended_epoch_commits_last(system: &mut ReplaySystem) -
     system.suspend_writer().await?;
     system.send_until_accepted("a").await?;
     let second = Redis::start().await?;
-    system.stack.links().persistence_redis.point_to(second.port());
+    system.stack.links().persistence_redis().point_to(second.port());
     system.stack.add_persistence(Ports::free()?).await?;
     system.until_opened(2).await?;
     // A seed of another room of the partition would do the same.

@@ -98,6 +98,14 @@ impl RedisCluster {
         self.until_master(replica).await
     }
 
+    /// Sets whether a replica may take over on its own when its master fails.
+    ///
+    /// # Errors
+    /// When the replica refuses.
+    pub async fn allow_takeover(&self, replica: usize, is_allowed: bool) -> Result<()> {
+        self.set_replication(replica, "", if is_allowed { "no" } else { "yes" }).await
+    }
+
     /// Waits until a node that was replaced and runs again is a replica of this master and has its data.
     ///
     /// # Errors
