@@ -87,7 +87,8 @@ async fn conversation_in_a_cluster_completes_with_shipped_users() -> Result<()> 
     ensure!(refused.is_empty(), "{refused:?}");
     for node in stack.gateways().iter().chain(stack.persistence_nodes()) {
         let log = node.log()?;
-        let refused = log.lines().find(|line| line.contains("NOPERM") && !line.contains(UNREADABLE_SETTING));
+        let is_refusal = |line: &&str| line.to_uppercase().contains("NOPERM");
+        let refused = log.lines().filter(is_refusal).find(|line| !line.contains(UNREADABLE_SETTING));
         ensure!(refused.is_none(), "{:?}: {refused:?}", node.service());
     }
     // The users that were used are those of the cluster: each master got commands of both.
