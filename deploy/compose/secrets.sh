@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# secrets.sh [FOLDER]: creates the missing secrets for deploy/compose.yaml. Never prints a secret.
+# secrets.sh [FOLDER]: creates the missing secrets for deploy/compose.yaml and deploy/compose/redis-cluster.yaml. Never
+# prints a secret.
 set -euo pipefail
 umask 077
 
@@ -27,7 +28,7 @@ make() {
 }
 
 for password in postgresql_password postgresql_owner_password postgresql_service_password redis_gateway_password \
-  redis_persistence_password internal_secret jwt_secret grafana_password; do
+  redis_persistence_password redis_nodes_password internal_secret jwt_secret grafana_password; do
   random | make "$password"
 done
 
@@ -37,8 +38,13 @@ for service in gateway persistence; do
   password=$(cat "$folder/redis_${service}_password")
   users=$(sed -E "s/^(user tidings-$service on) #0+ /\1 >$password /" <<<"$users")
   make "redis_${service}_url" <<<"redis://tidings-$service:$password@redis:6379/"
+  make "redis_${service}_cluster_url" <<<"redis+cluster://tidings-$service:$password@redis:6379,redis-2:6379,redis-3:6379"
 done
 make redis_acl <<<"$users"
+# The user with which the nodes of a cluster copy data, and with which the cluster is formed and changed.
+password=$(cat "$folder/redis_nodes_password")
+make redis_cluster_acl <<<"$users"$'\n'"user tidings-nodes on >$password ~* &* +@all"
+make redis_cluster_conf <<<"masteruser tidings-nodes"$'\n'"masterauth $password"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
 

@@ -3,7 +3,7 @@
 
 check.py manifests FILE...     rendered manifests; a file whose name begins with `production` must meet more rules
 check.py dockerfile            deploy/Dockerfile
-check.py compose               deploy/compose.yaml
+check.py compose               deploy/compose.yaml, alone and with deploy/compose/redis-cluster.yaml
 
 --programs: the folder of the built programs, which list their variables and commands. Without it, neither is checked.
 Prints a line for each finding. Exits with 1 if there is one.
@@ -69,7 +69,11 @@ def main() -> int:
         images.check(dockerfile.read(DOCKERFILE), images.read(DOCKERFILE), programs, findings)
     else:
         file = ROOT / "deploy" / "compose.yaml"
-        compose.check(compose.load(file), file.parent, programs, dockerfile.read(DOCKERFILE), findings)
+        alone, overlay = compose.load(file), compose.load(file.parent / "compose" / "redis-cluster.yaml")
+        for name, whole in (("", alone), ("redis-cluster.yaml: ", compose.merge(alone, overlay))):
+            found = Findings()
+            compose.check(whole, file.parent, programs, dockerfile.read(DOCKERFILE), found)
+            findings.found.extend((rule, f"{name}{where}", why) for rule, where, why in found.found)
     for line in findings.lines():
         print(line)
     return 1 if findings.found else 0

@@ -116,7 +116,9 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  kustomize build "$here/tests/ingress" >"$folder/production-ingress.yaml"
+  for overlay in ingress redis-cluster; do
+    kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
+  done
 }
 
 # Runs kube-score for each overlay and prints only its findings.

@@ -30,7 +30,7 @@ use crate::{
     drain,
     limits::RateLimits,
     lock::lock,
-    metrics::{CachedCounters, Metrics},
+    metrics::{CachedCounters, Metrics, report_shards},
     presence::Presence,
     problem,
     session::{AdmissionControl, ChatAcceptor, poll},
@@ -108,10 +108,13 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
 
     let server = serve(listener, &config, workers, &node, &admission, inboxes)?;
     let counters = server.counters().clone();
-    let (ready_node, draining) = (node.clone(), lifecycle.draining.clone());
+    let (export_node, ready_node, draining) = (node.clone(), node.clone(), lifecycle.draining.clone());
     let admin = admin::build_server(
         admin_listener,
-        move |ready| metrics.export(&counters, ready),
+        move |ready| {
+            report_shards(&export_node.bus.log, &metrics);
+            metrics.export(&counters, ready)
+        },
         move || {
             let (node, draining) = (ready_node.clone(), draining.clone());
             async move {

@@ -1,11 +1,13 @@
 //! All metrics of the gateway. The number of label values does not grow with users or rooms.
 
 mod cached;
+mod shards;
 
 use tidings_shared::prometheus::IntCounter;
 
 use crate::transport::Counters;
 pub use cached::{CachedCounters, redis_timing_recorder};
+pub use shards::report_shards;
 
 tidings_shared::metrics! {
     /// The gateway's metrics.
@@ -38,6 +40,8 @@ tidings_shared::metrics! {
         stored_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) = "tidings_gateway_stored_seconds", "Time from the start of a command to its stored answer, seconds";
         deliver_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0) = "tidings_gateway_deliver_seconds", "Time from the append of a message to the outboxes of this node, seconds; counted once per message, and once more if a refill delivers it late; not counted if no subscription is live";
         redis_seconds: HistogramVec["step"](0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0) = "tidings_gateway_redis_seconds", "Time of a round trip to Redis, seconds, by step: append, read, heads, mark, live, ping, subscribe, people or presence";
+        shard_partitions: IntGaugeVec["shard", "state"] = "tidings_gateway_shard_partitions", "Partitions of a shard, which is the address of a Redis master, by state: open (with a Redis session) or missing. The shard of partitions that no master owns is none";
+        noreplicas: IntCounterVec["shard"] = "tidings_gateway_noreplicas_total", "Commands that Redis refused, because fewer replicas than min-replicas-to-write are connected, by shard; sends are answered unavailable";
         pubsub_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_pubsub_seconds", "Time from the append of a record to its arrival at this node by pub/sub, seconds";
         hints: IntCounter = "tidings_gateway_hints_total", "Records received by pub/sub";
         hints_dropped: IntCounter = "tidings_gateway_hints_dropped_total", "Records dropped because a worker's queue, or its queue of a busy room, was full; the rooms were refilled";

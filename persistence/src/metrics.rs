@@ -9,6 +9,7 @@ tidings_shared::metrics! {
         messages: IntCounter = "tidings_persistence_messages_total", "Messages written";
         events: IntCounter = "tidings_persistence_events_total", "Events other than messages written, voids included";
         retries: IntCounterVec["cause"] = "tidings_persistence_retries_total", "Batches tried again, by cause";
+        records: IntCounterVec["shard"] = "tidings_persistence_records_total", "Records of committed batches, by shard: the address of the Redis master that serves their partition";
         voids: IntCounter = "tidings_persistence_voids_total", "Late duplicates and rejected records that became voids";
         void_notices: IntCounter = "tidings_persistence_void_notices_total", "Void notices (message:void) appended to logs";
         dead_letters: IntCounter = "tidings_persistence_dead_letters_total", "Records that could not be written";
@@ -17,9 +18,9 @@ tidings_shared::metrics! {
         settlings: IntCounter = "tidings_persistence_settlings_total", "Partitions whose watermark was set again";
         leases: IntGauge = "tidings_persistence_leases", "Partitions owned by this replica";
         lease_changes: IntCounterVec["change"] = "tidings_persistence_lease_changes_total", "Leases taken, released and lost";
-        backlog_records: IntGauge = "tidings_persistence_backlog_records", "Records of owned partitions that wait to be written";
-        backlog_bytes: IntGauge = "tidings_persistence_backlog_bytes", "Memory of Redis that these records need, bytes, estimated";
-        oldest_unwritten_seconds: Gauge = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds";
+        backlog_records: IntGaugeVec["shard"] = "tidings_persistence_backlog_records", "Records of owned partitions that wait to be written, by shard, which is the address of a Redis master. A shard that cannot be reached is left out";
+        backlog_bytes: IntGaugeVec["shard"] = "tidings_persistence_backlog_bytes", "Memory of Redis that these records need, bytes, estimated, by shard";
+        oldest_unwritten_seconds: GaugeVec["shard"] = "tidings_persistence_oldest_unwritten_seconds", "Age of the oldest record that waits to be written, seconds, by shard";
         key_fetches: IntCounterVec["result"] = "tidings_persistence_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
         last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went offline and whose last activity was stored";
         pool_connections: IntGaugeVec["pool", "state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL, by pool (http, writer, behind, authority, accounts or readiness) and state (idle or used)";

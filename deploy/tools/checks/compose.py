@@ -1,4 +1,4 @@
-"""Checks deploy/compose.yaml: its schema, the restrictions of containers, secrets as files, health checks, start order,
+"""Checks deploy/compose.yaml, alone and with an overlay: its schema, the restrictions of containers, secrets as files, health checks, start order,
 stop times, mounted files, and the ports and variables of the programs."""
 
 import json
@@ -19,6 +19,10 @@ from .stopping import seconds, stop_time_s
 
 # Services whose images have no command for a health check.
 NO_HEALTH = {"otel-collector"}
+# Services that end when their work is done.
+ONE_SHOT = {"migrations", "redis-cluster"}
+# Lists that an overlay replaces. All other lists are joined.
+REPLACED = {"command", "entrypoint", "test"}
 # Names of variables that may contain a secret.
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|(REDIS|DATABASE)_URL")
 
@@ -27,6 +31,21 @@ def load(path: Path) -> dict[str, Any]:
     """Reads the file, resolves its merges, and replaces variables by their defaults."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", path.read_text())
     return yaml.load(text, Loader=UniqueLoader)
+
+
+def merge(below: Any, above: Any, key: str = "") -> Any:
+    """Merges an overlay into a file as Compose does: maps by key, volumes by the path in the container, lists by their
+    entries, and every other value from the overlay."""
+    if key == "networks" and isinstance(below, list) != isinstance(above, list):
+        below, above = (dict.fromkeys(one) if isinstance(one, list) else one for one in (below, above))
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {name: merge(below[name], one, name) if name in below else one for name, one in above.items()}
+    if not (isinstance(below, list) and isinstance(above, list)) or key in REPLACED:
+        return above
+    if key == "volumes":
+        mounted = {one.split(":")[1] for one in above}
+        below = [one for one in below if one.split(":")[1] not in mounted]
+    return below + [one for one in above if one not in below]
 
 
 def schema() -> dict:
@@ -98,13 +117,13 @@ def _restricted(name: str, service: dict, findings: Findings) -> None:
 
 def _order(name: str, service: dict, services: dict, findings: Findings) -> None:
     check_of = service.get("healthcheck", {})
-    if name != "migrations" and name not in NO_HEALTH and not check_of.get("test"):
+    if name not in ONE_SHOT | NO_HEALTH and not check_of.get("test"):
         findings.add("health", name, "nobody asks for its health")
     for other, how in service.get("depends_on", {}).items():
         if other not in services:
             findings.add("order", name, f"waits for {other}, which is not there")
             continue
-        wanted = "service_completed_successfully" if other == "migrations" else "service_healthy"
+        wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
         if how.get("condition") != wanted:
             findings.add("order", name, f"waits for {other} to be started only")
         if wanted == "service_healthy" and not services[other].get("healthcheck", {}).get("test"):

@@ -15,6 +15,7 @@ import check
 
 FILE = check.ROOT / "deploy" / "compose.yaml"
 WHOLE = compose.load(FILE)
+CLUSTER = compose.merge(WHOLE, compose.load(FILE.parent / "compose" / "redis-cluster.yaml"))
 
 
 def findings(whole: dict, folder: Path = FILE.parent) -> Findings:
@@ -103,6 +104,30 @@ class Compose(unittest.TestCase):
             self.assertTrue((FILE.parent / mounted[folder] / name).is_file(), word)
         networks = override["services"][service]["networks"]
         self.assertTrue(any(not (WHOLE["networks"][name] or {}).get("internal") for name in networks), networks)
+
+    def test_a_cluster_in_place_of_one_redis_is_well(self) -> None:
+        self.assertEqual(findings(CLUSTER).lines(), [])
+
+    def test_the_cluster_is_formed_of_all_its_nodes(self) -> None:
+        services = CLUSTER["services"]
+        nodes = {name: one for name, one in services.items() if one["image"].startswith("redis:") and "healthcheck" in one}
+        addresses = [f"{one['networks']['redis-cluster']['ipv4_address']}:6379" for one in nodes.values()]
+        self.assertEqual(sorted(services["redis-cluster"]["command"][2:]), sorted(addresses))
+        self.assertEqual((len(nodes), services["redis-cluster"]["depends_on"].keys()), (6, nodes.keys()))
+        for node in nodes.values():
+            self.assertEqual((node["image"], node["command"]), (services["redis"]["image"], services["redis"]["command"]))
+        for name in ("gateway-1", "gateway-2", "persistence"):
+            self.assertIn("cluster_url", services[name]["environment"]["REDIS_URL_FILE"])
+            self.assertTrue({"redis-cluster"} <= set(services[name]["networks"]) & set(services[name]["depends_on"]))
+
+    def test_an_overlay_is_merged_as_compose_merges_it(self) -> None:
+        below = {"command": ["a"], "secrets": ["b"], "networks": ["c"], "volumes": ["d:/data", "e:/x"], "user": "1"}
+        above = {"command": ["f"], "secrets": ["b", "g"], "networks": {"h": {}}, "volumes": ["i:/data"], "user": "2"}
+        merged = {
+            "command": ["f"], "secrets": ["b", "g"], "networks": {"c": None, "h": {}}, "volumes": ["e:/x", "i:/data"],
+            "user": "2",
+        }
+        self.assertEqual(compose.merge(below, above), merged)
 
     def test_times_are_read_as_compose_reads_them(self) -> None:
         self.assertEqual(compose.seconds("1m30s"), 90)

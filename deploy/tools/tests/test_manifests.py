@@ -275,6 +275,7 @@ add_clean_test("dev", False)
 add_clean_test("production", True)
 add_clean_test("production-migrations", False)
 add_clean_test("production-ingress", True)
+add_clean_test("production-redis-cluster", True)
 refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
 refused(
     Manifests,
@@ -287,6 +288,15 @@ refused(
         ("secret", "retention with a secret that nobody knows of", retention_of("tidings-else")),
     ],
 )
+refused(
+    Manifests,
+    lambda how: broken("production-redis-cluster", how),
+    nothing,
+    [
+        ("network", "the bus between the nodes of a Redis Cluster",
+         lambda what: what.named("NetworkPolicy", "redis").spec["egress"][0]["ports"].append({"port": 16379})),
+    ],
+)  # fmt: skip
 refused(
     Manifests,
     lambda how: broken("production-ingress", how),

@@ -9,6 +9,7 @@ mod auth_origins;
 mod auth_settings;
 mod auth_token_route;
 mod auth_users;
+mod cluster_rights;
 mod revocation;
 mod revocation_faults;
 mod security_frames;

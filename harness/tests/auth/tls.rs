@@ -78,8 +78,28 @@ fn run_job(secured: &SecuredServers, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Changes and reads a room, its members, marks and presence over HTTP, and at last erases the user.
+pub async fn run_http_requests(http: &Http, room: &str) -> Result<()> {
+    for (method, path, body) in [
+        ("PATCH", format!("/rooms/{room}"), Some(json!({"name": "Tea"}))),
+        ("PUT", format!("/rooms/{room}/members/carol"), Some(json!({"role": "member"}))),
+        ("DELETE", format!("/rooms/{room}/members/carol"), None),
+        ("POST", format!("/rooms/{room}/read"), Some(json!({"seq": 1}))),
+        ("POST", format!("/rooms/{room}/delivered"), Some(json!({"seq": 1}))),
+        ("POST", "/presence".to_owned(), Some(json!({"status": "away"}))),
+        ("GET", "/presence?users=bob".to_owned(), None),
+        ("GET", "/me/rooms".to_owned(), None),
+        ("GET", "/me/export".to_owned(), None),
+        ("DELETE", "/me".to_owned(), None),
+    ] {
+        let answer = http.request(method.parse()?, &path, body).await?;
+        ensure!(answer.status < 500, "{method} {path}: {} {}", answer.status, answer.body);
+    }
+    Ok(())
+}
+
 /// Runs each command of gateways once, by WebSocket and by poll. No answer may be `unavailable` or `internal`.
-async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> Result<()> {
+pub async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> Result<()> {
     client.join_mine().await?;
     client.edit(room, 1, "goodbye").await?;
     let read = json!({"type": "message:read", "room": room, "seq": 1});
@@ -132,21 +152,7 @@ async fn conversation_completes_with_least_privilege_users() -> Result<()> {
     let printed = run_job(&secured, &["retain", "--older-than", "1d", "--archive"])?;
     let sent = client.send(&room, "hello").await?;
     ensure!(alice.get(&format!("/rooms/{room}/search?q=hello")).await?.status < 500);
-    for (method, path, body) in [
-        ("PATCH", format!("/rooms/{room}"), Some(json!({"name": "Tea"}))),
-        ("PUT", format!("/rooms/{room}/members/carol"), Some(json!({"role": "member"}))),
-        ("DELETE", format!("/rooms/{room}/members/carol"), None),
-        ("POST", format!("/rooms/{room}/read"), Some(json!({"seq": 1}))),
-        ("POST", format!("/rooms/{room}/delivered"), Some(json!({"seq": 1}))),
-        ("POST", "/presence".to_owned(), Some(json!({"status": "away"}))),
-        ("GET", "/presence?users=bob".to_owned(), None),
-        ("GET", "/me/rooms".to_owned(), None),
-        ("GET", "/me/export".to_owned(), None),
-        ("DELETE", "/me".to_owned(), None),
-    ] {
-        let answer = alice.request(method.parse()?, &path, body).await?;
-        ensure!(answer.status < 500, "{method} {path}: {} {}", answer.status, answer.body);
-    }
+    run_http_requests(&alice, &room).await?;
     println!("{sent:?}\n{printed}");
     run_gateway_commands(
         &client,

@@ -8,8 +8,8 @@ const ACL_FILE: &str = "deploy/redis/users.acl";
 /// Commands that the search for calls does not find, with the services that send them. The pub/sub connection encodes its
 /// own commands. The previous version of persistence sends MULTI and EXEC, so they stay for one version.
 const OTHER_COMMANDS: [(&[&str], &str); 3] = [
-    (&["gateway", "persistence"], "subscribe"),
-    (&["gateway"], "unsubscribe"),
+    (&["gateway", "persistence"], "subscribe ssubscribe"),
+    (&["gateway"], "unsubscribe sunsubscribe"),
     (&["persistence"], "multi exec"),
 ];
 /// Scripts and functions of `shared/` that only one service uses, with the calls that prove this: the calls occur in

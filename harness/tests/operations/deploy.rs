@@ -13,6 +13,8 @@ use tidings_harness::node::{self, Service};
 use tidings_harness::postgres::Postgres;
 use tidings_harness::redis::Redis;
 use tidings_harness::{ServerFrame, Stack};
+use tidings_shared::log::MasterSource;
+use tidings_shared::log::address::{SentinelAccess, client_with};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The user id with which the images run.
@@ -157,9 +159,19 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     ensure!(again.status.success() && output_text(&again).is_empty() && secret("jwt_secret")? == before);
     ensure!(!output_text(&made).contains(&before));
 
+    // The overlay with a cluster has the same users, one more for the nodes, and addresses of several nodes.
+    let (users, users_of_cluster) = (secret("redis_acl")?, secret("redis_cluster_acl")?);
+    let added = users_of_cluster.strip_prefix(&users).context("other users than those of the one Redis")?;
+    ensure!(added.starts_with("\nuser tidings-nodes on >") && added.lines().count() == 2);
+    for service in ["gateway", "persistence"] {
+        let url = secret(&format!("redis_{service}_cluster_url"))?;
+        let client = client_with(&url, None, None, SentinelAccess::default());
+        let client = client.map_err(|problem| anyhow::anyhow!("{service}: {problem:?}"))?;
+        ensure!(matches!(client.source(), MasterSource::Cluster(nodes) if nodes.len() == 3), "{service}");
+    }
+
     // Redis gets the users as the file describes them.
     let redis = Redis::start().await?;
-    let users = secret("redis_acl")?;
     for line in users.lines() {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(line.split_whitespace().skip(1).collect::<Vec<_>>());

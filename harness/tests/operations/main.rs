@@ -23,6 +23,7 @@ mod servers;
 mod telemetry;
 mod telemetry_metrics;
 mod telemetry_private;
+mod telemetry_shards;
 mod telemetry_tls;
 mod watch;
 mod watch_blind;

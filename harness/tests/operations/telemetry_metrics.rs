@@ -8,11 +8,13 @@ use tidings_harness::{Client, Node, Stack, TokenBy};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-fn metric_value(page: &str, series: &str) -> Option<f64> {
+/// The value of the line of a metric, with its labels.
+pub fn metric_value(page: &str, series: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-async fn until_metric(node: &Node, series: &str, wanted: f64) -> Result<()> {
+/// Waits until the line of a metric has this value.
+pub async fn until_metric(node: &Node, series: &str, wanted: f64) -> Result<()> {
     let begun = Instant::now();
     loop {
         let found = metric_value(&node.metrics().await?, series);

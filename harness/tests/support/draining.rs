@@ -2,16 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use tidings_harness::{Client, ClientError, Node, ServerFrame};
 
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The value of a metric without labels.
+/// The value of a metric: the sum of all its lines.
 pub async fn metric(node: &Node, name: &str) -> Result<f64> {
     let text = node.metrics().await?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("there is no {name}"))?.parse()?)
+    let value = |line: &str| -> Option<f64> {
+        let rest = line.strip_prefix(name)?;
+        let value = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        value.parse().ok()
+    };
+    let values: Vec<f64> = text.lines().filter_map(value).collect();
+    ensure!(!values.is_empty(), "there is no {name}");
+    Ok(values.iter().sum())
 }
 
 /// Waits until a metric without labels has at least this value.

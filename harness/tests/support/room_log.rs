@@ -202,9 +202,15 @@ pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<
     Ok(hold)
 }
 
-/// The value of a metric without labels, or of one labelled line, which exists only after its first count.
+/// The value of a metric: the sum of all its lines, or one labelled line, which exists only after its first count.
 pub async fn metric(stack: &Stack, node: usize, line: &str) -> Result<f64> {
     let text = stack.persistence(node).metrics().await?;
-    let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-    Ok(value.with_context(|| format!("there is no {line}"))?.parse()?)
+    let value = |found: &str| -> Option<f64> {
+        let rest = found.strip_prefix(line)?;
+        let value = if rest.starts_with('{') { rest.split_once("} ")?.1 } else { rest.strip_prefix(' ')? };
+        value.parse().ok()
+    };
+    let values: Vec<f64> = text.lines().filter_map(value).collect();
+    ensure!(!values.is_empty(), "there is no {line}");
+    Ok(values.iter().sum())
 }

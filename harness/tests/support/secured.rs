@@ -24,7 +24,7 @@ const PASSWORD: &str = "correct horse battery staple";
 const PASSWORD_IN_URL: &str = "correct%20horse%20battery%20staple";
 const ADMIN_ACL: &str = "user admin on >admin ~* &* +@all\n";
 /// The placeholder hash in the shipped file. No password has this hash.
-const PLACEHOLDER_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const PLACEHOLDER_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The Redis user of gateways.
@@ -115,7 +115,8 @@ impl SecuredServers {
     }
 }
 
-fn project_file(path: &str) -> Result<String> {
+/// The text of a file of this repository.
+pub fn project_file(path: &str) -> Result<String> {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).context(path.to_owned())
 }
 

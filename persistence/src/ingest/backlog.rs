@@ -1,49 +1,82 @@
-//! Measures the records that wait to be written in the owned partitions: their number, their memory in Redis, and the
-//! age of the oldest one.
+//! Measures the records that wait to be written in the owned partitions, for each shard: their number, their memory in
+//! Redis, and the age of the oldest one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_shared::log::{FirstDenial, IngestId, Session, keys::Partition};
+use tidings_shared::log::{FirstDenial, IngestId, Session, keys::Partition, shard_map::shard_label};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ingest, redacted_cause};
+use crate::metrics::Metrics;
 
 const MEASURE_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The records of one shard that wait to be written.
+#[derive(Debug, Clone, Copy, Default)]
+struct ShardBacklog {
+    records: i64,
+    bytes: i64,
+    /// The age of the oldest record.
+    age: Duration,
+}
+
+impl ShardBacklog {
+    fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.age = self.age.max(other.age);
+    }
+}
+
+/// The backlog of each shard, by the value of the metric label.
+type Backlogs = BTreeMap<String, ShardBacklog>;
+
 /// Measures the backlog every 2 s and sets its metrics, until `done` is cancelled.
 pub(super) async fn measure_backlog(ingest: Arc<Ingest>, done: CancellationToken) {
-    let mut denied = FirstDenial::default();
+    let (mut denied, mut reported) = (FirstDenial::default(), BTreeSet::new());
     while done.run_until_cancelled(tokio::time::sleep(MEASURE_INTERVAL)).await.is_some() {
         match read_backlog(&ingest, &mut denied).await {
-            Ok((records, bytes, age)) => {
-                ingest.metrics.backlog_records.set(records);
-                ingest.metrics.backlog_bytes.set(bytes);
-                ingest.metrics.oldest_unwritten_seconds.set(age.as_secs_f64());
-            }
+            Ok(backlogs) => report(&ingest.metrics, backlogs, &mut reported),
             Err(cause) => tracing::debug!(cause, "the backlog cannot be measured"),
         }
     }
 }
 
-/// Returns the number of records, their bytes and the age of the oldest one, of all owned partitions together. Leaves
-/// out the partitions of a shard that does not answer. Fails if no shard answers.
-async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<(i64, i64, Duration), String> {
+/// Sets the metrics. Removes the shards that were reported before and are not any more, because they were replaced or
+/// cannot be reached.
+fn report(metrics: &Metrics, backlogs: Backlogs, reported: &mut BTreeSet<String>) {
+    for gone in reported.iter().filter(|shard| !backlogs.contains_key(*shard)) {
+        // Removing fails only for a shard that was not reported.
+        let _ = metrics.backlog_records.remove_label_values(&[gone]);
+        let _ = metrics.backlog_bytes.remove_label_values(&[gone]);
+        let _ = metrics.oldest_unwritten_seconds.remove_label_values(&[gone]);
+    }
+    for (shard, backlog) in &backlogs {
+        metrics.backlog_records.with_label_values(&[shard]).set(backlog.records);
+        metrics.backlog_bytes.with_label_values(&[shard]).set(backlog.bytes);
+        metrics.oldest_unwritten_seconds.with_label_values(&[shard]).set(backlog.age.as_secs_f64());
+    }
+    *reported = backlogs.into_keys().collect();
+}
+
+/// Returns the backlog of the owned partitions of each shard. Leaves out a shard that does not answer. Fails if no shard
+/// answers.
+async fn read_backlog(ingest: &Ingest, denied: &mut FirstDenial) -> Result<Backlogs, String> {
     let positions: Vec<(Partition, IngestId)> = ingest.owned().committed_positions();
     let mut failure = (!positions.is_empty()).then(|| "no Redis session".to_owned());
-    let (mut records, mut bytes, mut age, mut answered) = (0, 0, Duration::ZERO, false);
+    let mut backlogs = Backlogs::new();
     for (session, positions) in ingest.log.group_by_current_session(positions, |(partition, _)| *partition) {
         match read_backlog_in_session(&session, &positions, denied).await {
-            Ok(read) => {
-                (records, bytes, age) = (records + read.0, bytes + read.1, age.max(read.2));
-                answered = true;
-            }
+            // A shard has a session for each epoch of its partitions.
+            Ok(read) => backlogs.entry(shard_label(Some(session.address()))).or_default().add(read),
             Err(cause) => failure = Some(cause),
         }
     }
     match failure {
-        Some(cause) if !answered => Err(cause),
-        _ => Ok((records, bytes, age)),
+        Some(cause) if backlogs.is_empty() => Err(cause),
+        _ => Ok(backlogs),
     }
 }
 
@@ -52,7 +85,7 @@ async fn read_backlog_in_session(
     session: &Session,
     positions: &[(Partition, IngestId)],
     denied: &mut FirstDenial,
-) -> Result<(i64, i64, Duration), String> {
+) -> Result<ShardBacklog, String> {
     let (mut pipe, mut sizes) = (redis::pipe(), redis::pipe());
     for (partition, after) in positions {
         let key = partition.ingest();
@@ -92,5 +125,5 @@ async fn read_backlog_in_session(
             oldest_ms = oldest_ms.min(id.ms);
         }
     }
-    Ok((records, bytes, Duration::from_millis(now_ms - oldest_ms)))
+    Ok(ShardBacklog { records, bytes, age: Duration::from_millis(now_ms - oldest_ms) })
 }

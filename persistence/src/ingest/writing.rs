@@ -36,7 +36,7 @@ use crate::writer::{
 use batch_pacer::BatchPacer;
 use batch_parts::Batch;
 use committed_heads::CommittedHeads;
-use counts::count_batch;
+use counts::{count_batch, count_by_shard};
 use publishing::publish_stored;
 use spans::create_spans;
 
@@ -232,6 +232,9 @@ impl BatchWriter<'_> {
                     self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count_batch(&ingest.metrics, entries.len(), &written);
+                    if let Some(map) = ingest.log.map_watch().current() {
+                        count_by_shard(&ingest.metrics, &map, &piece.batch);
+                    }
                     let records = entries.iter().filter_map(|entry| entry.record.as_ref().ok());
                     // Records with the seq 0 are not events.
                     let events = records.filter(|record| record.seq.0 > 0);

@@ -1,7 +1,8 @@
 //! Round trips to Redis on the current session, and the conversion of their errors.
 
 use std::{
-    sync::{Arc, OnceLock},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -10,6 +11,7 @@ use redis::{FromRedisValue, RedisError, RedisResult, Value};
 use super::{
     append::AppendError,
     session::{Session, SessionEffect, SessionError, SessionHolder},
+    shard_map::NodeAddress,
     timing::{RoundTrip, TimingObserver},
 };
 
@@ -18,12 +20,14 @@ use super::{
 pub(super) struct RedisCalls {
     pub sessions: Arc<SessionHolder>,
     pub timing_observer: OnceLock<TimingObserver>,
+    /// See [`super::Log::noreplicas_counts`].
+    noreplicas: Mutex<BTreeMap<NodeAddress, u64>>,
 }
 
 impl RedisCalls {
     /// Creates calls whose durations are reported to nobody until `timing_observer` is set.
     pub fn new(sessions: Arc<SessionHolder>) -> Self {
-        Self { sessions, timing_observer: OnceLock::new() }
+        Self { sessions, timing_observer: OnceLock::new(), noreplicas: Mutex::default() }
     }
 
     /// Sends one command. Discards the session if an error shows that it is unusable.
@@ -87,8 +91,11 @@ impl RedisCalls {
     }
 
     /// Discards the session if the error means that its connection or its Redis process is unusable, or ends it for the
-    /// partitions that it no longer serves. Returns what the error means.
+    /// partitions that it no longer serves. Returns what the error means. Counts the error NOREPLICAS.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) -> SessionEffect {
+        if is_noreplicas(error) {
+            *self.noreplicas().entry(session.address().clone()).or_default() += 1;
+        }
         let effect = SessionEffect::of(error);
         match effect {
             SessionEffect::Ended => self.sessions.discard(session),
@@ -96,6 +103,12 @@ impl RedisCalls {
             SessionEffect::SlotMoves | SessionEffect::None => {}
         }
         effect
+    }
+
+    /// See [`super::Log::noreplicas_counts`].
+    pub fn noreplicas(&self) -> MutexGuard<'_, BTreeMap<NodeAddress, u64>> {
+        // A poisoned lock is usable, because each count is changed as a whole.
+        self.noreplicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Awaits a round trip, and reports its duration to the observer, if there is one.
@@ -106,6 +119,13 @@ impl RedisCalls {
         observer(purpose, begun.elapsed());
         answer
     }
+}
+
+/// Whether Redis refused a command because fewer replicas than `min-replicas-to-write` are connected. A pipeline may have
+/// failed with several errors.
+fn is_noreplicas(error: &RedisError) -> bool {
+    let errors = error.clone().into_server_errors();
+    errors.iter().flat_map(|errors| errors.iter()).any(|(_, error)| error.code() == "NOREPLICAS")
 }
 
 /// Converts an error of Redis or persistence into [`AppendError::Unavailable`]. The append may or may not have taken

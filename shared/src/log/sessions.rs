@@ -1,7 +1,7 @@
 //! Which session serves a partition, a room or a user, and the heartbeat that finds dead connections and partitions
 //! whose epoch has ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use redis::{RedisError, Value};
 
@@ -11,6 +11,7 @@ use super::{
     keys::{COMMON_PARTITION, Partition, PartitionSet},
     layout::Layout,
     session::{BySession, Session, SessionError, read_each_mark},
+    shard_map::NodeAddress,
     timing::RoundTrip,
 };
 use crate::{
@@ -59,6 +60,12 @@ impl Log {
             }
             tokio::time::sleep(LAYOUT_RETRY_PAUSE).await;
         }
+    }
+
+    /// For each shard the number of commands that it has refused since the start of this process, because it has fewer
+    /// replicas than `min-replicas-to-write`.
+    pub fn noreplicas_counts(&self) -> BTreeMap<NodeAddress, u64> {
+        self.calls.noreplicas().clone()
     }
 
     /// Returns the sessions of all partitions, each once. Opens the sessions that are missing.

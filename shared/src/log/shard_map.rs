@@ -52,6 +52,11 @@ pub struct ShardMap {
     masters: Vec<Option<NodeAddress>>,
 }
 
+/// The value of the metric label `shard`: the address of the master, or `none` for partitions without a master.
+pub fn shard_label(master: Option<&NodeAddress>) -> String {
+    master.map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
 /// The slot of a hash tag: its CRC16 (XMODEM) modulo the number of slots.
 pub fn slot_of(tag: &str) -> u16 {
     let shift = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };

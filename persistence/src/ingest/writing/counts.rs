@@ -1,8 +1,25 @@
 //! Counts written batches in the metrics.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
+use tidings_shared::log::shard_map::{NodeAddress, ShardMap, shard_label};
+
+use super::batch_parts::Batch;
 use crate::{metrics::Metrics, writer::outcome::WrittenBatch};
+
+/// Counts the records of a written batch by shard.
+pub(super) fn count_by_shard(metrics: &Metrics, map: &ShardMap, batch: &Batch) {
+    let mut records: BTreeMap<Option<&NodeAddress>, u64> = BTreeMap::new();
+    for (partition, part) in &batch.0 {
+        *records.entry(map.master(*partition)).or_default() += part.entries.len() as u64;
+    }
+    for (master, records) in records {
+        metrics.records.with_label_values(&[&shard_label(master)]).inc_by(records);
+    }
+}
 
 /// Counts a batch that was written, with this number of records.
 pub(super) fn count_batch(metrics: &Metrics, records: usize, written: &WrittenBatch) {
