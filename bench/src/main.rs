@@ -12,7 +12,7 @@ use tidings_bench::report;
 use tidings_bench::results::{Results, Scenario};
 use tidings_bench::scenario::subject::Subject;
 use tidings_bench::scenario::{
-    Scale, Sizes, cold_join, cost, fanout, history, idle, latency, mixed, neighbours, restart, slow,
+    Scale, Sizes, cold_join, cost, fanout, history, idle, latency, mixed, neighbours, restart, shards, slow,
     small_rooms, stored, storm, telemetry,
 };
 
@@ -66,6 +66,7 @@ enum ScenarioName {
     Telemetry,
     Neighbours,
     Restart,
+    Shards,
 }
 
 impl ScenarioName {
@@ -92,6 +93,7 @@ impl ScenarioName {
                 ScenarioName::Telemetry => telemetry::run(&scale).await,
                 ScenarioName::Neighbours => neighbours::run(&scale).await,
                 ScenarioName::Restart => restart::run(&scale).await,
+                ScenarioName::Shards => shards::run(&scale).await,
             }
         });
         scenario.await?

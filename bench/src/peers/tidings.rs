@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::json;
 use tidings_harness::Stack;
+use tidings_harness::redis::RedisLayout;
 use tidings_harness::stack::StackBuilder;
 
 use super::{RunningServer, ServerRequirements};
@@ -41,6 +42,15 @@ pub async fn start(
     settings: &[(&str, String)],
 ) -> Result<(RunningServer, Arc<Stack>)> {
     start_with(Stack::builder(), RAISED_LIMITS, setting, settings).await
+}
+
+/// Like [`start`], but with this Redis or cluster.
+pub async fn start_on(
+    layout: RedisLayout,
+    setting: &ServerRequirements,
+    settings: &[(&str, String)],
+) -> Result<(RunningServer, Arc<Stack>)> {
+    start_with(Stack::builder().redis(layout), RAISED_LIMITS, setting, settings).await
 }
 
 /// Like [`start`], but also counts the requests of gateways to persistence.
@@ -84,7 +94,9 @@ async fn start_with(
     for node in stack.persistence_nodes() {
         add("persistence", node.pid())?;
     }
-    add("redis", stack.redis().pid())?;
+    for redis in stack.shards().nodes() {
+        add("redis", redis.pid())?;
+    }
     add("postgres", stack.database().server().pid())?;
     let nodes = stack.gateways().iter().map(|node| SocketAddr::from(([127, 0, 0, 1], node.ports().public)));
     let running = RunningServer {

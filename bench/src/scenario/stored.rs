@@ -11,10 +11,10 @@ use crate::load::{Completion, Work};
 use crate::peers::ServerRequirements;
 use crate::results::{Bound, Plot, Scenario};
 
-const MESSAGE_CHARS: u16 = 64;
+pub(super) const MESSAGE_CHARS: u16 = 64;
 /// Number of unfinished messages at any time.
-const WINDOW_MESSAGES: usize = 1024;
-const PEOPLE: u32 = 200;
+pub(super) const WINDOW_MESSAGES: usize = 1024;
+pub(super) const PEOPLE: u32 = 200;
 
 const SENDS_PER_CPU_SECOND: &str = "stored sends per CPU second";
 const SENDS_PER_SECOND: &str = "stored sends per second";
@@ -67,7 +67,7 @@ fn setting_name(rooms: u32) -> String {
 
 /// The numbers of the members of each room. A single room has ten members. Otherwise each room has two members, and
 /// every user has equally many rooms.
-fn room_members(rooms: u32) -> Vec<Vec<u32>> {
+pub(super) fn room_members(rooms: u32) -> Vec<Vec<u32>> {
     let two = |room: u32| {
         let first = room * 2 % PEOPLE;
         // The second member has another distance in each round, so no pair of users occurs twice.
@@ -76,15 +76,12 @@ fn room_members(rooms: u32) -> Vec<Vec<u32>> {
     if rooms == 1 { vec![(0..10).collect()] } else { (0..rooms).map(two).collect() }
 }
 
-async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, rooms: u32) -> Result<()> {
-    let name = subject.name();
-    eprintln!("stored: {name}, {rooms} rooms");
-    let members = room_members(rooms);
-    let mut world =
-        World::start(subject, &ServerRequirements { nodes: 2, stored: true }, &members, &[]).await?;
+/// Connects the members of these rooms, who are divided among the nodes. Returns the pairs of client and room that take
+/// turns to send.
+pub(super) fn connect_members(world: &mut World, members: &[Vec<u32>]) -> Result<Vec<(u32, u32)>> {
     let mut rooms_of = vec![Vec::new(); PEOPLE as usize];
     let mut senders = Vec::new();
-    for (room, members) in (0..).zip(&members) {
+    for (room, members) in (0..).zip(members) {
         for member in members {
             rooms_of[*member as usize].push(room);
             senders.push((*member, room));
@@ -96,15 +93,28 @@ async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, room
     world.connect_all(people)?;
     // Mixes the senders, because consecutive messages must go to different rooms.
     let stride = senders.len() / 7 * 2 + 1;
-    let senders = (0..senders.len()).map(|at| senders[at * stride % senders.len()]).collect();
-    let time = Duration::from_secs(scale.choose(5, 1));
-    let work = Work::Closed {
+    Ok((0..senders.len()).map(|at| senders[at * stride % senders.len()]).collect())
+}
+
+/// The closed loop that saturates a server.
+pub(super) fn saturating_work(scale: &Scale, senders: Vec<(u32, u32)>) -> Work {
+    Work::Closed {
         senders,
         characters: MESSAGE_CHARS,
         window: WINDOW_MESSAGES,
         completion: Completion::Acked,
-        time,
-    };
+        time: Duration::from_secs(scale.choose(5, 1)),
+    }
+}
+
+async fn measure(scenario: &mut Scenario, scale: &Scale, subject: &Subject, rooms: u32) -> Result<()> {
+    let name = subject.name();
+    eprintln!("stored: {name}, {rooms} rooms");
+    let members = room_members(rooms);
+    let mut world =
+        World::start(subject, &ServerRequirements { nodes: 2, stored: true }, &members, &[]).await?;
+    let senders = connect_members(&mut world, &members)?;
+    let work = saturating_work(scale, senders);
     world.run(&work)?;
     let setting = setting_name(rooms);
     for _ in 0..scale.samples {
