@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use serde_json::json;
 use tidings_harness::Stack;
-use tidings_harness::redis::RedisLayout;
+use tidings_harness::redis::RedisTopology;
 use tidings_harness::stack::StackBuilder;
 
 use super::{RunningServer, ServerRequirements};
@@ -46,7 +46,7 @@ pub async fn start(
 
 /// Like [`start`], but with this Redis or cluster.
 pub async fn start_on(
-    layout: RedisLayout,
+    layout: RedisTopology,
     setting: &ServerRequirements,
     settings: &[(&str, String)],
 ) -> Result<(RunningServer, Arc<Stack>)> {

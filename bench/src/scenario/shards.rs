@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use redis::Value;
 use tidings_harness::Stack;
-use tidings_harness::redis::RedisLayout;
+use tidings_harness::redis::RedisTopology;
 
 use super::Scale;
 use super::stored::{self, MESSAGE_CHARS, PEOPLE, WINDOW_MESSAGES};
@@ -20,8 +20,8 @@ use crate::results::{Bound, Scenario, Target};
 
 const SINGLE: &str = "single Redis";
 const ONE_MASTER: &str = "1 master";
-const LAYOUTS: [(&str, RedisLayout); 4] = [
-    (SINGLE, RedisLayout::Single),
+const LAYOUTS: [(&str, RedisTopology); 4] = [
+    (SINGLE, RedisTopology::Single),
     (ONE_MASTER, cluster_of(1)),
     ("3 masters", cluster_of(3)),
     ("6 masters", cluster_of(6)),
@@ -54,8 +54,8 @@ struct System {
     stored: u64,
 }
 
-const fn cluster_of(masters: usize) -> RedisLayout {
-    RedisLayout::Cluster { masters, replicas_per_master: 0 }
+const fn cluster_of(masters: usize) -> RedisTopology {
+    RedisTopology::Cluster { masters, replicas_per_master: 0 }
 }
 
 /// Runs the scenario.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use redis::{Value, cmd};
 use tidings_harness::http::Http;
-use tidings_harness::redis::{Redis, RedisCluster, RedisLayout};
+use tidings_harness::redis::{Redis, RedisCluster, RedisTopology};
 use tidings_harness::{Stack, node};
 
 use crate::secured::{GATEWAY_USER, PERSISTENCE_USER, PLACEHOLDER_HASH, project_file};
@@ -58,7 +58,7 @@ async fn conversation_in_a_cluster_completes_with_shipped_users() -> Result<()> 
     let stack = Stack::builder()
         .gateways(2)
         .persistence(2)
-        .redis(RedisLayout::Single)
+        .redis(RedisTopology::Single)
         .gateway_env("REDIS_URL", url_of(&cluster, GATEWAY_USER))
         .persistence_env("REDIS_URL", url_of(&cluster, PERSISTENCE_USER))
         .start()

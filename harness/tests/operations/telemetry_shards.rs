@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::Stack;
-use tidings_harness::redis::RedisLayout;
+use tidings_harness::redis::RedisTopology;
 
 use crate::telemetry_metrics::{metric_value, until_metric};
 
@@ -18,7 +18,7 @@ fn partitions(port: u16, state: &str) -> String {
 
 #[tokio::test]
 async fn refusals_without_replicas_are_counted_by_shard() -> Result<()> {
-    let stack = Stack::builder().redis(RedisLayout::Single).start().await?;
+    let stack = Stack::builder().redis(RedisTopology::Single).start().await?;
     let room = stack.http("ann").new_room(&[]).await?;
     let ann = stack.connect("ann").await?;
     ann.join_and_catch_up(&room).await?;
@@ -46,7 +46,7 @@ async fn refusals_without_replicas_are_counted_by_shard() -> Result<()> {
 
 #[tokio::test]
 async fn partitions_of_a_dead_shard_are_reported_as_missing() -> Result<()> {
-    let layout = RedisLayout::Cluster { masters: 3, replicas_per_master: 0 };
+    let layout = RedisTopology::Cluster { masters: 3, replicas_per_master: 0 };
     let stack = Stack::builder().redis(layout).start().await?;
     let (gateway, persistence) = (stack.gateway(0), stack.persistence(0));
     let masters = stack.shards().nodes();

@@ -42,9 +42,8 @@ impl Watermarks {
         &self,
         partitions: Vec<Partition>,
     ) -> Vec<(Option<Arc<Session>>, Vec<Partition>)> {
-        let mut without = partitions.clone();
-        let by_session = self.sessions.group_by_current_session(partitions, |partition| *partition);
-        without.retain(|partition| by_session.iter().all(|(_, served)| !served.contains(partition)));
+        let (by_session, without) =
+            self.sessions.split_by_current_session(partitions, |partition| *partition);
         let served = by_session.into_iter().map(|(session, served)| (Some(session), served));
         served.chain(without.into_iter().map(|partition| (None, vec![partition]))).collect()
     }
