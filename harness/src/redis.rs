@@ -249,9 +249,13 @@ fn truncate_end(path: &Path, bytes: u64) -> Result<()> {
 /// # Errors
 /// When Redis does not answer in time, or refuses the command.
 pub(crate) async fn command_at<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> Result<T> {
+    // Without limits of their own, the client would wait for an answer of a loaded node for half a second only.
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(READY_TIMEOUT))
+        .set_response_timeout(Some(READY_TIMEOUT));
     let asking = async {
         let client = redis::Client::open(url)?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         command.query_async(&mut connection).await
     };
     Ok(tokio::time::timeout(READY_TIMEOUT, asking).await??)

@@ -12,8 +12,9 @@ use tidings_shared::log::Record;
 use super::fair_queue::QueueIndex;
 use crate::{bus::Hint, hub::MAX_SLICE_RECEIVERS};
 
-/// A large room is quiet if no record was dispatched to it for this time.
-const MIN_QUIET_TIME: Duration = Duration::from_millis(100);
+/// A large room is quiet if no record was dispatched to it for this time. The senders of a saturated room send their next
+/// messages within some ms. The last slice of a message to 10,000 receivers may be sent 150 ms after the first.
+const MIN_QUIET_TIME: Duration = Duration::from_millis(40);
 /// After this time a record is sent to the rest of its room at once. All tasks of the worker may run before each slice,
 /// so on a worker with much work the slices would take seconds.
 const MAX_SLICING_TIME: Duration = Duration::from_millis(250);

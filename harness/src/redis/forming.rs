@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::cluster_nodes::{ClusterNode, PARTITIONS, known_nodes, partition_slots};
 use super::command_at;
 
 const LAST_SLOT: u16 = 16_383;
+/// Time for one node to say what it knows.
+const VIEW_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long the nodes may need to agree after a change.
 pub(super) const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -113,10 +115,10 @@ pub async fn until_owner(urls: &[String], slot: u16, id: &str) -> Result<()> {
     until("the slot has moved", || urls.to_vec(), |views| views.iter().all(is_owner)).await
 }
 
-/// What each of these nodes knows. Leaves out nodes that do not answer.
+/// What each of these nodes knows. Leaves out nodes that do not answer soon, such as paused ones.
 pub(super) async fn views(urls: Vec<String>) -> Vec<Vec<ClusterNode>> {
-    let asking = urls.into_iter().map(|url| async move { known_nodes(&url).await.ok() });
-    join_all(asking).await.into_iter().flatten().collect()
+    let asking = urls.iter().map(|url| timeout(VIEW_TIMEOUT, known_nodes(url)));
+    join_all(asking).await.into_iter().flatten().flatten().collect()
 }
 
 /// Whether all of this number of nodes answered, reach each other and know the same owner of each slot, and this number

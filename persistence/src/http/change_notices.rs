@@ -2,7 +2,7 @@
 //! of accounts and of what a member sets for themselves. After the commit, they invalidate the caches in Redis and
 //! inform the connected users.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -129,30 +129,37 @@ async fn send_updates(log: &Log, updates: Vec<UserUpdate<'_>>) -> HashSet<UserId
     unsent
 }
 
+/// Returns the users whose notices were not sent.
 async fn send_by_session(log: &Log, by_session: BySession<UserUpdate<'_>>) -> HashSet<UserId> {
     let sending: Vec<_> =
-        by_session.iter().map(|(session, updates)| send_in_session(session, updates)).collect();
+        by_session.iter().map(|(session, updates)| send_in_session(log, session, updates)).collect();
     let mut unsent = HashSet::new();
-    for ((session, updates), sent) in by_session.iter().zip(join_all(sending).await) {
-        if let Err(error) = sent {
-            tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users of a change failed");
-            log.discard_if_unusable(session, &error);
+    for ((_, updates), is_sent) in by_session.iter().zip(join_all(sending).await) {
+        if !is_sent {
             unsent.extend(updates.iter().map(|update| update.user.clone()));
         }
     }
     unsent
 }
 
-async fn send_in_session(session: &Session, updates: &[UserUpdate<'_>]) -> redis::RedisResult<()> {
+/// Returns whether all notices of the session's users were sent.
+async fn send_in_session(log: &Log, session: &Arc<Session>, updates: &[UserUpdate<'_>]) -> bool {
     let mut connection = session.connection();
-    for updates in updates.chunks(MAX_USERS_PER_REQUEST) {
-        // The cache is invalidated first, because a notified user must not read the old memberships.
-        let outdated: Vec<&UserId> =
-            updates.iter().filter(|update| update.invalidates).map(|update| update.user).collect();
-        membership::invalidate(&mut connection, outdated).await?;
-        let notices: Vec<(&UserId, &UserNotice)> =
-            updates.iter().filter_map(|update| Some((update.user, update.notice.as_ref()?))).collect();
-        people::publish(&mut connection, notices).await?;
-    }
-    Ok(())
+    let sending = async {
+        for updates in updates.chunks(MAX_USERS_PER_REQUEST) {
+            // The cache is invalidated first, because a notified user must not read the old memberships.
+            let outdated: Vec<&UserId> =
+                updates.iter().filter(|update| update.invalidates).map(|update| update.user).collect();
+            membership::invalidate(&mut connection, outdated).await?;
+            let notices: Vec<(&UserId, &UserNotice)> =
+                updates.iter().filter_map(|update| Some((update.user, update.notice.as_ref()?))).collect();
+            people::publish(&mut connection, notices).await?;
+        }
+        Ok(())
+    };
+    let sent = sending.await.map_err(|error| {
+        log.discard_if_unusable(session, &error);
+        tracing::warn!(kind = ?error.kind(), code = error.code(), "notifying users of a change failed");
+    });
+    sent.is_ok()
 }

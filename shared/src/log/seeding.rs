@@ -1,19 +1,14 @@
-//! Asks persistence to seed rooms (write their heads into Redis for the present epoch), for many callers. Further rooms
-//! are collected while a request runs, so that many reconnects at once need few requests.
-//!
-//! There are two lanes with one request at a time each. Rooms that cannot be seeded yet, usually because another
-//! transaction holds the lock of their partition, move to the second lane, which requests them again. So they do not
-//! delay rooms of other partitions.
+//! Asks persistence to seed rooms (write their heads into Redis for the present epoch), for many callers. A request has
+//! the waiting rooms of few partitions, because it locks the rows of these partitions and so excludes the writer and
+//! other requests from them. Rooms of different partitions do not wait for each other: two requests run at a time, and
+//! a partition that cannot be seeded yet pauses alone.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
+use self::waiting::WaitingSeeds;
 use super::{
     authority::{Authority, AuthorityError, SeedOutcome},
     keys::{Partition, PartitionSet},
@@ -21,14 +16,13 @@ use super::{
 };
 use crate::ids::{Epoch, RoomId};
 
+mod waiting;
+
 /// Maximum number of callers whose rooms are requested together.
 const MAX_SEEDS_PER_REQUEST: usize = 200;
-/// Maximum number of callers in the queue of a lane. If the first queue is full, callers wait for space. If the second
-/// queue is full, callers are answered [`SeedOutcome::Later`].
-const QUEUE_CAPACITY: usize = 4096;
-/// How long the seed of a room of a busy partition is retried. Then its callers are answered [`SeedOutcome::Later`].
-const RETRY_FOR: Duration = Duration::from_secs(2);
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const MAX_REQUESTS: usize = 2;
+/// Maximum number of callers that the task holds. More callers wait for space.
+const MAX_WAITING: usize = 4096;
 
 type SeedResult = Result<SeedOutcome, AuthorityError>;
 
@@ -38,6 +32,7 @@ struct QueuedSeed {
     /// Whether the epoch is the one of all partitions, as with one Redis. Then it ends for all partitions at once.
     is_of_all_partitions: bool,
     room: RoomId,
+    partition: Partition,
     queued_at: Instant,
     answer: oneshot::Sender<SeedResult>,
 }
@@ -49,17 +44,6 @@ impl QueuedSeed {
     }
 }
 
-/// Partitions with a room that persistence could not seed at the last request.
-#[derive(Debug, Default)]
-struct BusyPartitions(Mutex<HashSet<Partition>>);
-
-impl BusyPartitions {
-    fn lock(&self) -> MutexGuard<'_, HashSet<Partition>> {
-        // A poisoned lock is usable, because no code that holds the lock can panic in the middle of a change.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The queue of rooms to seed. All clones share the queue.
 #[derive(Debug, Clone)]
 pub(super) struct SeedQueue {
@@ -67,14 +51,11 @@ pub(super) struct SeedQueue {
 }
 
 impl SeedQueue {
-    /// Starts the tasks that send the rooms to `authority`, on the current runtime. The tasks end when all clones are
+    /// Starts the task that sends the rooms to `authority`, on the current runtime. The task ends when all clones are
     /// dropped.
     pub fn start(authority: Arc<dyn Authority>) -> Self {
-        let (queue, wanted) = mpsc::channel(QUEUE_CAPACITY);
-        let (retries, retried) = mpsc::channel(QUEUE_CAPACITY);
-        let busy = Arc::<BusyPartitions>::default();
-        tokio::spawn(serve_first_lane(authority.clone(), wanted, retries, busy.clone()));
-        tokio::spawn(serve_second_lane(authority, retried, busy));
+        let (queue, wanted) = mpsc::channel(MAX_SEEDS_PER_REQUEST);
+        tokio::spawn(serve(authority, wanted));
         Self { queue }
     }
 
@@ -82,82 +63,80 @@ impl SeedQueue {
     pub async fn seed(&self, session: &Session, room: RoomId) -> SeedResult {
         let (answer, outcome) = oneshot::channel();
         let stopped = || AuthorityError::Unavailable("shutting down".to_owned());
-        let (epoch, is_of_all_partitions) = (session.epoch, session.partitions == PartitionSet::ALL);
-        let queued = QueuedSeed { epoch, is_of_all_partitions, room, queued_at: Instant::now(), answer };
+        let queued = QueuedSeed {
+            epoch: session.epoch,
+            is_of_all_partitions: session.partitions == PartitionSet::ALL,
+            partition: Partition::of(&room),
+            room,
+            queued_at: Instant::now(),
+            answer,
+        };
         self.queue.send(queued).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
     }
 }
 
-async fn serve_first_lane(
-    authority: Arc<dyn Authority>,
-    mut wanted: mpsc::Receiver<QueuedSeed>,
-    retries: mpsc::Sender<QueuedSeed>,
-    busy: Arc<BusyPartitions>,
-) {
-    let mut batch = Vec::new();
-    while wanted.recv_many(&mut batch, MAX_SEEDS_PER_REQUEST).await > 0 {
-        let mut later: Vec<QueuedSeed> = {
-            let busy = busy.lock();
-            batch.extract_if(.., |seed| busy.contains(&Partition::of(&seed.room))).collect()
-        };
-        later.extend(seed_batch(authority.as_ref(), &mut batch, &busy).await);
-        for seed in later {
-            if let Err(full) = retries.try_send(seed) {
-                full.into_inner().answer(Ok(SeedOutcome::Later));
-            }
-        }
-    }
-}
-
-async fn serve_second_lane(
-    authority: Arc<dyn Authority>,
-    mut retried: mpsc::Receiver<QueuedSeed>,
-    busy: Arc<BusyPartitions>,
-) {
-    let mut batch = Vec::new();
-    while !batch.is_empty() || retried.recv_many(&mut batch, MAX_SEEDS_PER_REQUEST).await > 0 {
-        while batch.len() < MAX_SEEDS_PER_REQUEST
-            && let Ok(seed) = retried.try_recv()
+async fn serve(authority: Arc<dyn Authority>, mut wanted: mpsc::Receiver<QueuedSeed>) {
+    let (mut waiting, mut requests) = (WaitingSeeds::default(), FuturesUnordered::new());
+    let mut arrived = Vec::new();
+    loop {
+        while requests.len() < MAX_REQUESTS
+            && let Some(batch) = waiting.take_batch(MAX_SEEDS_PER_REQUEST, Instant::now())
         {
-            batch.push(seed);
+            requests.push(seed_batch(authority.as_ref(), batch));
         }
-        let mut later = seed_batch(authority.as_ref(), &mut batch, &busy).await;
-        later.extract_if(.., |seed| seed.queued_at.elapsed() > RETRY_FOR).for_each(|seed| {
-            seed.answer(Ok(SeedOutcome::Later));
-        });
-        if !later.is_empty() {
-            tokio::time::sleep(RETRY_PAUSE).await;
+        let space = MAX_WAITING.saturating_sub(waiting.len());
+        let may_request = requests.len() < MAX_REQUESTS;
+        let resume = async {
+            match waiting.resumes_at().filter(|_| may_request) {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // Without space, callers wait in the queue.
+            count = wanted.recv_many(&mut arrived, space), if space > 0 => {
+                if count == 0 {
+                    return;
+                }
+                arrived.drain(..).for_each(|seed| waiting.add(seed));
+            }
+            Some(finished) = requests.next() => waiting.finish(finished, Instant::now()),
+            () = resume => {}
         }
-        batch = later;
     }
 }
 
-/// Requests the rooms of a batch, and answers their callers. Returns the callers whose rooms cannot be seeded yet. The
-/// rooms of different epochs, which are those of different shards, are requested concurrently.
-async fn seed_batch(
-    authority: &dyn Authority,
-    batch: &mut Vec<QueuedSeed>,
-    busy: &BusyPartitions,
-) -> Vec<QueuedSeed> {
+/// The result of one request.
+struct FinishedRequest {
+    partitions: PartitionSet,
+    /// The callers whose rooms cannot be seeded yet, usually because another transaction holds the lock of their
+    /// partition.
+    later: Vec<QueuedSeed>,
+}
+
+/// Requests the rooms of a batch, and answers the callers whose rooms are seeded or cannot be. The rooms of different
+/// epochs, which are those of different shards, are requested concurrently.
+async fn seed_batch(authority: &dyn Authority, batch: Vec<QueuedSeed>) -> FinishedRequest {
+    let partitions = batch.iter().map(|seed| seed.partition).collect();
     let mut by_epoch: HashMap<(Epoch, bool), HashMap<RoomId, Vec<QueuedSeed>>> = HashMap::new();
-    for seed in batch.drain(..) {
+    for seed in batch {
         let rooms = by_epoch.entry((seed.epoch, seed.is_of_all_partitions)).or_default();
         rooms.entry(seed.room.clone()).or_default().push(seed);
     }
     let requests = by_epoch.into_iter().map(|((epoch, is_of_all_partitions), callers)| {
-        seed_in_epoch(authority, epoch, is_of_all_partitions, callers, busy)
+        seed_in_epoch(authority, epoch, is_of_all_partitions, callers)
     });
-    join_all(requests).await.into_iter().flatten().collect()
+    let later = join_all(requests).await.into_iter().flatten().collect();
+    FinishedRequest { partitions, later }
 }
 
-/// [`seed_batch`] for rooms of one epoch.
+/// [`seed_batch`] for rooms of one epoch. Returns the callers whose rooms cannot be seeded yet.
 async fn seed_in_epoch(
     authority: &dyn Authority,
     epoch: Epoch,
     is_of_all_partitions: bool,
     callers: HashMap<RoomId, Vec<QueuedSeed>>,
-    busy: &BusyPartitions,
 ) -> Vec<QueuedSeed> {
     let mut callers: Vec<_> = callers.into_iter().collect();
     callers.sort_by_key(|(room, _)| Partition::of(room));
@@ -173,13 +152,10 @@ async fn seed_in_epoch(
         }
     }
     let mut later = Vec::new();
-    for ((room, outcome), callers) in rooms.iter().zip(outcomes).zip(callers) {
-        let is_busy = outcome == Ok(SeedOutcome::Later);
-        if is_busy {
-            busy.lock().insert(Partition::of(room));
+    for (outcome, callers) in outcomes.into_iter().zip(callers) {
+        if outcome == Ok(SeedOutcome::Later) {
             later.extend(callers);
         } else {
-            busy.lock().remove(&Partition::of(room));
             callers.into_iter().for_each(|caller| caller.answer(outcome.clone()));
         }
     }
@@ -197,6 +173,8 @@ async fn request_seeds(authority: &dyn Authority, epoch: Epoch, rooms: &[RoomId]
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+
+    use std::collections::HashSet;
 
     use super::*;
     use crate::{
@@ -254,11 +232,18 @@ mod tests {
         for room in rooms.filter(|room| seen.insert(Partition::of(room))).take(64) {
             let (answer, outcome) = oneshot::channel();
             answers.push((Partition::of(&room), outcome));
-            let queued_at = Instant::now();
-            batch.push(QueuedSeed { epoch: Epoch(3), is_of_all_partitions, room, queued_at, answer });
+            let (partition, queued_at) = (Partition::of(&room), Instant::now());
+            batch.push(QueuedSeed {
+                epoch: Epoch(3),
+                is_of_all_partitions,
+                room,
+                partition,
+                queued_at,
+                answer,
+            });
         }
-        let later = seed_batch(&EndedIn(Partition(7)), &mut batch, &BusyPartitions::default()).await;
-        assert!(later.is_empty());
+        let finished = seed_batch(&EndedIn(Partition(7)), batch).await;
+        assert!(finished.later.is_empty());
         let mut ended = Vec::new();
         for (partition, outcome) in answers {
             match outcome.await.unwrap() {

@@ -1,0 +1,218 @@
+//! The callers who wait until their rooms are seeded, and which partitions can be requested now.
+
+use std::time::{Duration, Instant};
+
+use super::{FinishedRequest, QueuedSeed};
+use crate::log::{
+    authority::SeedOutcome,
+    keys::{PARTITIONS, Partition},
+};
+
+/// How long the rooms of a busy partition are requested again. Then their callers are answered [`SeedOutcome::Later`].
+const RETRY_FOR: Duration = Duration::from_secs(2);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Maximum number of callers that wait for a busy partition. More callers are answered [`SeedOutcome::Later`], so that
+/// they take no space from callers of other partitions.
+const MAX_WAITING_FOR_BUSY_PARTITION: usize = 512;
+
+/// What is known of a partition.
+#[derive(Clone, Copy, Default)]
+struct PartitionState {
+    is_requested: bool,
+    waiting: usize,
+    /// When persistence could not seed a room of the partition for the first time since it last seeded one.
+    busy_since: Option<Instant>,
+    /// The partition is not requested before this time.
+    resumes_at: Option<Instant>,
+}
+
+impl PartitionState {
+    fn may_be_requested(&self, now: Instant) -> bool {
+        !self.is_requested && self.resumes_at.is_none_or(|at| at <= now)
+    }
+}
+
+/// The callers who wait until their rooms are seeded, in the order of their arrival.
+pub(super) struct WaitingSeeds {
+    seeds: Vec<QueuedSeed>,
+    partitions: [PartitionState; PARTITIONS as usize],
+}
+
+impl Default for WaitingSeeds {
+    fn default() -> Self {
+        Self { seeds: Vec::new(), partitions: [PartitionState::default(); PARTITIONS as usize] }
+    }
+}
+
+impl WaitingSeeds {
+    pub fn len(&self) -> usize {
+        self.seeds.len()
+    }
+
+    fn state(&mut self, partition: Partition) -> &mut PartitionState {
+        &mut self.partitions[usize::from(partition.0)]
+    }
+
+    /// Adds a caller, or answers the caller if too many wait for a busy partition.
+    pub fn add(&mut self, seed: QueuedSeed) {
+        let state = self.state(seed.partition);
+        if state.busy_since.is_some() && state.waiting >= MAX_WAITING_FOR_BUSY_PARTITION {
+            return seed.answer(Ok(SeedOutcome::Later));
+        }
+        state.waiting += 1;
+        self.seeds.push(seed);
+    }
+
+    /// Takes up to `max` callers of as few partitions as possible, beginning with the caller that has waited longest.
+    /// Leaves out partitions that are being requested or pause. Returns None if all are left out.
+    pub fn take_batch(&mut self, max: usize, now: Instant) -> Option<Vec<QueuedSeed>> {
+        let mut batch = Vec::new();
+        while batch.len() < max {
+            let partitions = &self.partitions;
+            let may_be_requested =
+                |seed: &&QueuedSeed| partitions[usize::from(seed.partition.0)].may_be_requested(now);
+            let Some(partition) = self.seeds.iter().find(may_be_requested).map(|seed| seed.partition) else {
+                break;
+            };
+            let before = batch.len();
+            batch.extend(self.seeds.extract_if(.., |seed| seed.partition == partition).take(max - before));
+            let taken = batch.len() - before;
+            let state = self.state(partition);
+            state.is_requested = true;
+            state.waiting -= taken;
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Notes the result of a request. Callers of a partition that has been busy for [`RETRY_FOR`] are answered, if they
+    /// have waited as long.
+    pub fn finish(&mut self, finished: FinishedRequest, now: Instant) {
+        for partition in finished.partitions.iter() {
+            let is_busy = finished.later.iter().any(|seed| seed.partition == partition);
+            let state = self.state(partition);
+            state.is_requested = false;
+            state.busy_since = is_busy.then(|| state.busy_since.unwrap_or(now));
+            state.resumes_at = is_busy.then(|| now + RETRY_PAUSE);
+        }
+        for seed in finished.later {
+            self.state(seed.partition).waiting += 1;
+            self.seeds.push(seed);
+        }
+        let partitions = &self.partitions;
+        let is_over = |seed: &mut QueuedSeed| {
+            let busy_since = partitions[usize::from(seed.partition.0)].busy_since;
+            busy_since
+                .is_some_and(|since| now.saturating_duration_since(since.max(seed.queued_at)) > RETRY_FOR)
+        };
+        let over: Vec<QueuedSeed> = self.seeds.extract_if(.., is_over).collect();
+        for seed in over {
+            self.state(seed.partition).waiting -= 1;
+            seed.answer(Ok(SeedOutcome::Later));
+        }
+    }
+
+    /// When the first partition that pauses and has callers can be requested again.
+    pub fn resumes_at(&self) -> Option<Instant> {
+        let has_callers = self.partitions.iter().filter(|state| state.waiting > 0 && !state.is_requested);
+        has_callers.filter_map(|state| state.resumes_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::ids::{Epoch, RoomId};
+    use crate::log::seeding::SeedResult;
+
+    type Answer = oneshot::Receiver<SeedResult>;
+
+    /// A caller for a room, which counts as a room of this partition.
+    fn seed(partition: u16, queued_at: Instant) -> (QueuedSeed, Answer) {
+        let (answer, outcome) = oneshot::channel();
+        let room = RoomId::parse(&format!("room{partition}")).unwrap();
+        let partition = Partition(partition);
+        let seed =
+            QueuedSeed { epoch: Epoch(3), is_of_all_partitions: true, room, partition, queued_at, answer };
+        (seed, outcome)
+    }
+
+    fn waiting_seeds(partitions: &[u16], now: Instant) -> (WaitingSeeds, Vec<Answer>) {
+        let mut waiting = WaitingSeeds::default();
+        let answers = partitions.iter().map(|partition| {
+            let (seed, answer) = seed(*partition, now);
+            waiting.add(seed);
+            answer
+        });
+        let answers = answers.collect();
+        (waiting, answers)
+    }
+
+    fn partitions_of(batch: Option<&Vec<QueuedSeed>>) -> Vec<u16> {
+        batch.into_iter().flatten().map(|seed| seed.partition.0).collect()
+    }
+
+    fn finish(
+        waiting: &mut WaitingSeeds,
+        batch: Vec<QueuedSeed>,
+        is_busy: impl Fn(u16) -> bool,
+        now: Instant,
+    ) {
+        let partitions = batch.iter().map(|seed| seed.partition).collect();
+        let later = batch.into_iter().filter(|seed| is_busy(seed.partition.0)).collect();
+        waiting.finish(FinishedRequest { partitions, later }, now);
+    }
+
+    #[test]
+    fn batch_has_the_rooms_of_few_partitions_and_no_other_batch_has_them() {
+        let now = Instant::now();
+        let (mut waiting, _answers) = waiting_seeds(&[7, 9, 8, 7, 9, 7], now);
+        let first = waiting.take_batch(4, now);
+        assert_eq!(partitions_of(first.as_ref()), [7, 7, 7, 9]);
+        let second = waiting.take_batch(4, now);
+        assert_eq!(partitions_of(second.as_ref()), [8], "a room of partition 9 is being requested");
+        assert!(waiting.take_batch(4, now).is_none() && waiting.resumes_at().is_none());
+        finish(&mut waiting, first.unwrap(), |_| false, now);
+        assert_eq!(partitions_of(waiting.take_batch(4, now).as_ref()), [9]);
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn busy_partition_pauses_alone_and_its_callers_are_answered_after_the_limit() {
+        let now = Instant::now();
+        let (mut waiting, mut answers) = waiting_seeds(&[7, 8, 7], now);
+        let batch = waiting.take_batch(2, now).unwrap();
+        finish(&mut waiting, batch, |partition| partition == 7, now);
+        let batch = waiting.take_batch(2, now);
+        assert_eq!(partitions_of(batch.as_ref()), [8]);
+        finish(&mut waiting, batch.unwrap(), |_| false, now);
+        assert!(waiting.take_batch(2, now).is_none());
+        assert_eq!(waiting.resumes_at(), Some(now + RETRY_PAUSE));
+        let later = now + RETRY_FOR + RETRY_PAUSE;
+        let (young, mut young_answer) = seed(7, later);
+        waiting.add(young);
+        let batch = waiting.take_batch(3, later).unwrap();
+        assert_eq!(partitions_of(Some(&batch)), [7, 7, 7]);
+        finish(&mut waiting, batch, |_| true, later);
+        assert_eq!(answers[0].try_recv().unwrap(), Ok(SeedOutcome::Later));
+        assert_eq!(answers[2].try_recv().unwrap(), Ok(SeedOutcome::Later));
+        assert!(young_answer.try_recv().is_err(), "the caller has not waited for the limit");
+        assert_eq!(waiting.len(), 1);
+    }
+
+    #[test]
+    fn few_callers_wait_for_a_busy_partition() {
+        let now = Instant::now();
+        let (mut waiting, _answers) = waiting_seeds(&[7], now);
+        let batch = waiting.take_batch(1, now).unwrap();
+        finish(&mut waiting, batch, |_| true, now);
+        let mut add = |partition| {
+            let (seed, mut answer) = seed(partition, now);
+            waiting.add(seed);
+            answer.try_recv().is_ok()
+        };
+        let refused = (0..MAX_WAITING_FOR_BUSY_PARTITION).filter(|_| add(7)).count();
+        assert_eq!((refused, add(7), add(8)), (1, true, false));
+    }
+}
