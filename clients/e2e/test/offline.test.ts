@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { usesFirefox } from "../setup/browser.js";
 import { Chat } from "../support/chat.js";
 import type { Person } from "../support/person.js";
 
@@ -85,19 +86,23 @@ test("repeated cuts of the connection neither lose nor double a message", async 
   await expectAllDelivered(ada, bo, room, texts);
 });
 
-test("the page shows at once that the browser is offline, and sends when it is online again", async () => {
-  const { ada, bo, room } = await twoUsersInRoom("No network");
-  await ada.page.context().setOffline(true);
-  await ada.banner
-    .getByText("You are offline. Your messages will be sent when you are back online.")
-    .waitFor();
-  await ada.account.filter({ hasText: "Not connected" }).waitFor();
-  await writeOffline(ada, THREE_TEXTS);
-  await chat.screenshot(ada, "offline-no-network");
-  await ada.page.context().setOffline(false);
-  await ada.banner.waitFor({ state: "detached" });
-  await expectAllDelivered(ada, bo, room, THREE_TEXTS);
-});
+// Playwright does not close the WebSockets of a Firefox that it sets offline.
+test.skipIf(usesFirefox)(
+  "the page shows at once that the browser is offline, and sends again later",
+  async () => {
+    const { ada, bo, room } = await twoUsersInRoom("No network");
+    await ada.page.context().setOffline(true);
+    await ada.banner
+      .getByText("You are offline. Your messages will be sent when you are back online.")
+      .waitFor();
+    await ada.account.filter({ hasText: "Not connected" }).waitFor();
+    await writeOffline(ada, THREE_TEXTS);
+    await chat.screenshot(ada, "offline-no-network");
+    await ada.page.context().setOffline(false);
+    await ada.banner.waitFor({ state: "detached" });
+    await expectAllDelivered(ada, bo, room, THREE_TEXTS);
+  },
+);
 
 test("a reloaded page sends its waiting messages once and in order", async () => {
   const { ada, bo, room } = await twoUsersInRoom("Reload");

@@ -1,5 +1,6 @@
 // A page that opens without a network, after a visit.
 import { expect, test } from "vitest";
+import { usesFirefox } from "../setup/browser.js";
 import { Chat } from "../support/chat.js";
 import type { Person } from "../support/person.js";
 
@@ -65,7 +66,8 @@ test("a page opens without a network and shows the rooms and the last messages",
   await ada.expectTexts(["from Bo", "from Ada", "while Ada was away"]);
 });
 
-test("an edit without a network survives a reload and reaches others once", async () => {
+// Playwright does not close the WebSockets of a Firefox that it sets offline.
+test.skipIf(usesFirefox)("an edit without a network survives a reload and reaches others once", async () => {
   const { ada, bo, room } = await afterVisit("Edited");
   await ada.page.context().setOffline(true);
   await ada.banner.waitFor();

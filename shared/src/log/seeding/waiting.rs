@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_partition_pauses_alone_and_its_callers_are_answered_after_the_limit() {
+    fn busy_partition_pauses_alone_and_its_callers_wait_up_to_the_limit() {
         let now = Instant::now();
         let (mut waiting, mut answers) = waiting_seeds(&[7, 8, 7], now);
         let batch = waiting.take_batch(2, now).unwrap();
