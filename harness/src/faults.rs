@@ -194,7 +194,13 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        let window = quiet.begin_fault(&world.stack, &rooms, &fault).await?;
+        let window = match quiet.begin_fault(&world.stack, &rooms, &fault).await {
+            Ok(window) => window,
+            Err(error) => {
+                failed = Some(format!("the shards before {fault} are unknown: {error:#}"));
+                break;
+            }
+        };
         if let Err(error) = act::inject_and_repair(&world, &misbehaving, &rooms, &fault).await {
             // The run ends, and the history so far is checked.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));

@@ -13,7 +13,7 @@ use super::command_at;
 
 const LAST_SLOT: u16 = 16_383;
 /// Time for one node to say what it knows.
-const VIEW_TIMEOUT: Duration = Duration::from_millis(500);
+const VIEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the nodes may need to agree after a change.
 pub(super) const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -19,8 +19,11 @@ use crate::room_log::hold;
 const MASTERS: usize = 3;
 const PAUSED: usize = 1;
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the creation of a room waits before its commit.
-const COMMIT_DELAY_S: f32 = 3.0;
+/// Maximum time for which the creation of a room waits before its commit.
+const MAX_COMMIT_DELAY_S: f32 = 20.0;
+/// Ends this wait.
+const END_COMMIT_DELAY: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
+    WHERE query LIKE 'BEGIN; LOCK TABLE rooms%' AND datname = current_database()";
 
 /// A stack with a cluster, and the master of each partition.
 struct ClusterStack {
@@ -123,18 +126,19 @@ async fn new_room_is_announced_to_members_whose_shard_answers() -> Result<()> {
     });
     let http = stack.http(&owner).with_token(&stack.admin_token(&owner));
     // The shard stops answering between the notices before the commit, which must reach all members, and those after.
-    let commit = hold(stack, "LOCK TABLE rooms IN SHARE MODE", COMMIT_DELAY_S).await?;
+    let commit = hold(stack, "LOCK TABLE rooms IN SHARE MODE", MAX_COMMIT_DELAY_S).await?;
     let waits = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
                  WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let pausing = async {
         stack.database().until(waits, "true").await?;
-        cluster.node(PAUSED).pause()
+        cluster.node(PAUSED).pause()?;
+        stack.database().query(END_COMMIT_DELAY).await.map(drop)
     };
     let announced = async { anyhow::Ok(client.wait_for("room:added", WAIT_TIMEOUT).await?) };
     let creating = async { anyhow::Ok(http.post("/rooms", body).await?) };
     let (created, (), _) = tokio::try_join!(creating, pausing, announced)?;
     ensure!(created.status == 201, "{} {}", created.status, created.body);
     cluster.node(PAUSED).resume()?;
-    commit.await?;
+    ensure!(commit.await.is_err(), "the shard was paused after the commit");
     Ok(())
 }

@@ -193,7 +193,7 @@ impl AppendCall {
     }
 }
 
-/// Answers the callers of the groups with an error. If the groups' partition moves, puts them back instead.
+/// Answers the callers of the groups with an error. If their partitions move, puts them back instead.
 fn fail_groups(queue: &SharedQueue, groups: Vec<MessageGroup>, error: &AppendError) {
     match error {
         AppendError::Moving => lock(queue).put_back(groups),

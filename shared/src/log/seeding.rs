@@ -1,14 +1,14 @@
 //! Asks persistence to seed rooms (write their heads into Redis for the present epoch), for many callers. A request has
 //! the waiting rooms of few partitions, because it locks the rows of these partitions and so excludes the writer and
-//! other requests from them. Rooms of different partitions do not wait for each other: two requests run at a time, and
-//! a partition that cannot be seeded yet pauses alone.
+//! other requests from them. Two requests of different partitions run at a time. A busy partition, whose rooms could not
+//! be seeded at the last request, is requested again apart from others.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
-use self::waiting::WaitingSeeds;
+use self::waiting::{MAX_WAITING_FOR_BUSY_PARTITION, WaitingSeeds};
 use super::{
     authority::{Authority, AuthorityError, SeedOutcome},
     keys::{Partition, PartitionSet},
@@ -21,8 +21,8 @@ mod waiting;
 /// Maximum number of callers whose rooms are requested together.
 const MAX_SEEDS_PER_REQUEST: usize = 200;
 const MAX_REQUESTS: usize = 2;
-/// Maximum number of callers that the task holds. More callers wait for space.
-const MAX_WAITING: usize = 4096;
+/// Maximum number of callers that the task holds. More callers wait for space. Busy partitions cannot take all of it.
+const MAX_WAITING: usize = 64 * MAX_WAITING_FOR_BUSY_PARTITION;
 
 type SeedResult = Result<SeedOutcome, AuthorityError>;
 
@@ -174,7 +174,7 @@ async fn request_seeds(authority: &dyn Authority, epoch: Epoch, rooms: &[RoomId]
 mod tests {
     use async_trait::async_trait;
 
-    use std::collections::HashSet;
+    use std::time::Duration;
 
     use super::*;
     use crate::{
@@ -183,11 +183,15 @@ mod tests {
         message::Target,
     };
 
-    /// An authority for which the epoch of one partition has ended.
-    struct EndedIn(Partition);
+    /// An authority that answers each request by its partitions.
+    struct Answering<F>(F);
 
     #[async_trait]
-    impl Authority for EndedIn {
+    impl<F, A> Authority for Answering<F>
+    where
+        F: Fn(Vec<Partition>) -> A + Send + Sync,
+        A: Future<Output = Result<Vec<SeedOutcome>, AuthorityError>> + Send,
+    {
         async fn open_epochs(
             &self,
             _: &str,
@@ -197,10 +201,7 @@ mod tests {
         }
 
         async fn seed(&self, _: Epoch, rooms: &[RoomId]) -> Result<Vec<SeedOutcome>, AuthorityError> {
-            if rooms.iter().any(|room| Partition::of(room) == self.0) {
-                return Err(AuthorityError::EpochEnded);
-            }
-            Ok(vec![SeedOutcome::Seeded; rooms.len()])
+            self.0(rooms.iter().map(Partition::of).collect()).await
         }
 
         async fn look_up(
@@ -225,27 +226,34 @@ mod tests {
         }
     }
 
+    fn room_of(partition: Partition) -> RoomId {
+        let mut rooms = (0..).map(|n| RoomId::parse(&format!("room{n}")).unwrap());
+        rooms.find(|room| Partition::of(room) == partition).unwrap()
+    }
+
+    fn queued_seed(
+        partition: Partition,
+        is_of_all_partitions: bool,
+    ) -> (QueuedSeed, oneshot::Receiver<SeedResult>) {
+        let ((answer, outcome), room) = (oneshot::channel(), room_of(partition));
+        let (epoch, queued_at) = (Epoch(3), Instant::now());
+        (QueuedSeed { epoch, is_of_all_partitions, room, partition, queued_at, answer }, outcome)
+    }
+
     /// Seeds one room of each partition in one request. Returns the partitions for which the epoch has ended.
     async fn ended_partitions(is_of_all_partitions: bool) -> Vec<Partition> {
-        let (mut batch, mut answers, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
-        let rooms = (0..).map(|n| RoomId::parse(&format!("room{n}")).unwrap());
-        for room in rooms.filter(|room| seen.insert(Partition::of(room))).take(64) {
-            let (answer, outcome) = oneshot::channel();
-            answers.push((Partition::of(&room), outcome));
-            let (partition, queued_at) = (Partition::of(&room), Instant::now());
-            batch.push(QueuedSeed {
-                epoch: Epoch(3),
-                is_of_all_partitions,
-                room,
-                partition,
-                queued_at,
-                answer,
-            });
-        }
-        let finished = seed_batch(&EndedIn(Partition(7)), batch).await;
+        let queued = Partition::all().map(|partition| queued_seed(partition, is_of_all_partitions));
+        let (batch, answers): (Vec<_>, Vec<_>) = queued.unzip();
+        let authority = Answering(|partitions: Vec<Partition>| async move {
+            if partitions.contains(&Partition(7)) {
+                return Err(AuthorityError::EpochEnded);
+            }
+            Ok(vec![SeedOutcome::Seeded; partitions.len()])
+        });
+        let finished = seed_batch(&authority, batch).await;
         assert!(finished.later.is_empty());
         let mut ended = Vec::new();
-        for (partition, outcome) in answers {
+        for (partition, outcome) in Partition::all().zip(answers) {
             match outcome.await.unwrap() {
                 Ok(SeedOutcome::Seeded) => {}
                 Err(AuthorityError::EpochEnded) => ended.push(partition),
@@ -263,5 +271,41 @@ mod tests {
             64,
             "with one Redis, one answer is for all partitions"
         );
+    }
+
+    #[tokio::test]
+    async fn room_of_free_partition_does_not_wait_for_busy_ones() {
+        const BUSY: [Partition; 2] = [Partition(7), Partition(8)];
+        /// Longer than the room of the free partition takes.
+        const LOCK_WAIT: Duration = Duration::from_secs(1);
+        let authority = Answering(|partitions: Vec<Partition>| async move {
+            let is_busy = |partition: &Partition| BUSY.contains(partition);
+            if partitions.iter().any(is_busy) {
+                tokio::time::sleep(LOCK_WAIT).await;
+            }
+            let outcome = |partition| {
+                if is_busy(partition) { SeedOutcome::Later } else { SeedOutcome::Seeded }
+            };
+            Ok(partitions.iter().map(outcome).collect())
+        });
+        let (queue, wanted) = mpsc::channel(8);
+        tokio::spawn(serve(Arc::new(authority), wanted));
+        let mut busy = Vec::new();
+        for partition in BUSY {
+            let (seed, answer) = queued_seed(partition, true);
+            queue.send(seed).await.unwrap();
+            busy.push(answer);
+        }
+        // Both are busy after the first requests, and one of them is being requested again.
+        tokio::time::sleep(LOCK_WAIT + LOCK_WAIT / 2).await;
+        let (seed, answer) = queued_seed(Partition(9), true);
+        queue.send(seed).await.unwrap();
+        assert_eq!(
+            tokio::time::timeout(LOCK_WAIT / 4, answer).await.unwrap().unwrap(),
+            Ok(SeedOutcome::Seeded)
+        );
+        for answer in busy {
+            assert_eq!(answer.await.unwrap(), Ok(SeedOutcome::Later));
+        }
     }
 }

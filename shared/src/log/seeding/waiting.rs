@@ -11,9 +11,8 @@ use crate::log::{
 /// How long the rooms of a busy partition are requested again. Then their callers are answered [`SeedOutcome::Later`].
 const RETRY_FOR: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Maximum number of callers that wait for a busy partition. More callers are answered [`SeedOutcome::Later`], so that
-/// they take no space from callers of other partitions.
-const MAX_WAITING_FOR_BUSY_PARTITION: usize = 512;
+/// Maximum number of callers that wait for a busy partition. More callers are answered [`SeedOutcome::Later`].
+pub(super) const MAX_WAITING_FOR_BUSY_PARTITION: usize = 512;
 
 /// What is known of a partition.
 #[derive(Clone, Copy, Default)]
@@ -32,7 +31,7 @@ impl PartitionState {
     }
 }
 
-/// The callers who wait until their rooms are seeded, in the order of their arrival.
+/// The callers who wait until their rooms are seeded. Callers whose rooms were requested in vain follow at the end.
 pub(super) struct WaitingSeeds {
     seeds: Vec<QueuedSeed>,
     partitions: [PartitionState; PARTITIONS as usize],
@@ -63,15 +62,28 @@ impl WaitingSeeds {
         self.seeds.push(seed);
     }
 
-    /// Takes up to `max` callers of as few partitions as possible, beginning with the caller that has waited longest.
-    /// Leaves out partitions that are being requested or pause. Returns None if all are left out.
+    /// Takes up to `max` callers of as few partitions as possible, beginning with the callers that arrived first. A
+    /// batch has no busy partition beside others, and only one request has busy partitions, because such a request takes
+    /// long. Returns None if no partition can be requested now.
     pub fn take_batch(&mut self, max: usize, now: Instant) -> Option<Vec<QueuedSeed>> {
+        let mut batch = self.take_of(max, |state| state.busy_since.is_none() && state.may_be_requested(now));
+        if batch.is_empty() && !self.is_busy_partition_requested() {
+            batch = self.take_of(max, |state| state.busy_since.is_some() && state.may_be_requested(now));
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn is_busy_partition_requested(&self) -> bool {
+        self.partitions.iter().any(|state| state.is_requested && state.busy_since.is_some())
+    }
+
+    /// Takes up to `max` callers of partitions in such a state.
+    fn take_of(&mut self, max: usize, is_wanted: impl Fn(&PartitionState) -> bool) -> Vec<QueuedSeed> {
         let mut batch = Vec::new();
         while batch.len() < max {
             let partitions = &self.partitions;
-            let may_be_requested =
-                |seed: &&QueuedSeed| partitions[usize::from(seed.partition.0)].may_be_requested(now);
-            let Some(partition) = self.seeds.iter().find(may_be_requested).map(|seed| seed.partition) else {
+            let is_wanted = |seed: &&QueuedSeed| is_wanted(&partitions[usize::from(seed.partition.0)]);
+            let Some(partition) = self.seeds.iter().find(is_wanted).map(|seed| seed.partition) else {
                 break;
             };
             let before = batch.len();
@@ -81,11 +93,11 @@ impl WaitingSeeds {
             state.is_requested = true;
             state.waiting -= taken;
         }
-        (!batch.is_empty()).then_some(batch)
+        batch
     }
 
     /// Notes the result of a request. Callers of a partition that has been busy for [`RETRY_FOR`] are answered, if they
-    /// have waited as long.
+    /// have waited as long. Callers that were cancelled are removed.
     pub fn finish(&mut self, finished: FinishedRequest, now: Instant) {
         for partition in finished.partitions.iter() {
             let is_busy = finished.later.iter().any(|seed| seed.partition == partition);
@@ -111,10 +123,12 @@ impl WaitingSeeds {
         }
     }
 
-    /// When the first partition that pauses and has callers can be requested again.
+    /// When the first busy partition that has callers can be requested again. None while one is being requested.
     pub fn resumes_at(&self) -> Option<Instant> {
-        let has_callers = self.partitions.iter().filter(|state| state.waiting > 0 && !state.is_requested);
-        has_callers.filter_map(|state| state.resumes_at).min()
+        if self.is_busy_partition_requested() {
+            return None;
+        }
+        self.partitions.iter().filter(|state| state.waiting > 0).filter_map(|state| state.resumes_at).min()
     }
 }
 
@@ -192,8 +206,16 @@ mod tests {
         let later = now + RETRY_FOR + RETRY_PAUSE;
         let (young, mut young_answer) = seed(7, later);
         waiting.add(young);
+        let (free, _free_answer) = seed(9, later);
+        waiting.add(free);
+        assert_eq!(
+            partitions_of(waiting.take_batch(3, later).as_ref()),
+            [9],
+            "a busy partition waits for free ones"
+        );
         let batch = waiting.take_batch(3, later).unwrap();
         assert_eq!(partitions_of(Some(&batch)), [7, 7, 7]);
+        assert!(waiting.resumes_at().is_none(), "a busy partition is being requested");
         finish(&mut waiting, batch, |_| true, later);
         assert_eq!(answers[0].try_recv().unwrap(), Ok(SeedOutcome::Later));
         assert_eq!(answers[2].try_recv().unwrap(), Ok(SeedOutcome::Later));
