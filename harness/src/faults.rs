@@ -38,7 +38,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Minimum of the faults in a run with random faults. The run takes longer than planned if needed.
 const MIN_RANDOM_FAULTS: usize = 3;
 /// In a cluster, time without a fault at the start. The latencies during faults are compared with those of this time.
-const CALM_TIME: Duration = Duration::from_secs(3);
+const BASELINE_TIME: Duration = Duration::from_secs(3);
 /// Limit of the violations that a report describes by the entries near them.
 const MAX_STORIES: usize = 3;
 
@@ -124,7 +124,7 @@ pub struct FaultReport {
     pub quiet_seconds: BTreeMap<String, f64>,
     /// In a cluster, the 99th percentile of the latencies of quiet rooms in other shards than the fault, in seconds, by
     /// kind of fault. `Nothing` stands for all quiet rooms without a fault.
-    pub other_shards_seconds: BTreeMap<String, f64>,
+    pub other_shards_p99_seconds: BTreeMap<String, f64>,
     /// Whether the system settled within [`Plan::settle`].
     pub at_rest: bool,
     pub violations: usize,
@@ -180,9 +180,9 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     // `begun` has two entries for each fault: its start and its end.
     let at_least = if plan.duration.is_zero() { 0 } else { 2 * MIN_RANDOM_FAULTS };
     let mut planned_faults = plan.faults.iter().cloned();
-    let mut calm = world.cluster().is_ok().then_some(Fault::Nothing(CALM_TIME));
+    let mut baseline = world.cluster().is_ok().then_some(Fault::Nothing(BASELINE_TIME));
     loop {
-        let fault = match (calm.take().or_else(|| planned_faults.next()), plan.faults.is_empty()) {
+        let fault = match (baseline.take().or_else(|| planned_faults.next()), plan.faults.is_empty()) {
             (Some(fault), _) => fault,
             (None, true) if tokio::time::Instant::now() < end || begun.len() < at_least => {
                 Fault::random(&mut rng, &world)
@@ -262,7 +262,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
     report.changes = stored_change_counts(&requested);
     report.quiet_seconds = quiet_seconds;
-    report.other_shards_seconds = quiet.other_shards_seconds();
+    report.other_shards_p99_seconds = quiet.other_shards_p99_seconds();
     report.at_rest = at_rest;
     report.strangers = misbehaving.answer_counts();
     report.max_outbox_bytes = seen.outbox_bytes;

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 const PORTS: Range<u16> = 12_000..20_000;
-/// Apart from [`PORTS`], so that no other program of ours takes the port of a server that is stopped for a moment.
-const KEPT_PORTS: Range<u16> = 22_000..30_000;
+/// A range separate from [`PORTS`], so that none of our programs takes the port of a server while it restarts.
+const RESTART_PORTS: Range<u16> = 22_000..30_000;
 
 static NEXT_OFFSET: AtomicU16 = AtomicU16::new(0);
 
@@ -19,9 +19,9 @@ pub fn free() -> anyhow::Result<u16> {
     free_of(&PORTS)
 }
 
-/// As [`free`], for a server that is started again on the same port.
-pub fn free_to_keep() -> anyhow::Result<u16> {
-    free_of(&KEPT_PORTS)
+/// Like [`free`], but for a server that restarts on the same port.
+pub fn free_for_restart() -> anyhow::Result<u16> {
+    free_of(&RESTART_PORTS)
 }
 
 fn free_of(ports: &Range<u16>) -> anyhow::Result<u16> {

@@ -249,7 +249,7 @@ fn truncate_end(path: &Path, bytes: u64) -> Result<()> {
 /// # Errors
 /// When Redis does not answer in time, or refuses the command.
 pub(crate) async fn command_at<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> Result<T> {
-    // Without limits of their own, the client would wait for an answer of a loaded node for half a second only.
+    // The client's default response timeout of 500 ms is too short for a loaded node.
     let config = redis::AsyncConnectionConfig::new()
         .set_connection_timeout(Some(READY_TIMEOUT))
         .set_response_timeout(Some(READY_TIMEOUT));

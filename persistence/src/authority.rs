@@ -110,8 +110,8 @@ impl PostgresAuthority {
     }
 
     /// Seeds rooms with one transaction. The rooms of locked partitions have no outcome. With [`LockWait::Short`] all
-    /// rooms must be of one partition, and if it is locked, their outcome is `Later`. So is that of rooms whose
-    /// partition is moving to another Redis process.
+    /// rooms must be of one partition, and if it is locked, their outcome is `Later`. Rooms whose partition is moving
+    /// to another Redis process also get `Later`.
     async fn seed_rooms(
         &self,
         log: &Log,

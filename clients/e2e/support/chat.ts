@@ -188,8 +188,8 @@ function remoteStack(control: string): StackControl {
 }
 
 /**
- * Replaces the function of Playwright's WebDriver BiDi that fills a field: it sets `value`, which React does not notice.
- * Runs in the page.
+ * Replaces the Playwright function that fills a field in Firefox. The original sets `value` directly, and React does
+ * not notice that. Runs in the page.
  */
 function insertTextLikeUser(): void {
   Object.defineProperty(window, "__pw_bidiInsertText", {

@@ -105,7 +105,7 @@ class Compose(unittest.TestCase):
         networks = override["services"][service]["networks"]
         self.assertTrue(any(not (WHOLE["networks"][name] or {}).get("internal") for name in networks), networks)
 
-    def test_a_cluster_in_place_of_one_redis_is_well(self) -> None:
+    def test_cluster_overlay_has_no_findings(self) -> None:
         self.assertEqual(findings(CLUSTER).lines(), [])
 
     def test_the_cluster_is_formed_of_all_its_nodes(self) -> None:
@@ -120,7 +120,7 @@ class Compose(unittest.TestCase):
             self.assertIn("cluster_url", services[name]["environment"]["REDIS_URL_FILE"])
             self.assertTrue({"redis-cluster"} <= set(services[name]["networks"]) & set(services[name]["depends_on"]))
 
-    def test_an_overlay_is_merged_as_compose_merges_it(self) -> None:
+    def test_overlay_merge_matches_compose(self) -> None:
         below = {"command": ["a"], "secrets": ["b"], "networks": ["c"], "volumes": ["d:/data", "e:/x"], "user": "1"}
         above = {"command": ["f"], "secrets": ["b", "g"], "networks": {"h": {}}, "volumes": ["i:/data"], "user": "2"}
         merged = {

@@ -103,8 +103,8 @@ fn print_report(report: &FaultReport) {
         report.changes,
     );
     say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds, 1));
-    if !report.other_shards_seconds.is_empty() {
-        let seconds = format_longest_first(&report.other_shards_seconds, 3);
+    if !report.other_shards_p99_seconds.is_empty() {
+        let seconds = format_longest_first(&report.other_shards_p99_seconds, 3);
         say!("  quiet rooms of other shards deliver within (p99 during the fault, s): {seconds}");
     }
     say!(

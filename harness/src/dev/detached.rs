@@ -43,8 +43,8 @@ impl Detached {
         Ok(Detached { pid, started, boot: boot_id()? })
     }
 
-    /// Whether the process still runs. A zombie does not count as running once all its threads have ended: until then it
-    /// holds its ports.
+    /// Whether the process still runs. A zombie counts as running while it has live threads, because these hold its
+    /// ports.
     pub fn is_alive(&self) -> bool {
         let same_boot = boot_id().is_ok_and(|boot| boot == self.boot);
         same_boot

@@ -158,7 +158,8 @@ mod tests {
         assert_eq!(counts_after(&even, 64), (61, vec![1; 64]));
     }
 
-    /// The load of the busiest master after the plan, in percent of an equal share. `loads` are those of the partitions.
+    /// The load of the busiest master after the plan, in percent of an equal share. `loads[i]` is the load of partition
+    /// `i`.
     fn busiest_percent(loads: &[usize], masters: usize) -> usize {
         let mut owners = vec![0_usize; loads.len()];
         for Move { partition, to, .. } in plan(&owners, masters) {

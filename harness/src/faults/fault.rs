@@ -87,7 +87,7 @@ pub enum Fault {
     FailOver(Duration),
     /// The replica takes over for persistence; gateways use the old primary for this time.
     SplitBrain(Duration),
-    /// A fault of the shard that owns this room of the users, from 0. Needs a cluster.
+    /// A fault of the shard that owns the user room with this index. Needs a cluster.
     Shard(usize, ShardFault),
     /// SIGKILL of the postmaster, then a restart.
     KillPostgres,

@@ -159,7 +159,7 @@ impl QuietRooms {
 
     /// The 99th percentile of the latencies of messages that were created during faults, in rooms of other shards: in
     /// seconds, by kind of fault. Messages that are not delivered yet do not count.
-    pub fn other_shards_seconds(&self) -> BTreeMap<String, f64> {
+    pub fn other_shards_p99_seconds(&self) -> BTreeMap<String, f64> {
         let mut latencies = BTreeMap::<String, Vec<Duration>>::new();
         for window in &self.windows {
             for number in &window.rooms {

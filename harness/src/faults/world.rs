@@ -56,7 +56,7 @@ impl World {
         Ok(world)
     }
 
-    fn second(&self) -> Result<&SecondRedis> {
+    fn second_redis(&self) -> Result<&SecondRedis> {
         self.second.as_ref().context("this fault needs a run with one Redis")
     }
 
@@ -70,7 +70,7 @@ impl World {
 
     /// The primary and its replica.
     fn primary_and_replica(&self) -> Result<(&Redis, &Redis)> {
-        let second = self.second()?;
+        let second = self.second_redis()?;
         let is_swapped = second.swapped.load(Ordering::Relaxed);
         let (first, second) = (self.stack.redis(), &second.redis);
         Ok(if is_swapped { (second, first) } else { (first, second) })
@@ -118,7 +118,7 @@ impl World {
     /// to the new one. Then it continues without clients, and becomes the replica of the new primary.
     pub(super) async fn fail_over(&self, lag: Duration) -> Result<()> {
         self.wait_until_in_sync().await?;
-        let ((old, new), second) = (self.primary_and_replica()?, self.second()?);
+        let ((old, new), second) = (self.primary_and_replica()?, self.second_redis()?);
         second.replication_proxy.set(LinkConditions { holds_down: true, ..LinkConditions::default() });
         sleep(lag).await;
         old.pause()?;
@@ -141,7 +141,7 @@ impl World {
     /// The replica takes over for persistence at once. Gateways use the old primary, which still works, for this time.
     pub(super) async fn split_brain(&self, time: Duration) -> Result<()> {
         self.wait_until_in_sync().await?;
-        let ((old, new), second) = (self.primary_and_replica()?, self.second()?);
+        let ((old, new), second) = (self.primary_and_replica()?, self.second_redis()?);
         second.replication_proxy.set(LinkConditions { refuses: true, ..LinkConditions::BLACK_HOLE });
         second.replication_proxy.cut();
         new.promote().await?;
@@ -157,7 +157,7 @@ impl World {
     }
 
     async fn start_replication(&self, old: &Redis, new: &Redis) -> Result<()> {
-        let proxy = &self.second()?.replication_proxy;
+        let proxy = &self.second_redis()?.replication_proxy;
         proxy.point_to(new.port());
         proxy.heal();
         let follow = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(proxy.port()).clone();

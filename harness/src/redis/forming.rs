@@ -12,7 +12,7 @@ use super::cluster_nodes::{ClusterNode, PARTITIONS, known_nodes, partition_slots
 use super::command_at;
 
 const LAST_SLOT: u16 = 16_383;
-/// Time for one node to say what it knows.
+/// Timeout for one node's CLUSTER NODES answer.
 const VIEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the nodes may need to agree after a change.
 pub(super) const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -115,7 +115,7 @@ pub async fn until_owner(urls: &[String], slot: u16, id: &str) -> Result<()> {
     until("the slot has moved", || urls.to_vec(), |views| views.iter().all(is_owner)).await
 }
 
-/// What each of these nodes knows. Leaves out nodes that do not answer soon, such as paused ones.
+/// The cluster view of each node. Leaves out nodes that do not answer in time, such as paused ones.
 pub(super) async fn views(urls: Vec<String>) -> Vec<Vec<ClusterNode>> {
     let asking = urls.iter().map(|url| timeout(VIEW_TIMEOUT, known_nodes(url)));
     join_all(asking).await.into_iter().flatten().flatten().collect()

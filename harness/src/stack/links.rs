@@ -141,7 +141,7 @@ impl Links {
     }
 }
 
-/// The setting that leads a service to the only Redis through this proxy.
+/// The REDIS_URL setting that makes a service connect to Redis through this proxy.
 fn redis_setting(proxy: &Proxy) -> (String, String) {
     ("REDIS_URL".to_owned(), format!("redis://127.0.0.1:{}", proxy.port()))
 }

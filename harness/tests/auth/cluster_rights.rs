@@ -16,7 +16,7 @@ use crate::tls::{run_gateway_commands, run_http_requests};
 
 const PASSWORD: &str = "password-of-both-users";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// The services try to read this setting, and only report that they may not.
+/// The services try to read this setting, and log at level info if they have no right to.
 const UNREADABLE_SETTING: &str = "cluster-require-full-coverage";
 
 /// Gives a server the shipped users.
@@ -91,7 +91,7 @@ async fn conversation_in_a_cluster_completes_with_shipped_users() -> Result<()> 
         let refused = log.lines().filter(is_refusal).find(|line| !line.contains(UNREADABLE_SETTING));
         ensure!(refused.is_none(), "{:?}: {refused:?}", node.service());
     }
-    // The users that were used are those of the cluster: each master got commands of both.
+    // Each master got commands of both users, so the services really used the cluster.
     for server in &cluster.nodes()[..3] {
         let clients: String = server.command(cmd("CLIENT").arg("LIST")).await?;
         for user in [GATEWAY_USER, PERSISTENCE_USER] {

@@ -17,15 +17,15 @@ use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold};
 
 /// A busy machine may free the rows too late for the 40 or 200 ms that a seed waits.
 const MAX_ATTEMPTS: usize = 8;
-/// Waits until a seed waits for a lock, but for at most 5 s. The statement itself looks for the waiting seed, so that
-/// its transaction frees rows within milliseconds.
+/// Polls pg_stat_activity until a seed is blocked on a lock, for at most 5 s. It polls inside PostgreSQL, so that the
+/// rows are freed within milliseconds.
 const UNTIL_SEED_WAITS: &str = "DO $$ BEGIN FOR n IN 1..1500 LOOP \
        PERFORM pg_sleep(0.003); \
        PERFORM pg_stat_clear_snapshot(); \
        EXIT WHEN EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
          AND datname = current_database() AND query LIKE 'SELECT partition, epoch FROM partitions %'); \
      END LOOP; END $$";
-/// How long a row stays locked for which no seed can wait. Longer than a seed request takes.
+/// How long a row stays locked, in seconds. Longer than a seed request takes, so the seed cannot wait for the row.
 const LONG_LOCK_S: f32 = 4.0;
 
 /// The statement that locks the rows of partitions, as the writer does.

@@ -16,15 +16,15 @@ use tidings_shared::log::keys::{PARTITIONS, Partition};
 use crate::draining::{WAIT_TIMEOUT, metric};
 
 const ROOMS: u64 = 2;
-/// People of each room.
-const PEOPLE: u64 = 5;
-/// Messages of each person, with this pause between two of them.
-const LINES: u64 = 40;
+/// Members of each room.
+const ROOM_MEMBERS: u64 = 5;
+/// Messages of each member, with this pause between two of them.
+const MESSAGES_PER_MEMBER: u64 = 40;
 const LINE_PAUSE_MS: u64 = 250;
 /// Number of stored messages after which the move begins.
-const STORED_BEFORE: usize = 100;
+const STORED_BEFORE_MOVE: usize = 100;
 /// Messages that are accepted while nobody can store them.
-const ACCEPTED: usize = 20;
+const ACCEPTED_MESSAGES: usize = 20;
 /// Longer than two measurements of the backlog.
 const SETTLED_TIME: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -35,8 +35,9 @@ fn conversations() -> BTreeMap<String, Conversation> {
         act: Act::Say(format!("{person} says {number}")),
     };
     let room = |number: u64| {
-        let lines = |person: u64| (0..LINES).map(|at| line(person, at)).collect::<Vec<_>>();
-        let people = (0..PEOPLE).map(|person| (format!("user-{number}-{person}"), lines(person))).collect();
+        let lines = |person: u64| (0..MESSAGES_PER_MEMBER).map(|at| line(person, at)).collect::<Vec<_>>();
+        let people =
+            (0..ROOM_MEMBERS).map(|person| (format!("user-{number}-{person}"), lines(person))).collect();
         (format!("room-{number}"), Conversation { people })
     };
     (0..ROOMS).map(room).collect()
@@ -58,7 +59,7 @@ async fn accept_messages_without_writer(stack: &Stack) -> Result<String> {
     let away = "UPDATE partitions SET owner = 'away', token = token + 1, \
                 lease_until = clock_timestamp() + interval '3 seconds'";
     stack.database().query(away).await?;
-    for number in 0..ACCEPTED {
+    for number in 0..ACCEPTED_MESSAGES {
         let id = format!("accepted-{number}");
         let fields = json!({ "room": room, "client_id": id, "content": id, "ack": "accepted", "attempt": 1 });
         alice.send_with(fields).await?;
@@ -124,7 +125,7 @@ async fn conversation_moves_to_a_cluster_without_loss() -> Result<()> {
     let options = PlayOptions::new(Speed::Times(1.0), 1);
     let playing = run_conversations(conversations(), options, nodes, &progress);
     let moving = async {
-        until_stored(&progress, STORED_BEFORE).await?;
+        until_stored(&progress, STORED_BEFORE_MOVE).await?;
         let room = accept_messages_without_writer(&stack).await?;
         move_to(&mut stack, cluster).await?;
         anyhow::Ok((room, progress.stored()))
@@ -134,10 +135,13 @@ async fn conversation_moves_to_a_cluster_without_loss() -> Result<()> {
     println!("{}", serde_json::to_string(&report)?);
     println!("{stored_before} messages before the move ended, longest send {:?}", played.longest_send());
     ensure!(verdict.is_clean(), "{verdict:#?}");
-    ensure!(report.messages == ROOMS * PEOPLE * LINES, "{report:?}");
+    ensure!(report.messages == ROOMS * ROOM_MEMBERS * MESSAGES_PER_MEMBER, "{report:?}");
     ensure!(stored_before < progress.total(), "the conversation ended before the move");
     let messages = format!("SELECT count(*) FROM messages WHERE room_id = '{room}'");
     let stored = stack.database().value(&messages).await?;
-    ensure!(stored == ACCEPTED.to_string(), "{stored} of {ACCEPTED} accepted messages are stored");
+    ensure!(
+        stored == ACCEPTED_MESSAGES.to_string(),
+        "{stored} of {ACCEPTED_MESSAGES} accepted messages are stored"
+    );
     Ok(())
 }

@@ -8,12 +8,12 @@ use tidings_harness::{Client, Node, Stack, TokenBy};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The value of the line of a metric, with its labels.
+/// The value of a series: a metric name with its labels.
 pub fn metric_value(page: &str, series: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Waits until the line of a metric has this value.
+/// Waits until the series, a metric name with its labels, has this value.
 pub async fn until_metric(node: &Node, series: &str, wanted: f64) -> Result<()> {
     let begun = Instant::now();
     loop {

@@ -7,7 +7,7 @@ use tidings_harness::redis::RedisTopology;
 
 use crate::telemetry_metrics::{metric_value, until_metric};
 
-/// The line of a metric for the shard on this port of 127.0.0.1.
+/// The series of a metric for the shard on this port of 127.0.0.1.
 fn of_shard(metric: &str, port: u16) -> String {
     format!("{metric}{{shard=\"127.0.0.1:{port}\"}}")
 }

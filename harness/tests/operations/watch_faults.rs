@@ -92,7 +92,7 @@ async fn redis_faults(stack: &Stack, recorder: &mut AlertRecorder<'_>) -> Result
 
     recorder.set_current_fault("Redis is paused (SIGSTOP)");
     stack.redis().pause()?;
-    recorder.until_firing(&["TidingsSendsFailing", "TidingsNobodyGetsIn", "TidingsShardAway"]).await?;
+    recorder.until_firing(&["TidingsSendsFailing", "TidingsNobodyGetsIn", "TidingsShardUnavailable"]).await?;
     stack.redis().resume()?;
     recorder.until_resolved(&["TidingsNobodyGetsIn", "TidingsSendsFailing"]).await
 }

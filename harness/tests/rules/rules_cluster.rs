@@ -13,7 +13,7 @@ use crate::replay::{
 use crate::rules_members::{send_as_bob, spawn_removal};
 
 const MASTERS: usize = 3;
-/// The presence partitions. A node sends commands to each of them at intervals.
+/// Every fourth partition is a presence partition, to which a node sends commands at intervals.
 const PRESENCE_PARTITION_STEP: u16 = 4;
 /// Several heartbeats of a session.
 const HEARTBEATS: Duration = Duration::from_secs(10);

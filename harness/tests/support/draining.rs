@@ -7,7 +7,7 @@ use tidings_harness::{Client, ClientError, Node, ServerFrame};
 
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The value of a metric: the sum of all its lines.
+/// The sum of all series of a metric.
 pub async fn metric(node: &Node, name: &str) -> Result<f64> {
     let text = node.metrics().await?;
     let value = |line: &str| -> Option<f64> {

@@ -202,7 +202,8 @@ pub async fn hold(stack: &Stack, lock: &str, seconds: f32) -> Result<JoinHandle<
     Ok(hold)
 }
 
-/// The value of a metric: the sum of all its lines, or one labelled line, which exists only after its first count.
+/// The sum of all series of a metric, or the value of one series with labels. A labelled series exists only after its
+/// first use.
 pub async fn metric(stack: &Stack, node: usize, line: &str) -> Result<f64> {
     let text = stack.persistence(node).metrics().await?;
     let value = |found: &str| -> Option<f64> {

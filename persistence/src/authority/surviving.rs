@@ -1,5 +1,5 @@
 //! Reads what Redis still holds of rooms that are seeded.
-//! Does not use MULTI, with which Redis answers EXECABORT in place of MOVED, and which it refuses when memory is full. So
+//! Does not use MULTI: Redis answers EXECABORT instead of MOVED, and refuses MULTI when memory is full. Without MULTI,
 //! a tail may be newer than its hash. Then the seed is not written, because the hash has changed.
 
 use std::sync::Arc;

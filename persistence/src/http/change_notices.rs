@@ -39,7 +39,7 @@ pub struct CreatedRoom {
     pub members: Vec<(UserId, String)>,
 }
 
-/// What a change sends to one user.
+/// The notice and the cache invalidation that a change causes for one user.
 struct UserUpdate<'a> {
     user: &'a UserId,
     /// Whether the cached memberships of the user are invalidated.

@@ -21,13 +21,13 @@ pub(super) struct RedisCalls {
     pub sessions: Arc<SessionHolder>,
     pub timing_observer: OnceLock<TimingObserver>,
     /// See [`super::Log::noreplicas_counts`].
-    noreplicas: Mutex<BTreeMap<NodeAddress, u64>>,
+    noreplicas_counts: Mutex<BTreeMap<NodeAddress, u64>>,
 }
 
 impl RedisCalls {
     /// Creates calls whose durations are reported to nobody until `timing_observer` is set.
     pub fn new(sessions: Arc<SessionHolder>) -> Self {
-        Self { sessions, timing_observer: OnceLock::new(), noreplicas: Mutex::default() }
+        Self { sessions, timing_observer: OnceLock::new(), noreplicas_counts: Mutex::default() }
     }
 
     /// Sends one command. Discards the session if an error shows that it is unusable.
@@ -94,7 +94,7 @@ impl RedisCalls {
     /// partitions that it no longer serves. Returns what the error means. Counts the error NOREPLICAS.
     pub fn discard_if_unusable(&self, session: &Arc<Session>, error: &RedisError) -> SessionEffect {
         if is_noreplicas(error) {
-            *self.noreplicas().entry(session.address().clone()).or_default() += 1;
+            *self.lock_noreplicas_counts().entry(session.address().clone()).or_default() += 1;
         }
         let effect = SessionEffect::of(error);
         match effect {
@@ -106,9 +106,9 @@ impl RedisCalls {
     }
 
     /// See [`super::Log::noreplicas_counts`].
-    pub fn noreplicas(&self) -> MutexGuard<'_, BTreeMap<NodeAddress, u64>> {
+    pub fn lock_noreplicas_counts(&self) -> MutexGuard<'_, BTreeMap<NodeAddress, u64>> {
         // A poisoned lock is usable, because each count is changed as a whole.
-        self.noreplicas.lock().unwrap_or_else(PoisonError::into_inner)
+        self.noreplicas_counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Awaits a round trip, and reports its duration to the observer, if there is one.

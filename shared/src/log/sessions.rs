@@ -65,7 +65,7 @@ impl Log {
     /// For each shard the number of commands that it has refused since the start of this process, because it has fewer
     /// replicas than `min-replicas-to-write`.
     pub fn noreplicas_counts(&self) -> BTreeMap<NodeAddress, u64> {
-        self.calls.noreplicas().clone()
+        self.calls.lock_noreplicas_counts().clone()
     }
 
     /// Returns the sessions of all partitions, each once. Opens the sessions that are missing.

@@ -54,10 +54,9 @@ fn parse_answer(answer: Value) -> CachedRooms {
     }
 }
 
-/// Removes rooms, unless they have at most [`MAX_SMALL_ROOM_MEMBERS`] members and the user was not removed from them.
-/// The membership marks in Redis show a removal even if the membership cache is out of date. A room without a hash in
-/// Redis is removed too, because no connection has joined it. So is a room whose shard has no session, because its size
-/// is unknown.
+/// Keeps only rooms with at most [`MAX_SMALL_ROOM_MEMBERS`] members from which the user was not removed. The membership
+/// marks in Redis show a removal even if the membership cache is out of date. Drops a room without a hash in Redis,
+/// because no connection has joined it, and a room whose shard has no session, because its size is unknown.
 pub async fn retain_small_rooms(log: &Log, users: &mut [(UserId, Vec<RoomId>)]) -> Result<(), SessionError> {
     let sessions = log.group_by_open_session(Partition::all().collect(), |partition| *partition).await?;
     let is_served = |room: &RoomId| {

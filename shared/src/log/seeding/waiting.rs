@@ -8,8 +8,8 @@ use crate::log::{
     keys::{PARTITIONS, Partition},
 };
 
-/// How long the rooms of a busy partition are requested again. Then their callers are answered [`SeedOutcome::Later`].
-const RETRY_FOR: Duration = Duration::from_secs(2);
+/// After this time the callers of a busy partition are answered [`SeedOutcome::Later`].
+const MAX_RETRY_TIME: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Maximum number of callers that wait for a busy partition. More callers are answered [`SeedOutcome::Later`].
 pub(super) const MAX_WAITING_FOR_BUSY_PARTITION: usize = 512;
@@ -19,7 +19,7 @@ pub(super) const MAX_WAITING_FOR_BUSY_PARTITION: usize = 512;
 struct PartitionState {
     is_requested: bool,
     waiting: usize,
-    /// When persistence could not seed a room of the partition for the first time since it last seeded one.
+    /// Time of the first failed seed after the last successful one; `None` if the last seed succeeded.
     busy_since: Option<Instant>,
     /// The partition is not requested before this time.
     resumes_at: Option<Instant>,
@@ -52,7 +52,7 @@ impl WaitingSeeds {
         &mut self.partitions[usize::from(partition.0)]
     }
 
-    /// Adds a caller, or answers the caller if too many wait for a busy partition.
+    /// Adds a caller. If too many callers wait for a busy partition, answers [`SeedOutcome::Later`] at once.
     pub fn add(&mut self, seed: QueuedSeed) {
         let state = self.state(seed.partition);
         if state.busy_since.is_some() && state.waiting >= MAX_WAITING_FOR_BUSY_PARTITION {
@@ -96,8 +96,8 @@ impl WaitingSeeds {
         batch
     }
 
-    /// Notes the result of a request. Callers of a partition that has been busy for [`RETRY_FOR`] are answered, if they
-    /// have waited as long. Callers that were cancelled are removed.
+    /// Notes the result of a request. Callers of a partition that has been busy for [`MAX_RETRY_TIME`] are answered, if
+    /// they have waited as long. Callers that were cancelled are removed.
     pub fn finish(&mut self, finished: FinishedRequest, now: Instant) {
         for partition in finished.partitions.iter() {
             let is_busy = finished.later.iter().any(|seed| seed.partition == partition);
@@ -113,8 +113,9 @@ impl WaitingSeeds {
         let partitions = &self.partitions;
         let is_over = |seed: &mut QueuedSeed| {
             let busy_since = partitions[usize::from(seed.partition.0)].busy_since;
-            busy_since
-                .is_some_and(|since| now.saturating_duration_since(since.max(seed.queued_at)) > RETRY_FOR)
+            busy_since.is_some_and(|since| {
+                now.saturating_duration_since(since.max(seed.queued_at)) > MAX_RETRY_TIME
+            })
         };
         let over: Vec<QueuedSeed> = self.seeds.extract_if(.., is_over).collect();
         for seed in over {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_has_the_rooms_of_few_partitions_and_no_other_batch_has_them() {
+    fn concurrent_batches_share_no_partition() {
         let now = Instant::now();
         let (mut waiting, _answers) = waiting_seeds(&[7, 9, 8, 7, 9, 7], now);
         let first = waiting.take_batch(4, now);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn busy_partition_pauses_alone_and_its_callers_wait_up_to_the_limit() {
+    fn busy_partition_retries_until_caller_time_limit() {
         let now = Instant::now();
         let (mut waiting, mut answers) = waiting_seeds(&[7, 8, 7], now);
         let batch = waiting.take_batch(2, now).unwrap();
@@ -203,7 +204,7 @@ mod tests {
         finish(&mut waiting, batch.unwrap(), |_| false, now);
         assert!(waiting.take_batch(2, now).is_none());
         assert_eq!(waiting.resumes_at(), Some(now + RETRY_PAUSE));
-        let later = now + RETRY_FOR + RETRY_PAUSE;
+        let later = now + MAX_RETRY_TIME + RETRY_PAUSE;
         let (young, mut young_answer) = seed(7, later);
         waiting.add(young);
         let (free, _free_answer) = seed(9, later);
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn few_callers_wait_for_a_busy_partition() {
+    fn busy_partition_rejects_callers_above_limit() {
         let now = Instant::now();
         let (mut waiting, _answers) = waiting_seeds(&[7], now);
         let batch = waiting.take_batch(1, now).unwrap();
