@@ -282,6 +282,11 @@ impl Bus {
         }
     }
 
+    /// Whether hints of the room may be missed now, because the subscription to its partition is not confirmed.
+    pub fn is_offline(&self, room: &RoomId) -> bool {
+        self.shared.processes.borrow()[usize::from(Partition::of(room).0)].is_none()
+    }
+
     /// Reads a room's head, the given part of its tail and the membership marks of `users`, from the Redis process to
     /// which this node is subscribed for the room's partition. Fails like [`Log::read`], and as
     /// [`AppendError::Unavailable`] while the partition is offline.

@@ -1,6 +1,6 @@
 //! The role of a user in a room, and the refusals that commands for a room have in common.
 
-use std::{num::NonZeroU32, rc::Rc};
+use std::{num::NonZeroU32, rc::Rc, time::Duration};
 
 use tidings_shared::{
     auth::Identity,
@@ -14,6 +14,9 @@ use tidings_shared::{
 use super::ChatSession;
 use crate::{limits::Limit, worker::Worker};
 
+/// After this time, the role is looked up without the refill.
+const MAX_REFILL_WAIT: Duration = Duration::from_secs(3);
+
 /// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
 pub(super) fn current_identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
     session.client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
@@ -26,19 +29,41 @@ pub(super) async fn role_in(
     identity: &Identity,
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
-    let ChatSession { worker, client } = session;
-    let epoch = worker.node.bus.log.current_session(Partition::of(room)).map(|session| session.epoch);
-    let joined = client.subscription(room).zip(epoch);
-    if let Some(role) = joined.and_then(|(joined, epoch)| worker.hub.borrow().room(room).role(joined, epoch))
-    {
+    if let Some(role) = role_in_hub(session, room) {
         return Ok(role);
     }
+    wait_for_refill(session, room).await;
+    if let Some(role) = role_in_hub(session, room) {
+        return Ok(role);
+    }
+    let worker = &session.worker;
     match worker.node.bus.membership_snapshot(&identity.user, room).await?.membership {
         Some(membership) => Ok(membership.role.into()),
         // An admin acts in any existing room; the log checks that the room exists.
         None if identity.admin => Ok("".into()),
         None => recently_added_role(worker, identity, room).await.map(Into::into),
     }
+}
+
+/// The role of a user in a joined room, if the hub knows it in the present epoch.
+fn role_in_hub(ChatSession { worker, client }: &ChatSession, room: &RoomId) -> Option<Rc<str>> {
+    let epoch = worker.node.bus.log.current_session(Partition::of(room))?.epoch;
+    worker.hub.borrow().room(room).role(client.subscription(room)?, epoch)
+}
+
+/// Waits for the refill of a joined room whose hints may have been missed. A refill reads the roles from Redis. Without
+/// this wait, a restart of Redis would load the memberships of all senders from PostgreSQL.
+async fn wait_for_refill(ChatSession { worker, client }: &ChatSession, room: &RoomId) {
+    let bus = &worker.node.bus;
+    // While Redis is away, the session fails soon, and the command with it.
+    if client.subscription(room).is_none() || bus.log.session(Partition::of(room)).await.is_err() {
+        return;
+    }
+    if !bus.is_offline(room) && !worker.hub.borrow().room(room).is_refilling() {
+        return;
+    }
+    let Some(ended) = worker.hub.borrow_mut().wait_for_refill(room) else { return };
+    let _ = tokio::time::timeout(MAX_REFILL_WAIT, ended).await;
 }
 
 /// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.

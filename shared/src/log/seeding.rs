@@ -189,8 +189,8 @@ mod tests {
     #[async_trait]
     impl<F, A> Authority for Answering<F>
     where
-        F: Fn(Vec<Partition>) -> A + Send + Sync,
-        A: Future<Output = Result<Vec<SeedOutcome>, AuthorityError>> + Send,
+        F: Fn(Vec<Partition>) -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Vec<SeedOutcome>, AuthorityError>> + Send + 'static,
     {
         async fn open_epochs(
             &self,

@@ -81,7 +81,7 @@ impl<P: Peer> Room<P> {
         let tail = read.tail;
         let head = Position::of_head(&tail.head);
         let Some(position) = self.live_position() else {
-            self.refilling = false;
+            self.end_refill();
             return RefillOutcome::FromTail;
         };
         if head < self.newest_position() {
@@ -156,7 +156,8 @@ impl<P: Peer> Room<P> {
             }
         }
         self.update_roles(id, read, names);
-        (self.refilling, self.position) = (false, Some(head));
+        self.position = Some(head);
+        self.end_refill();
         outcome
     }
 
@@ -169,7 +170,7 @@ impl<P: Peer> Room<P> {
             }
             !subscriber.live
         });
-        self.refilling = false;
+        self.end_refill();
         peers
     }
 
