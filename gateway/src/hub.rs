@@ -30,7 +30,6 @@ use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::{MembershipMark, Record, RoomHead},
 };
-use tokio::sync::oneshot;
 
 use crate::transport::{Frame, FrameRun};
 pub use outcome::{DispatchOutcome, EndedSubscriptions, RefillOutcome, RoleRefresh};
@@ -212,11 +211,6 @@ impl<P: Peer> Hub<P> {
     /// if a refill is already running.
     pub fn begin_refill(&mut self, room: &RoomId) -> bool {
         self.rooms.get_mut(room).is_some_and(Room::begin_refill)
-    }
-
-    /// Waits for the end of a refill of a room that has a subscription. See [`Room::wait_for_refill`].
-    pub fn wait_for_refill(&mut self, room: &RoomId) -> Option<oneshot::Receiver<()>> {
-        self.rooms.get_mut(room).map(Room::wait_for_refill)
     }
 
     /// Ends a refill of a room without live subscriptions.

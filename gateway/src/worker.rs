@@ -7,7 +7,7 @@ mod fair_queue;
 mod hints;
 mod limit_reports;
 mod presence;
-mod refill;
+pub mod refill;
 mod replay;
 mod rights;
 mod slices;
@@ -35,7 +35,7 @@ use tidings_shared::{
     rate::content_cost,
     receipts::Receipts,
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     bus::{Bus, WorkerMessage, WorkerQueue},
@@ -118,6 +118,8 @@ pub struct Worker {
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
     refill_permits: Semaphore,
+    /// The tasks that wait for the end of a refill of a room.
+    refill_waiters: RefCell<FxHashMap<RoomId, Vec<oneshot::Sender<()>>>>,
     /// Limits how many replays read at the same time, so that the reads of many reconnected clients do not time out.
     replay_read_permits: Semaphore,
     pub batcher: Arc<AppendBatcher>,
@@ -153,6 +155,7 @@ impl Worker {
             users: RefCell::default(),
             snapshot_reads: RefCell::default(),
             presence_rounds: Cell::new(0),
+            refill_waiters: RefCell::default(),
             refill_permits: Semaphore::new(MAX_CONCURRENT_REFILLS),
             replay_read_permits: Semaphore::new(MAX_CONCURRENT_REPLAY_READS),
             batcher,

@@ -1,5 +1,5 @@
 //! Runs a whole system under load, injects faults that a seed determines, and checks the recorded history.
-//! Touches only processes that it started, on 127.0.0.1.
+//! Touches only processes that it started, on 127.0.0.1. Long because it has all steps of a run in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -194,19 +194,17 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
             (None, _) => break,
         };
         begun.push((history.now(), fault.to_string()));
-        let window = match quiet.begin_fault(&world.stack, &rooms, &fault).await {
-            Ok(window) => window,
-            Err(error) => {
-                failed = Some(format!("the shards before {fault} are unknown: {error:#}"));
-                break;
-            }
+        let act = async {
+            let window = quiet.begin_fault(&world.stack, &rooms, &fault).await?;
+            act::inject_and_repair(&world, &misbehaving, &rooms, &fault).await?;
+            quiet.end_fault(window);
+            anyhow::Ok(())
         };
-        if let Err(error) = act::inject_and_repair(&world, &misbehaving, &rooms, &fault).await {
+        if let Err(error) = act.await {
             // The run ends, and the history so far is checked.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
             break;
         }
-        quiet.end_fault(window);
         begun.push((history.now(), format!("{fault}: over")));
         let pause = fault::random_pause(&mut rng);
         if !pause.is_zero() {

@@ -15,7 +15,6 @@ use tidings_shared::{
     role::REMOVED,
     sabotage::is_removed,
 };
-use tokio::sync::oneshot;
 
 use super::{DispatchOutcome, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::StoredRoles};
 use crate::transport::Frame;
@@ -53,8 +52,6 @@ pub struct Room<P> {
     position: Option<Position>,
     newest_seen: Position,
     refilling: bool,
-    /// Dropped when a refill ends, or with the room. Then their receivers are ready.
-    refill_waiters: Vec<oneshot::Sender<()>>,
     /// Whether Redis has confirmed the subscription to the room's channel.
     pub channel_confirmed: bool,
     /// Number of subscriptions that ended because of removals and that the hub has not counted yet.
@@ -71,7 +68,6 @@ impl<P> Default for Room<P> {
             position: None,
             newest_seen: Position::default(),
             refilling: false,
-            refill_waiters: Vec::new(),
             channel_confirmed: false,
             ended_count: 0,
             lagging_slots: Vec::new(),
@@ -247,26 +243,9 @@ impl<P: Peer> Room<P> {
         self.subscribers.iter_mut().for_each(|(_, subscriber)| subscriber.marks_expired = true);
     }
 
-    /// Whether a refill is running.
-    pub fn is_refilling(&self) -> bool {
-        self.refilling
-    }
-
-    /// The returned receiver is ready, with an error, when a refill has ended.
-    pub fn wait_for_refill(&mut self) -> oneshot::Receiver<()> {
-        let (waiter, ended) = oneshot::channel();
-        self.refill_waiters.push(waiter);
-        ended
-    }
-
     /// Ends a refill that sends no records. Must be called only if the room has no live subscription.
     pub fn abandon_refill(&mut self) {
-        self.end_refill();
-    }
-
-    fn end_refill(&mut self) {
         self.refilling = false;
-        self.refill_waiters = Vec::new();
     }
 
     /// Sets the role that the join has read; false if the subscription has ended. `current` means that the read began

@@ -1,6 +1,6 @@
 //! The role of a user in a room, and the refusals that commands for a room have in common.
 
-use std::{num::NonZeroU32, rc::Rc, time::Duration};
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidings_shared::{
     auth::Identity,
@@ -12,10 +12,10 @@ use tidings_shared::{
 };
 
 use super::ChatSession;
-use crate::{limits::Limit, worker::Worker};
-
-/// After this time, the role is looked up without the refill.
-const MAX_REFILL_WAIT: Duration = Duration::from_secs(3);
+use crate::{
+    limits::Limit,
+    worker::{Worker, refill},
+};
 
 /// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
 pub(super) fn current_identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
@@ -62,8 +62,7 @@ async fn wait_for_refill(ChatSession { worker, client }: &ChatSession, room: &Ro
     if !bus.is_offline(room) && !worker.hub.borrow().room(room).is_refilling() {
         return;
     }
-    let Some(ended) = worker.hub.borrow_mut().wait_for_refill(room) else { return };
-    let _ = tokio::time::timeout(MAX_REFILL_WAIT, ended).await;
+    refill::wait_for_refill(worker, room).await;
 }
 
 /// Returns the role of a user who was just added to the room, so that the caches do not hold the membership yet.

@@ -12,6 +12,7 @@ use tidings_shared::{
     ids::RoomId,
     log::{AppendError, Record, TailPart},
 };
+use tokio::sync::oneshot;
 
 use super::{Worker, replay::report_missing_room};
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
 /// Delay before another attempt to read a room that cannot be read, or whose read lacks a record that has already
 /// arrived as a hint.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long a command waits for a refill. Afterwards the role of its user is looked up without it.
+const MAX_REFILL_WAIT: Duration = Duration::from_secs(3);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum number of heads that the sweep compares per second, which costs Redis less than 1 ms of CPU.
 const MAX_ROOMS_PER_INTERVAL: usize = 500;
@@ -54,6 +57,28 @@ impl LateDeliveryDedup {
 
 /// Reads a room until its live subscriptions are at its head, or no subscription is live.
 pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
+    refill_until_at_head(&worker, &room).await;
+    // Dropping the senders wakes the waiting tasks.
+    worker.refill_waiters.borrow_mut().remove(&room);
+}
+
+/// Waits until a refill of a room ends, at most 3 s.
+pub async fn wait_for_refill(worker: &Worker, room: &RoomId) {
+    let (waiter, ended) = oneshot::channel::<()>();
+    worker.refill_waiters.borrow_mut().entry(room.clone()).or_default().push(waiter);
+    if tokio::time::timeout(MAX_REFILL_WAIT, ended).await.is_err() {
+        let mut waiters = worker.refill_waiters.borrow_mut();
+        let still_waiting = waiters.get_mut(room).is_some_and(|of_room| {
+            of_room.retain(|waiter| !waiter.is_closed());
+            !of_room.is_empty()
+        });
+        if !still_waiting {
+            waiters.remove(room);
+        }
+    }
+}
+
+async fn refill_until_at_head(worker: &Rc<Worker>, room: &RoomId) {
     let began = Instant::now();
     // The stored roles are valid for the next read only, because roles become outdated soon.
     let mut roles: Option<StoredRoles> = None;
@@ -61,25 +86,25 @@ pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
         let permit = worker.refill_permits.acquire().await;
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
-            let room = hub.room(&room);
+            let room = hub.room(room);
             (room.live_position(), room.newest_position(), hub.generation(), room.users_with_known_role())
         };
         // The live subscriptions may have ended while the task waited for a permit.
-        let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(&room) };
+        let Some(position) = position else { return worker.hub.borrow_mut().abandon_refill(room) };
         let part = TailPart::all_after(position.seq);
-        let read = worker.node.bus.read_room(&room, Some(part), newest.epoch, &users).await;
+        let read = worker.node.bus.read_room(room, Some(part), newest.epoch, &users).await;
         drop(permit);
         match read {
             Ok(tail) => {
                 if began.elapsed() > MARKS_TRUST_PERIOD {
-                    worker.hub.borrow_mut().expire_marks(&room);
+                    worker.hub.borrow_mut().expire_marks(room);
                 }
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
-                let had_live = worker.hub.borrow().room(&room).live_position().is_some();
+                let had_live = worker.hub.borrow().room(room).live_position().is_some();
                 let (outcome, ended, lagging) = {
                     let mut hub = worker.hub.borrow_mut();
-                    let (outcome, ended) = hub.refill(&room, read, generation);
+                    let (outcome, ended) = hub.refill(room, read, generation);
                     (outcome, ended, hub.take_lagging())
                 };
                 worker.release_ended(&ended);
@@ -90,7 +115,7 @@ pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
                         let is_late = |record: &&Record| Position::of_record(record) > position;
                         let late = tail.records.iter().filter(|_| had_live).filter(is_late);
                         for record in late {
-                            if worker.node.late_deliveries.mark_counted(&room, Position::of_record(record)) {
+                            if worker.node.late_deliveries.mark_counted(room, Position::of_record(record)) {
                                 observe_delivery(&worker.node.metrics.deliver_seconds, record);
                             }
                         }
@@ -99,7 +124,7 @@ pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
                     }
                     RefillOutcome::Retry => {}
                     RefillOutcome::RolesUnknown => {
-                        match worker.node.bus.stored_roles(&room, tail.head.epoch, &users).await {
+                        match worker.node.bus.stored_roles(room, tail.head.epoch, &users).await {
                             Ok(stored) => {
                                 roles = Some(stored);
                                 continue;
@@ -113,9 +138,9 @@ pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
             }
             Err(AppendError::NoSuchRoom) => {
                 tracing::error!(%room, "a room with live subscriptions is not in PostgreSQL");
-                let (peers, ended) = worker.hub.borrow_mut().end_live_subscriptions(&room);
+                let (peers, ended) = worker.hub.borrow_mut().end_live_subscriptions(room);
                 worker.release_ended(&ended);
-                return peers.iter().for_each(|client| report_missing_room(client, &room));
+                return peers.iter().for_each(|client| report_missing_room(client, room));
             }
             Err(error) => {
                 roles = None;
@@ -125,8 +150,8 @@ pub(super) async fn run_refill(worker: Rc<Worker>, room: RoomId) {
         tokio::time::sleep(RETRY_AFTER).await;
         // Without this check the refill would wait for a permit although no subscription is live. A subscription that
         // goes live during this wait would get no live-only records.
-        if worker.hub.borrow().room(&room).live_position().is_none() {
-            return worker.hub.borrow_mut().abandon_refill(&room);
+        if worker.hub.borrow().room(room).live_position().is_none() {
+            return worker.hub.borrow_mut().abandon_refill(room);
         }
     }
 }

@@ -59,6 +59,11 @@ impl<'a> RoomRead<'a> {
 }
 
 impl<P: Peer> Room<P> {
+    /// Whether a refill is running.
+    pub fn is_refilling(&self) -> bool {
+        self.refilling
+    }
+
     /// The users whose subscriptions have a role, sorted and unique. A refill must read their membership marks.
     pub fn users_with_known_role(&self) -> Vec<UserId> {
         let with_role =
@@ -81,7 +86,7 @@ impl<P: Peer> Room<P> {
         let tail = read.tail;
         let head = Position::of_head(&tail.head);
         let Some(position) = self.live_position() else {
-            self.end_refill();
+            self.refilling = false;
             return RefillOutcome::FromTail;
         };
         if head < self.newest_position() {
@@ -156,8 +161,7 @@ impl<P: Peer> Room<P> {
             }
         }
         self.update_roles(id, read, names);
-        self.position = Some(head);
-        self.end_refill();
+        (self.refilling, self.position) = (false, Some(head));
         outcome
     }
 
@@ -170,7 +174,7 @@ impl<P: Peer> Room<P> {
             }
             !subscriber.live
         });
-        self.end_refill();
+        self.refilling = false;
         peers
     }
 
