@@ -178,18 +178,18 @@ const FAILED_SUMMARY: &str = "     Summary [   1.234s] 3 tests run: 2 passed, 1 
 const TIMED_OUT_SUMMARY: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed out, 4 skipped";
 
 #[rstest::rstest]
-#[case::all_is_well(PASSED_SUMMARY, "", 0, "5 passed, 0 failed")]
-#[case::a_test_fails(FAILED_SUMMARY, "nextest", 1, "4 passed, 1 failed")]
-#[case::a_test_times_out(TIMED_OUT_SUMMARY, "nextest", 1, "3 passed, 2 failed")]
-#[case::clippy_complains(PASSED_SUMMARY, "clippy", 1, "5 passed, 1 failed")]
-#[case::a_manifest_is_refused(PASSED_SUMMARY, "deploy", 1, "4 passed, 1 failed")]
-#[case::an_alert_test_fails(PASSED_SUMMARY, "watch", 1, "5 passed, 1 failed")]
-#[case::the_runner_crashes(PASSED_SUMMARY, "nextest", 1, "5 passed, 1 failed")]
-#[case::clippy_complains_and_a_test_fails(FAILED_SUMMARY, "clippy nextest", 1, "4 passed, 2 failed")]
-#[case::nothing_builds("", "build nextest", 1, "2 passed, 3 failed")]
-#[case::a_hot_path_costs_more(PASSED_SUMMARY, "guard", 1, "5 passed, 1 failed")]
-#[case::instructions_cannot_be_counted(PASSED_SUMMARY, "valgrind", 0, "5 passed, 0 failed")]
-#[case::advisories_cannot_be_fetched(PASSED_SUMMARY, "deny-fetch", 0, "5 passed, 0 failed")]
+#[case::all_is_well(PASSED_SUMMARY, "", 0, "8 passed, 0 failed")]
+#[case::a_test_fails(FAILED_SUMMARY, "nextest", 1, "6 passed, 2 failed")]
+#[case::a_test_times_out(TIMED_OUT_SUMMARY, "nextest", 1, "4 passed, 4 failed")]
+#[case::clippy_complains(PASSED_SUMMARY, "clippy", 1, "8 passed, 1 failed")]
+#[case::a_manifest_is_refused(PASSED_SUMMARY, "deploy", 1, "7 passed, 1 failed")]
+#[case::an_alert_test_fails(PASSED_SUMMARY, "watch", 1, "8 passed, 1 failed")]
+#[case::the_runner_crashes(PASSED_SUMMARY, "nextest", 1, "8 passed, 2 failed")]
+#[case::clippy_complains_and_a_test_fails(FAILED_SUMMARY, "clippy nextest", 1, "6 passed, 3 failed")]
+#[case::nothing_builds("", "build nextest", 1, "2 passed, 4 failed")]
+#[case::a_hot_path_costs_more(PASSED_SUMMARY, "guard", 1, "8 passed, 1 failed")]
+#[case::instructions_cannot_be_counted(PASSED_SUMMARY, "valgrind", 0, "8 passed, 0 failed")]
+#[case::advisories_cannot_be_fetched(PASSED_SUMMARY, "deny-fetch", 0, "8 passed, 0 failed")]
 fn test_reports_result_in_last_line_and_exit_code(
     #[case] results: &str,
     #[case] failing: &str,
@@ -201,19 +201,19 @@ fn test_reports_result_in_last_line_and_exit_code(
     let asked: Vec<&str> = asked.split(' ').filter(|asked| !asked.starts_with("deny")).collect();
     assert_eq!(
         asked.join(" "),
-        "fmt fetch watch npm-ci npm-lint npm-build npm-types build deploy-check nextest npm-test npm-check-packages \
-         npm-e2e build guard",
+        "fmt fetch watch npm-ci npm-lint npm-build npm-types build deploy-check nextest nextest npm-test \
+         npm-check-packages npm-e2e build guard",
         "the programs are built before the tests run them"
     );
 }
 
 #[rstest::rstest]
-#[case::all_is_well("4 0", "", 0, "13 passed, 0 failed")]
-#[case::a_test_fails("3 1", "npm-test npm-e2e", 1, "11 passed, 2 failed")]
-#[case::vitest_itself_fails("", "npm-test", 1, "5 passed, 1 failed")]
-#[case::a_type_is_wrong("4 0", "npm-types", 1, "13 passed, 1 failed")]
-#[case::a_package_has_extra_files("4 0", "npm-check-packages", 1, "13 passed, 1 failed")]
-#[case::packages_cannot_be_fetched("4 0", "npm-ci", 1, "5 passed, 1 failed")]
+#[case::all_is_well("4 0", "", 0, "16 passed, 0 failed")]
+#[case::a_test_fails("3 1", "npm-test npm-e2e", 1, "14 passed, 2 failed")]
+#[case::vitest_itself_fails("", "npm-test", 1, "8 passed, 1 failed")]
+#[case::a_type_is_wrong("4 0", "npm-types", 1, "16 passed, 1 failed")]
+#[case::a_package_has_extra_files("4 0", "npm-check-packages", 1, "16 passed, 1 failed")]
+#[case::packages_cannot_be_fetched("4 0", "npm-ci", 1, "8 passed, 1 failed")]
 fn client_tests_are_counted_like_service_tests(
     #[case] figures: &str,
     #[case] failing: &str,
@@ -280,7 +280,7 @@ fn test_ends_with_a_table_of_durations() {
     let cases = std::iter::once(case).chain(std::iter::repeat_n(quick, 5_000)).collect::<Vec<_>>();
     std::fs::write(junit.join("junit.xml"), cases.join("\n")).unwrap();
     let (exited, last, _) = dry_run.run_dev("test", PASSED_SUMMARY, "");
-    assert_eq!((exited, last.as_str()), (0, "5 passed, 0 failed"));
+    assert_eq!((exited, last.as_str()), (0, "8 passed, 0 failed"));
     let stdout = dry_run.stdout();
     for line in [
         "seconds  step",
