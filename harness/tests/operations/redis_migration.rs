@@ -114,6 +114,7 @@ async fn move_to(stack: &mut Stack, cluster: Shards) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: a conversation over two systems"]
 async fn conversation_moves_to_a_cluster_without_loss() -> Result<()> {
     let builder = Stack::builder().gateways(2).redis(RedisTopology::Single);
     let builder = builder.persistence_env("TIDINGS_LEASE_MS", 1000);
