@@ -113,9 +113,9 @@ impl WaitingSeeds {
         let partitions = &self.partitions;
         let is_over = |seed: &mut QueuedSeed| {
             let busy_since = partitions[usize::from(seed.partition.0)].busy_since;
-            busy_since.is_some_and(|since| {
-                now.saturating_duration_since(since.max(seed.queued_at)) > MAX_RETRY_TIME
-            })
+            let has_waited =
+                |since: Instant| now.saturating_duration_since(since.max(seed.queued_at)) > MAX_RETRY_TIME;
+            seed.answer.is_closed() || busy_since.is_some_and(has_waited)
         };
         let over: Vec<QueuedSeed> = self.seeds.extract_if(.., is_over).collect();
         for seed in over {
@@ -222,6 +222,17 @@ mod tests {
         assert_eq!(answers[2].try_recv().unwrap(), Ok(SeedOutcome::Later));
         assert!(young_answer.try_recv().is_err(), "the caller has not waited for the limit");
         assert_eq!(waiting.len(), 1);
+    }
+
+    #[test]
+    fn cancelled_caller_is_removed_after_a_request() {
+        let now = Instant::now();
+        let (mut waiting, mut answers) = waiting_seeds(&[7, 8, 8], now);
+        let batch = waiting.take_batch(1, now).unwrap();
+        drop(answers.pop());
+        finish(&mut waiting, batch, |_| false, now);
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(partitions_of(waiting.take_batch(4, now).as_ref()), [8]);
     }
 
     #[test]
