@@ -21,7 +21,7 @@ enum Phase {
     Rejoining,
     /// `room:joined` came. Replayed or live events follow.
     Joined,
-    /// A gap is being filled over HTTP up to `head`. Live events wait in `held`.
+    /// A gap is being filled over HTTP up to `head`. Live events and `room:caught_up` wait in `held`.
     Filling { head: u64, held: Vec<ServerFrame> },
 }
 
@@ -128,15 +128,16 @@ impl Recorder {
 
     /// Handles `room:caught_up`.
     pub fn caught_up(&mut self, frame: CaughtUp) {
-        match self.phase {
+        match &mut self.phase {
             Phase::Rejoining => {
                 self.dropped += 1;
                 return;
             }
-            Phase::Away | Phase::Filling { .. } => {
+            Phase::Away => {
                 self.violations.other(format!("room:caught_up of {} came out of place", self.room));
                 return;
             }
+            Phase::Filling { held, .. } => return held.push(ServerFrame::CaughtUp(frame)),
             Phase::Joined => {}
         }
         if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > frame.seq) {
@@ -219,10 +220,10 @@ impl Recorder {
         let filled = cursor.seq;
         self.phase = Phase::Joined;
         for frame in held {
-            if frame.log_position().is_some_and(|(_, seq)| seq <= filled) {
-                self.dropped += 1;
-            } else {
-                self.record_event(frame);
+            match frame {
+                ServerFrame::CaughtUp(caught_up) => self.caught_up(caught_up),
+                frame if frame.log_position().is_some_and(|(_, seq)| seq <= filled) => self.dropped += 1,
+                frame => self.record_event(frame),
             }
         }
         None

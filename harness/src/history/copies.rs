@@ -56,11 +56,18 @@ enum Phase {
     /// The listener joins again on the same connection. Frames that come before the answer belong to the previous join.
     Rejoining,
     Joined,
-    /// A gap is being filled up to this head; live events wait.
+    /// A gap is being filled up to this head; live frames wait.
     Filling {
         head: u64,
-        waiting: Vec<Arc<Event>>,
+        waiting: Vec<WaitingFrame>,
     },
+}
+
+/// A frame that came while a gap was being filled.
+#[derive(Debug, PartialEq)]
+enum WaitingFrame {
+    Event(Arc<Event>),
+    CaughtUp(Cursor),
 }
 
 /// One listener's view of one room.
@@ -119,7 +126,7 @@ impl ListenerView {
             EntryKind::CaughtUp(cursor) => self.apply_caught_up(collector, cursor, checked),
             EntryKind::Gap { after, head } => self.apply_gap(collector, *after, head, checked),
             EntryKind::Page { after, upto, next, events } => {
-                self.apply_page(collector, (*after, *upto, *next), events)
+                self.apply_page(collector, (*after, *upto, *next), events, checked)
             }
             EntryKind::Connected | EntryKind::Lost | EntryKind::Sent { .. } | EntryKind::Answered { .. } => {}
         }
@@ -132,7 +139,7 @@ impl ListenerView {
                 collector.break_rule(Rule::Protocol, event.seq, format!("{event:?} came without a join"));
             }
             Phase::Rejoining => {}
-            Phase::Filling { waiting, .. } => waiting.push(event.clone()),
+            Phase::Filling { waiting, .. } => waiting.push(WaitingFrame::Event(event.clone())),
             Phase::Joined => {
                 if let Some(head) = self.joined_head.take() {
                     let seq = self.cursor.as_ref().map_or(head.seq, |cursor| cursor.seq);
@@ -150,12 +157,13 @@ impl ListenerView {
         at: &Cursor,
         checked: &mut CheckCounts,
     ) {
-        match self.phase {
+        match &mut self.phase {
             Phase::Rejoining => return,
-            Phase::Away | Phase::Filling { .. } => {
+            Phase::Away => {
                 collector.break_rule(Rule::Protocol, at.seq, "room:caught_up came out of place".to_owned());
                 return;
             }
+            Phase::Filling { waiting, .. } => return waiting.push(WaitingFrame::CaughtUp(at.clone())),
             Phase::Joined => {}
         }
         if let Some(cursor) = self.cursor.as_ref().filter(|cursor| cursor.seq > at.seq) {
@@ -201,7 +209,7 @@ impl ListenerView {
         self.joined_head = None;
         self.cursor = Some(Cursor { epoch: head.epoch.clone(), seq });
         self.phase = Phase::Filling { head: head.seq, waiting: Vec::new() };
-        self.finish_fill_if_complete(collector);
+        self.finish_fill_if_complete(collector, checked);
     }
 
     fn apply_page(
@@ -209,6 +217,7 @@ impl ListenerView {
         collector: &mut ViolationCollector<'_, '_>,
         (after, upto, next): (u64, u64, u64),
         events: &[Arc<Event>],
+        checked: &mut CheckCounts,
     ) {
         events.iter().for_each(|event| collector.check_audience(event));
         let filling = matches!(self.phase, Phase::Filling { .. });
@@ -222,10 +231,14 @@ impl ListenerView {
         if let Some(cursor) = self.cursor.as_mut() {
             cursor.seq = cursor.seq.max(next.min(upto));
         }
-        self.finish_fill_if_complete(collector);
+        self.finish_fill_if_complete(collector, checked);
     }
 
-    fn finish_fill_if_complete(&mut self, collector: &mut ViolationCollector<'_, '_>) {
+    fn finish_fill_if_complete(
+        &mut self,
+        collector: &mut ViolationCollector<'_, '_>,
+        checked: &mut CheckCounts,
+    ) {
         let Phase::Filling { head, waiting } = &mut self.phase else { return };
         let filled = self.cursor.as_ref().map_or(0, |cursor| cursor.seq);
         if filled < *head {
@@ -233,8 +246,12 @@ impl ListenerView {
         }
         let waiting = std::mem::take(waiting);
         self.phase = Phase::Joined;
-        for event in waiting.iter().filter(|event| event.seq > filled) {
-            self.add_event(collector, event);
+        for frame in &waiting {
+            match frame {
+                WaitingFrame::Event(event) if event.seq <= filled => {}
+                WaitingFrame::Event(event) => self.add_event(collector, event),
+                WaitingFrame::CaughtUp(at) => self.apply_caught_up(collector, at, checked),
+            }
         }
     }
 

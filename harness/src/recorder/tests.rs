@@ -172,6 +172,20 @@ fn live_event_below_the_gap_head_is_dropped_and_counted() {
 }
 
 #[test]
+fn caught_up_during_a_fill_applies_after_it() {
+    let mut recorder = live(2);
+    let (fill, _) = gap(&mut recorder, 2, cursor("2", 4));
+    recorder.event(frame(5));
+    caught_up(&mut recorder, "3", 5);
+    recorder.event(frame(6));
+    assert_eq!(recorder.cursor(), Some(&cursor("2", 2)));
+    assert_eq!(recorder.page(&fill.unwrap(), page(3..=4)), None);
+    assert_eq!(seqs(&recorder), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(recorder.cursor(), Some(&cursor("3", 6)));
+    assert_eq!(recorder.violations().count(), 0);
+}
+
+#[test]
 fn events_of_a_page_above_the_gap_head_come_live() {
     let mut recorder = live(2);
     let fill = gap(&mut recorder, 2, cursor("1", 3)).0.unwrap();

@@ -32,6 +32,21 @@ fn missing_event_breaks_complete() {
 }
 
 #[test]
+fn caught_up_during_a_fill_counts_after_it() {
+    let run = run_received_up_to(1);
+    run.add_bob(EntryKind::Gap { after: 1, head: cursor("2", 2) });
+    run.add_bob(EntryKind::CaughtUp(cursor("3", 4)));
+    run.add_bob(EntryKind::Page { after: 1, upto: 2, next: 2, events: vec![Arc::new(event(2))] });
+    assert_eq!(run.broken_rules(), [Rule::Complete], "the fourth event was never sent");
+    let run = run_received_up_to(1);
+    run.add_bob(EntryKind::Gap { after: 1, head: cursor("2", 2) });
+    run.bob_receives(4);
+    run.add_bob(EntryKind::CaughtUp(cursor("3", 4)));
+    run.add_bob(EntryKind::Page { after: 1, upto: 2, next: 2, events: vec![Arc::new(event(2))] });
+    assert_eq!(run.broken_rules(), []);
+}
+
+#[test]
 fn event_for_another_user_breaks_private() {
     let run = run_received_up_to(2);
     run.bob_receives(3);
