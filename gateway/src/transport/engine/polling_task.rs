@@ -99,7 +99,7 @@ impl<S: Session> PollingTask<S> {
     }
 
     /// Answers a waiting poll, if there is something to send or the session ends.
-    fn answer_poll(&mut self) {
+    fn answer_poll(&self) {
         if self.polling.poll.borrow().is_none() {
             return;
         }
