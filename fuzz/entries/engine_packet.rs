@@ -2,7 +2,7 @@
 //! of the body are queued and polled: the same messages arrive, in order, however they are spread over the polls. Each
 //! answer is within the limit, or has one packet.
 
-use tidings_gateway::transport::probe::{EnginePacket, decode_engine_packets, encode_engine_bodies};
+use tidings_gateway::transport::probe::{DecodedPacket, decode_engine_packets, encode_engine_bodies};
 
 const SEPARATOR: u8 = 0x1E;
 
@@ -12,13 +12,13 @@ pub fn run(data: &[u8]) {
     let separators = body.iter().filter(|byte| **byte == SEPARATOR).count();
     assert_eq!(packets.len(), separators + 1);
     let is_message =
-        |packet: &EnginePacket| matches!(packet, EnginePacket::Text(_) | EnginePacket::Binary(_));
-    let messages: Vec<EnginePacket> = packets.into_iter().filter(is_message).collect();
+        |packet: &DecodedPacket| matches!(packet, DecodedPacket::Text(_) | DecodedPacket::Binary(_));
+    let messages: Vec<DecodedPacket> = packets.into_iter().filter(is_message).collect();
     let max_bytes = usize::from(limit);
     let bodies = encode_engine_bodies(&messages, max_bytes);
     for body in &bodies {
         assert!(body.len() <= max_bytes || !body.contains(&SEPARATOR), "{body:?}");
     }
-    let polled: Vec<EnginePacket> = bodies.iter().flat_map(|body| decode_engine_packets(body)).collect();
+    let polled: Vec<DecodedPacket> = bodies.iter().flat_map(|body| decode_engine_packets(body)).collect();
     assert_eq!(polled, messages);
 }

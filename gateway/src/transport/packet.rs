@@ -28,7 +28,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A packet that a client may send in an open session.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Packet<'a> {
+pub(crate) enum EnginePacket<'a> {
     Close,
     Pong,
     Message(&'a str),
@@ -39,17 +39,17 @@ pub(crate) enum Packet<'a> {
 
 /// Text that is no packet, or a packet that only a server may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InvalidPacket;
+pub(crate) struct InvalidEnginePacket;
 
 /// Decodes the text of a WebSocket message, or a packet of a polling body that is not binary.
-pub(crate) fn decode(text: &str) -> Result<Packet<'_>, InvalidPacket> {
+pub(crate) fn decode(text: &str) -> Result<EnginePacket<'_>, InvalidEnginePacket> {
     match text.as_bytes() {
-        b"1" => Ok(Packet::Close),
-        [b'3', ..] => Ok(Packet::Pong),
-        [b'4', ..] => Ok(Packet::Message(&text[1..])),
-        b"5" => Ok(Packet::Upgrade),
-        b"6" => Ok(Packet::Noop),
-        _ => Err(InvalidPacket),
+        b"1" => Ok(EnginePacket::Close),
+        [b'3', ..] => Ok(EnginePacket::Pong),
+        [b'4', ..] => Ok(EnginePacket::Message(&text[1..])),
+        b"5" => Ok(EnginePacket::Upgrade),
+        b"6" => Ok(EnginePacket::Noop),
+        _ => Err(InvalidEnginePacket),
     }
 }
 
@@ -57,12 +57,12 @@ pub(crate) fn decode(text: &str) -> Result<Packet<'_>, InvalidPacket> {
 pub(crate) fn decode_polled<'a>(
     bytes: &'a [u8],
     buffer: &'a mut Vec<u8>,
-) -> Result<Packet<'a>, InvalidPacket> {
+) -> Result<EnginePacket<'a>, InvalidEnginePacket> {
     if let Some((&BINARY, encoded)) = bytes.split_first() {
-        BASE64.decode_vec(encoded, buffer).map_err(|_| InvalidPacket)?;
-        return Ok(Packet::Binary(buffer));
+        BASE64.decode_vec(encoded, buffer).map_err(|_| InvalidEnginePacket)?;
+        return Ok(EnginePacket::Binary(buffer));
     }
-    decode(str::from_utf8(bytes).map_err(|_| InvalidPacket)?)
+    decode(str::from_utf8(bytes).map_err(|_| InvalidEnginePacket)?)
 }
 
 /// Appends a binary packet to a polling body.
@@ -114,15 +114,15 @@ mod tests {
 
     #[test]
     fn text_packets_are_decoded_by_their_first_byte() {
-        assert_eq!(decode("4hello"), Ok(Packet::Message("hello")));
-        assert_eq!(decode("4"), Ok(Packet::Message("")));
-        assert_eq!(decode("1"), Ok(Packet::Close));
-        assert_eq!(decode("3"), Ok(Packet::Pong));
-        assert_eq!(decode("3probe"), Ok(Packet::Pong));
-        assert_eq!(decode("5"), Ok(Packet::Upgrade));
-        assert_eq!(decode("6"), Ok(Packet::Noop));
+        assert_eq!(decode("4hello"), Ok(EnginePacket::Message("hello")));
+        assert_eq!(decode("4"), Ok(EnginePacket::Message("")));
+        assert_eq!(decode("1"), Ok(EnginePacket::Close));
+        assert_eq!(decode("3"), Ok(EnginePacket::Pong));
+        assert_eq!(decode("3probe"), Ok(EnginePacket::Pong));
+        assert_eq!(decode("5"), Ok(EnginePacket::Upgrade));
+        assert_eq!(decode("6"), Ok(EnginePacket::Noop));
         for invalid in ["", "abc", "0{}", "2", "2probe", "7", "1x", "bAQID", "é"] {
-            assert_eq!(decode(invalid), Err(InvalidPacket), "{invalid:?}");
+            assert_eq!(decode(invalid), Err(InvalidEnginePacket), "{invalid:?}");
         }
     }
 
@@ -132,12 +132,16 @@ mod tests {
         for encoded in ["bAQIDBA==", "bAQIDBA"] {
             buffer.clear();
             let decoded = decode_polled(encoded.as_bytes(), &mut buffer);
-            assert_eq!(decoded, Ok(Packet::Binary(&[1, 2, 3, 4])), "{encoded}");
+            assert_eq!(decoded, Ok(EnginePacket::Binary(&[1, 2, 3, 4])), "{encoded}");
         }
         for invalid in ["b!", "bA", "bAQID\n"] {
-            assert_eq!(decode_polled(invalid.as_bytes(), &mut Vec::new()), Err(InvalidPacket), "{invalid:?}");
+            assert_eq!(
+                decode_polled(invalid.as_bytes(), &mut Vec::new()),
+                Err(InvalidEnginePacket),
+                "{invalid:?}"
+            );
         }
-        assert_eq!(decode_polled(b"4\xFF", &mut Vec::new()), Err(InvalidPacket), "text is UTF-8");
+        assert_eq!(decode_polled(b"4\xFF", &mut Vec::new()), Err(InvalidEnginePacket), "text is UTF-8");
     }
 
     #[test]
@@ -147,7 +151,7 @@ mod tests {
             let (mut body, mut buffer) = (b"4x\x1E".to_vec(), Vec::new());
             encode_binary(&content, &mut body);
             assert_eq!(body.len(), 3 + 1 + base64_bytes(content.len()));
-            assert_eq!(decode_polled(&body[3..], &mut buffer), Ok(Packet::Binary(&content)));
+            assert_eq!(decode_polled(&body[3..], &mut buffer), Ok(EnginePacket::Binary(&content)));
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
     frame::Frame,
     inflate::Inflater,
     outbox::Outbox,
-    packet::{self, Packet, PolledPackets},
+    packet::{self, EnginePacket, PolledPackets},
 };
 
 /// The event of one complete frame.
@@ -105,7 +105,7 @@ pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
 
 /// A packet of Engine.IO.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EnginePacket {
+pub enum DecodedPacket {
     Text(String),
     Binary(Vec<u8>),
     /// A packet that is no message.
@@ -114,15 +114,15 @@ pub enum EnginePacket {
 }
 
 /// Decodes the packets in the body of a POST.
-pub fn decode_engine_packets(body: &[u8]) -> Vec<EnginePacket> {
+pub fn decode_engine_packets(body: &[u8]) -> Vec<DecodedPacket> {
     let mut packets = PolledPackets::new(Bytes::copy_from_slice(body));
     let mut decoded = Vec::new();
     while let Some(bytes) = packets.take_next() {
         decoded.push(match packet::decode_polled(&bytes, &mut Vec::new()) {
-            Ok(Packet::Message(text)) => EnginePacket::Text(text.to_owned()),
-            Ok(Packet::Binary(bytes)) => EnginePacket::Binary(bytes.to_vec()),
-            Ok(_) => EnginePacket::Other,
-            Err(_) => EnginePacket::Invalid,
+            Ok(EnginePacket::Message(text)) => DecodedPacket::Text(text.to_owned()),
+            Ok(EnginePacket::Binary(bytes)) => DecodedPacket::Binary(bytes.to_vec()),
+            Ok(_) => DecodedPacket::Other,
+            Err(_) => DecodedPacket::Invalid,
         });
     }
     decoded
@@ -130,13 +130,13 @@ pub fn decode_engine_packets(body: &[u8]) -> Vec<EnginePacket> {
 
 /// Queues the messages as frames, and returns the bodies of the polls that take them, of at most `max_bytes` if each
 /// message fits.
-pub fn encode_engine_bodies(messages: &[EnginePacket], max_bytes: usize) -> Vec<Vec<u8>> {
+pub fn encode_engine_bodies(messages: &[DecodedPacket], max_bytes: usize) -> Vec<Vec<u8>> {
     let mut outbox = Outbox::default();
     for message in messages {
         match message {
-            EnginePacket::Text(text) => outbox.push(Frame::text(format!("4{text}")).into_bytes()),
-            EnginePacket::Binary(bytes) => outbox.push(Frame::binary(bytes).into_bytes()),
-            EnginePacket::Other | EnginePacket::Invalid => {}
+            DecodedPacket::Text(text) => outbox.push(Frame::text(format!("4{text}")).into_bytes()),
+            DecodedPacket::Binary(bytes) => outbox.push(Frame::binary(bytes).into_bytes()),
+            DecodedPacket::Other | DecodedPacket::Invalid => {}
         }
     }
     let mut bodies = Vec::new();

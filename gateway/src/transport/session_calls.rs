@@ -12,7 +12,7 @@ use super::{
     drain,
     frame::close_code,
     kind::TransportKind,
-    packet::{InvalidPacket, Packet},
+    packet::{EnginePacket, InvalidEnginePacket},
     worker::{Link, Phase},
 };
 
@@ -47,25 +47,25 @@ pub(super) fn notify_timers<S: Session>(link: &Link, session: &mut Option<S>) {
 pub(super) fn handle_packet<S: Session>(
     link: &Link,
     session: &mut S,
-    packet: Result<Packet<'_>, InvalidPacket>,
+    packet: Result<EnginePacket<'_>, InvalidEnginePacket>,
 ) {
     match packet {
-        Ok(Packet::Message(text)) => {
+        Ok(EnginePacket::Message(text)) => {
             link.worker.counters.messages_in.add(1);
             session.on_text(text);
         }
-        Ok(Packet::Binary(bytes)) => {
+        Ok(EnginePacket::Binary(bytes)) => {
             link.worker.counters.messages_in.add(1);
             session.on_binary(bytes);
         }
-        Ok(Packet::Pong | Packet::Upgrade | Packet::Noop) => {}
-        Ok(Packet::Close) => {
+        Ok(EnginePacket::Pong | EnginePacket::Upgrade | EnginePacket::Noop) => {}
+        Ok(EnginePacket::Close) => {
             // Over polling, the peer's next or waiting poll gets the last answer. A socket gets a close frame.
             let is_polling = link.kind.get() == TransportKind::EnginePolling;
             let phase = if is_polling { Phase::Ended } else { Phase::Closing };
             link.begin_close(phase, close_code::NO_CODE, "");
         }
-        Err(InvalidPacket) => {
+        Err(InvalidEnginePacket) => {
             link.begin_close(Phase::Discarding, close_code::PROTOCOL_ERROR, "invalid Engine.IO packet");
         }
     }

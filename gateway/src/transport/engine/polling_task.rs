@@ -22,7 +22,7 @@ use crate::transport::{
     bucket::TokenBucket,
     frame::close_code,
     kind::TransportKind,
-    packet::{self, NOOP, Packet},
+    packet::{self, EnginePacket, NOOP},
     session_calls::{count_frame, end_connection, handle_packet, notify_closed, notify_timers},
     task::ConnectionTask,
     worker::{Link, Phase},
@@ -80,8 +80,8 @@ impl<S: Session> PollingTask<S> {
             buffer.clear();
             let packet = packet::decode_polled(&bytes, &mut buffer);
             let message_bytes = match &packet {
-                Ok(Packet::Message(text)) => text.len(),
-                Ok(Packet::Binary(bytes)) => bytes.len(),
+                Ok(EnginePacket::Message(text)) => text.len(),
+                Ok(EnginePacket::Binary(bytes)) => bytes.len(),
                 _ => 0,
             };
             if message_bytes > self.link.worker.limits.rules.max_message_bytes {
