@@ -165,6 +165,7 @@ fn serve(
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
+    transport_config.engine = None;
     transport_config.shutting_down = admission.shutting_down.clone();
     if sabotage::is_active(Sabotage::Bounded) {
         transport_config.outbox_bytes = usize::MAX;

@@ -1,10 +1,13 @@
-//! WebSocket transport: takes sockets over at the HTTP upgrade and frames messages itself (RFC 6455). The transport may
+//! WebSocket and Engine.IO transport: takes sockets over at the HTTP upgrade and frames messages itself (RFC 6455). The transport may
 //! use sockets, timers and bytes, but not rooms, users or JSON. The guarantees are strict framing, bounded memory per
 //! connection, no buffer while a connection is idle, and exactly one `on_closed` for every opened session.
 //!
-//! The path of received bytes: `server` (accept, HTTP) → `handshake` (checks the upgrade) → `task` (the connection's
-//! future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if the message is compressed.
+//! The path of received bytes: `server` (accept, HTTP) → `upgrade` (takes the socket) → `handshake` (checks the upgrade)
+//! → `task` (the connection's future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if
+//! the message is compressed → `packet`, if the peer speaks Engine.IO.
 //! The path of a sent frame: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`.
+//! `engine` serves Engine.IO sessions over HTTP long polling, and moves them to WebSockets: a session is an ordinary
+//! connection, whose outbox the answers of polls empty while it has no socket.
 //! `worker` holds the state that the connections of a thread share: the read buffer, the compressor, the timer wheel,
 //! the table of connections. `drain` spreads the closing of all connections over the drain time.
 
@@ -15,37 +18,45 @@ mod counters;
 mod decoder;
 mod deflate;
 mod drain;
+mod engine;
 mod extension;
 mod frame;
 mod handshake;
 mod header;
 mod inflate;
+mod kind;
 mod outbox;
+mod packet;
 #[doc(hidden)]
 pub mod probe;
+mod refuse;
 mod server;
+mod session_calls;
 mod task;
+mod upgrade;
 mod wheel;
 mod worker;
 
 use std::{future::Future, time::Duration};
 
 pub use bucket::FrameRate;
-pub use config::TransportConfig;
+pub use config::{EngineConfig, TransportConfig};
 pub use connection::Connection;
 pub use counters::{Counters, Totals};
 pub use frame::{Frame, FrameRun, close_code};
 pub use handshake::{HandshakeRequest, Refusal};
+pub use kind::TransportKind;
 pub use server::{Server, serve};
 
 /// The application's side of one connection. The connection's own task makes all calls, on its worker's thread. Calls
 /// never nest, because no method of [`Connection`] calls a session.
 pub trait Session: 'static {
-    /// Called with each complete text message, which is valid UTF-8 and at most `max_message_bytes` long.
+    /// Called with each complete text message, which is valid UTF-8 and at most `max_message_bytes` long. Of an
+    /// Engine.IO session, the text is the content of a message packet, without the packet type.
     fn on_text(&mut self, text: &str);
 
-    /// Called with each complete binary message, if `accept_binary` is set. Otherwise a binary message closes the
-    /// connection with 1003.
+    /// Called with each complete binary message, if `accept_binary` is set or the peer speaks Engine.IO. Otherwise a
+    /// binary message closes the connection with 1003.
     fn on_binary(&mut self, _bytes: &[u8]) {}
 
     /// Called when the outbox has fewer than `low_water_bytes`, after it had more or after a call of
@@ -64,11 +75,12 @@ pub trait Session: 'static {
     fn on_overstayed(&mut self);
 
     /// Called exactly once, as the last call, when the connection sends no more frames. `code` is the close code of the
-    /// side that closed first: the server's, the peer's (1005 if the peer sent none), or 1006 if the socket broke.
+    /// side that closed first: the server's, the peer's (1005 if the peer sent none), or 1006 if the socket broke or a
+    /// poll was cancelled.
     fn on_closed(&mut self, code: u16);
 }
 
-/// Decides which peers may open a WebSocket. Each worker has one acceptor, which is used only on the worker's thread.
+/// Decides which peers may open a connection. Each worker has one acceptor, which is used only on the worker's thread.
 pub trait Acceptor: 'static {
     /// The type of the sessions that the acceptor opens.
     type Session: Session;
@@ -77,7 +89,8 @@ pub trait Acceptor: 'static {
 
     /// Checks a request, whose handshake is already known to be valid, before the upgrade is answered. The method
     /// should drop the request before it waits: the request's head has several KB, and a reconnect storm brings many
-    /// requests. A [`Refusal`] is sent as the HTTP answer, and the connection is closed.
+    /// requests. A [`Refusal`] is sent as the HTTP answer, and a socket is then closed. Of an Engine.IO session, only
+    /// the first request is checked.
     fn accept(&self, request: HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
 
     /// Creates the session of an accepted peer. Frames that this method sends follow the answer to the handshake.

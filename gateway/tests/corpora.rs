@@ -4,10 +4,17 @@
 
 #[path = "../../fuzz/entries/corpus.rs"]
 mod corpus;
+#[path = "../../fuzz/entries/engine_packet.rs"]
+mod engine_packet;
 #[path = "../../fuzz/entries/frame.rs"]
 mod frame;
 #[path = "../../fuzz/entries/inflate.rs"]
 mod inflate;
+
+#[test]
+fn engine_packet_corpus_passes_its_fuzz_target() {
+    corpus::run_all("engine_packet", engine_packet::run);
+}
 
 #[test]
 fn frame_corpus_passes_its_fuzz_target() {

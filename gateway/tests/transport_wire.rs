@@ -11,6 +11,12 @@ mod closing;
 mod compressed;
 #[path = "transport/deflate.rs"]
 mod deflate;
+#[path = "transport/engine.rs"]
+mod engine;
+#[path = "transport/engine_client.rs"]
+mod engine_client;
+#[path = "transport/engine_upgrade.rs"]
+mod engine_upgrade;
 #[path = "transport/frame_rate.rs"]
 mod frame_rate;
 #[path = "transport/handshakes.rs"]

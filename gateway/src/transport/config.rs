@@ -49,6 +49,8 @@ pub struct TransportConfig {
     pub heartbeat: Duration,
     /// Maximum time for a closing connection to write its frames and get the peer's close frame. Default: 5 s.
     pub close_timeout: Duration,
+    /// Serves Engine.IO clients, also over HTTP long polling. Default: `None`.
+    pub engine: Option<EngineConfig>,
     /// When cancelled, plain HTTP connections close after their next answer, and clients go to another node.
     pub shutting_down: CancellationToken,
     /// The counters of the server. The exporter of metrics keeps a clone of this `Arc`.
@@ -73,6 +75,7 @@ impl TransportConfig {
             low_water_bytes: 64 * 1024,
             heartbeat: Duration::from_secs(25),
             close_timeout: Duration::from_secs(5),
+            engine: None,
             shutting_down: CancellationToken::new(),
             counters: Arc::default(),
         }
@@ -80,9 +83,14 @@ impl TransportConfig {
 
     /// The settings for the workers. Times that the timer wheel measures are converted to ticks.
     pub(crate) fn worker_limits(&self) -> WorkerLimits {
-        // 50 ticks per heartbeat spread the pings well. A tick is at least 100 ms, so that an idle worker sleeps, and
-        // at most 1 s, so that deadlines stay exact with a long heartbeat.
-        let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let tick = self.tick();
+        let heartbeat_ticks = to_ticks(self.heartbeat, tick);
+        let heartbeat = Heartbeat { ping_ticks: heartbeat_ticks, silent_ticks: 2 * heartbeat_ticks };
+        let engine_heartbeat = self.engine.as_ref().map_or(heartbeat, |engine| Heartbeat {
+            ping_ticks: to_ticks(engine.ping_interval, tick),
+            // The current tick is partly over, so one more tick is added and no session is closed early.
+            silent_ticks: to_ticks(engine.silence(), tick) + 1,
+        });
         WorkerLimits {
             rules: DecoderRules {
                 max_message_bytes: self.max_message_bytes,
@@ -97,9 +105,46 @@ impl TransportConfig {
             stall_ticks: to_ticks(self.stall_timeout, tick),
             low_water_bytes: self.low_water_bytes,
             tick,
-            heartbeat_ticks: to_ticks(self.heartbeat, tick),
+            heartbeat,
+            engine_heartbeat,
             close_ticks: to_ticks(self.close_timeout, tick),
         }
+    }
+
+    /// The time between two ticks of the timer wheel.
+    fn tick(&self) -> Duration {
+        // 50 ticks per heartbeat spread the pings well. A tick is at least 100 ms, so that an idle worker sleeps, and
+        // at most 1 s, so that deadlines stay exact with a long heartbeat.
+        let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
+        let Some(engine) = &self.engine else { return tick };
+        // Shorter only for times below 2 s, which conformance suites use.
+        let engine_tick = engine.ping_interval.min(engine.ping_timeout) / 20;
+        tick.min(engine_tick.clamp(Duration::from_millis(10), Duration::from_secs(1)))
+    }
+}
+
+/// The settings of Engine.IO, version 4.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// The path of the handshakes and requests, with a slash at its end. The path without that slash is served too.
+    pub path: String,
+    /// Time between pings of the server.
+    pub ping_interval: Duration,
+    /// A session without any packet for `ping_interval` and `ping_timeout` together is closed. An upgrade must also
+    /// end within this time.
+    pub ping_timeout: Duration,
+    /// Maximum size of the body of a POST, in bytes. The answer of a poll is larger only if one packet is larger.
+    pub max_payload: usize,
+    /// Signs the ids of sessions, so that nobody can guess the id of another client's session.
+    pub secret: [u8; 32],
+    /// The name of the node, which is a part of each session id: at most 64 bytes.
+    pub node: String,
+}
+
+impl EngineConfig {
+    /// The time without a packet after which a session is closed.
+    pub(crate) fn silence(&self) -> Duration {
+        self.ping_interval + self.ping_timeout
     }
 }
 
@@ -115,6 +160,45 @@ pub(crate) struct WorkerLimits {
     pub stall_ticks: u32,
     pub low_water_bytes: usize,
     pub tick: Duration,
-    pub heartbeat_ticks: u32,
+    pub heartbeat: Heartbeat,
+    /// The heartbeat of Engine.IO connections.
+    pub engine_heartbeat: Heartbeat,
     pub close_ticks: u32,
+}
+
+/// The times of a connection's heartbeat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heartbeat {
+    /// Ticks between two pings.
+    pub ping_ticks: u32,
+    /// Ticks without received bytes after which the connection is closed.
+    pub silent_ticks: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(heartbeat_ms: u64, engine_ms: Option<(u64, u64)>) -> Duration {
+        let mut config = TransportConfig::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        config.heartbeat = Duration::from_millis(heartbeat_ms);
+        config.engine = engine_ms.map(|(interval_ms, timeout_ms)| EngineConfig {
+            path: "/socket.io/".to_owned(),
+            ping_interval: Duration::from_millis(interval_ms),
+            ping_timeout: Duration::from_millis(timeout_ms),
+            max_payload: 1_000_000,
+            secret: [0; 32],
+            node: String::new(),
+        });
+        config.worker_limits().tick
+    }
+
+    #[test]
+    fn tick_is_shorter_only_for_short_engine_times() {
+        for heartbeat_ms in [2_000, 25_000, 60_000] {
+            let equal_times = Some((heartbeat_ms, heartbeat_ms));
+            assert_eq!(tick(heartbeat_ms, equal_times), tick(heartbeat_ms, None), "{heartbeat_ms}");
+        }
+        assert_eq!(tick(25_000, Some((300, 200))), Duration::from_millis(10));
+    }
 }

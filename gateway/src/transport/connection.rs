@@ -1,14 +1,16 @@
-//! The handle to an open WebSocket, for sessions and their tasks. The handle uses only the connection's link, so it may
+//! The handle to an open connection, for sessions and their tasks. The handle uses only the connection's link, so it may
 //! be used anywhere on the worker's thread, also within another connection's session.
 
 use std::{rc::Rc, time::Duration};
 
 use super::{
     frame::{Frame, FrameRun},
+    kind::TransportKind,
     worker::{Link, Phase},
 };
 
-/// A handle to one WebSocket, cheap to clone. After the connection has closed, its methods do nothing.
+/// A handle to one WebSocket or Engine.IO session, cheap to clone. After the connection has closed, its methods do
+/// nothing. The text of a frame for an Engine.IO session must begin with the packet type `4`.
 #[derive(Clone)]
 pub struct Connection(pub(super) Rc<Link>);
 
@@ -75,6 +77,16 @@ impl Connection {
     /// Whether the connection has closed or is closing.
     pub fn is_closed(&self) -> bool {
         self.0.phase.get() != Phase::Open
+    }
+
+    /// How the connection carries its messages now. An Engine.IO session may move from polling to a WebSocket.
+    pub fn transport(&self) -> TransportKind {
+        self.0.kind.get()
+    }
+
+    /// Whether the connection is an Engine.IO session.
+    pub fn is_engine(&self) -> bool {
+        self.0.kind.get().is_engine()
     }
 
     /// The id of the connection, which is unique among all earlier and later connections of this worker.

@@ -49,9 +49,19 @@ macro_rules! counters {
 }
 
 counters! {
-    /// WebSockets that are open now, including those that are closing.
+    /// WebSockets and Engine.IO sessions that are open now, including those that are closing.
     connections,
+    /// Connections that are Engine.IO sessions over HTTP long polling now.
+    engine_polling,
+    /// Connections that are Engine.IO sessions over WebSocket now.
+    engine_websocket,
     opened,
+    /// Engine.IO sessions opened over HTTP long polling.
+    engine_polling_opened,
+    /// Engine.IO sessions opened over WebSocket.
+    engine_websocket_opened,
+    /// Engine.IO sessions that moved from HTTP long polling to a WebSocket.
+    engine_upgrades,
     messages_in,
     bytes_in,
     /// Frames queued by [`send`](super::Connection::send).
@@ -83,7 +93,7 @@ impl Counters {
         totals
     }
 
-    /// WebSockets that are open now; cheaper than [`totals`](Self::totals).
+    /// Connections that are open now; cheaper than [`totals`](Self::totals).
     pub fn connections(&self) -> u64 {
         lock(&self.workers).iter().map(|worker| worker.connections.get()).sum()
     }

@@ -3,6 +3,7 @@
 //! bytes out. A frame built here is always whole, unmasked and unfragmented.
 
 mod run;
+mod walk;
 
 use std::{
     fmt,
@@ -13,6 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::deflate::{Deflater, MIN_COMPRESSED_SHARED_BYTES, MIN_COMPRESSED_UNSHARED_BYTES};
 pub use run::FrameRun;
+pub(crate) use walk::{FrameContent, first_frame};
 
 /// Close codes that the transport itself uses.
 pub mod close_code {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use actix_http::{
-    HttpMessage as _, Method, Request, StatusCode, Version,
+    HttpMessage as _, Method, Request, StatusCode, Uri, Version,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -16,17 +16,49 @@ use super::extension::{self, Agreement, Window};
 /// Appended to the key before hashing (RFC 6455, 1.3).
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// An upgrade request that passed the handshake's checks.
-pub struct HandshakeRequest(Request);
+/// A request that passed the handshake's checks: a WebSocket upgrade, or the first poll of an Engine.IO session.
+pub struct HandshakeRequest {
+    head: HandshakeHead,
+    is_engine: bool,
+}
+
+enum HandshakeHead {
+    Upgrade(Request),
+    Poll(Box<(Uri, HeaderMap)>),
+}
 
 impl HandshakeRequest {
+    /// The first poll of an Engine.IO session.
+    pub(crate) fn poll(uri: Uri, headers: HeaderMap) -> HandshakeRequest {
+        HandshakeRequest { head: HandshakeHead::Poll(Box::new((uri, headers))), is_engine: true }
+    }
+
+    fn uri(&self) -> &Uri {
+        match &self.head {
+            HandshakeHead::Upgrade(request) => request.uri(),
+            HandshakeHead::Poll(head) => &head.0,
+        }
+    }
+
+    pub fn path(&self) -> &str {
+        self.uri().path()
+    }
+
     /// The query of the request, as sent.
     pub fn query(&self) -> Option<&str> {
-        self.0.uri().query()
+        self.uri().query()
     }
 
     pub fn headers(&self) -> &HeaderMap {
-        self.0.headers()
+        match &self.head {
+            HandshakeHead::Upgrade(request) => request.headers(),
+            HandshakeHead::Poll(head) => &head.1,
+        }
+    }
+
+    /// Whether the peer speaks Engine.IO.
+    pub fn is_engine(&self) -> bool {
+        self.is_engine
     }
 }
 
@@ -110,6 +142,8 @@ pub(crate) struct HandshakeOptions {
     pub subprotocol: Option<String>,
     /// Whether permessage-deflate is negotiated.
     pub deflate: bool,
+    /// Whether the handshakes belong to Engine.IO.
+    pub is_engine: bool,
 }
 
 /// The result of [`check_upgrade`] for a valid upgrade request.
@@ -171,7 +205,8 @@ pub(crate) fn check_upgrade(
     }
     answer.push_str("\r\n");
     let handshake = Handshake { answer: Bytes::from(answer), window: agreement.map(Agreement::window) };
-    Ok((HandshakeRequest(request), handshake))
+    let head = HandshakeHead::Upgrade(request);
+    Ok((HandshakeRequest { head, is_engine: options.is_engine }, handshake))
 }
 
 /// The comma separated entries of all headers of one name.

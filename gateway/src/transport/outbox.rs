@@ -39,6 +39,11 @@ impl Outbox {
         }
     }
 
+    /// The next queued bytes, which hold one or more frames.
+    pub(crate) fn front(&self) -> Option<&[u8]> {
+        self.frames.front().map(|bytes| &bytes[..])
+    }
+
     /// Fills `slices` with the next frames, and returns how many were filled.
     pub(crate) fn fill_slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
@@ -63,6 +68,12 @@ impl Outbox {
             self.partly_written = false;
         }
         self.frames = VecDeque::new();
+    }
+
+    /// Removes a whole frame of this length from the front. Other frames may follow it in the same buffer.
+    pub(crate) fn remove_frame(&mut self, frame_bytes: usize) {
+        self.advance(frame_bytes);
+        self.partly_written = false;
     }
 
     /// Drops all frames except the rest of a partly written frame.

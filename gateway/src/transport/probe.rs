@@ -4,11 +4,17 @@
 
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
+
 pub use super::decoder::DecoderRules;
 use super::{
     decoder::{Decoder, Event},
     deflate::Deflater,
+    engine,
+    frame::Frame,
     inflate::Inflater,
+    outbox::Outbox,
+    packet::{self, EnginePacket, PolledPackets},
 };
 
 /// The event of one complete frame.
@@ -95,4 +101,47 @@ impl MessageInflater {
 /// Compresses the payload of a message. Returns the compressed payload; `None` if it is not shorter.
 pub fn deflate(payload: &[u8]) -> Option<Vec<u8>> {
     Deflater::default().deflate(payload).map(<[u8]>::to_vec)
+}
+
+/// A packet of Engine.IO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodedPacket {
+    Text(String),
+    Binary(Vec<u8>),
+    /// A packet that is no message.
+    Other,
+    Invalid,
+}
+
+/// Decodes the packets in the body of a POST.
+pub fn decode_engine_packets(body: &[u8]) -> Vec<DecodedPacket> {
+    let mut packets = PolledPackets::new(Bytes::copy_from_slice(body));
+    let mut decoded = Vec::new();
+    while let Some(bytes) = packets.take_next() {
+        decoded.push(match packet::decode_polled(&bytes, &mut Vec::new()) {
+            Ok(EnginePacket::Message(text)) => DecodedPacket::Text(text.to_owned()),
+            Ok(EnginePacket::Binary(bytes)) => DecodedPacket::Binary(bytes.to_vec()),
+            Ok(_) => DecodedPacket::Other,
+            Err(_) => DecodedPacket::Invalid,
+        });
+    }
+    decoded
+}
+
+/// Queues the messages as frames, and returns the bodies of the polls that take them, of at most `max_bytes` if each
+/// message fits.
+pub fn encode_engine_bodies(messages: &[DecodedPacket], max_bytes: usize) -> Vec<Vec<u8>> {
+    let mut outbox = Outbox::default();
+    for message in messages {
+        match message {
+            DecodedPacket::Text(text) => outbox.push(Frame::text(format!("4{text}")).into_bytes()),
+            DecodedPacket::Binary(bytes) => outbox.push(Frame::binary(bytes).into_bytes()),
+            DecodedPacket::Other | DecodedPacket::Invalid => {}
+        }
+    }
+    let mut bodies = Vec::new();
+    while !outbox.is_empty() {
+        bodies.push(engine::take_packets(&mut outbox, max_bytes));
+    }
+    bodies
 }

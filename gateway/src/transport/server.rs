@@ -1,5 +1,5 @@
-//! Listening, HTTP, the hand-over of sockets at the upgrade, and the orders to drain, close or drop all connections.
-//! Connects `actix_server` with workers and connection tasks. Bytes that were read behind the handshake are passed on
+//! Listening, HTTP, and the orders to drain, close or drop all connections. Connects `actix_server` with workers and
+//! with the handler of upgrades, which takes the sockets over. Bytes that were read behind the handshake are passed on
 //! with the socket, so that no early frame is lost.
 
 use std::{
@@ -13,11 +13,7 @@ use std::{
     time::Duration,
 };
 
-use actix_codec::Framed;
-use actix_http::{
-    HttpService, Method, Protocol, Request, StatusCode, h1,
-    header::{self, HeaderValue},
-};
+use actix_http::{HttpService, Method, Protocol};
 use actix_server::ServerHandle;
 use actix_service::{ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::{
@@ -27,10 +23,8 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use bytes::Bytes;
 use tidings_shared::write_idle_timeout::WriteIdleTimeout;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::watch,
     task::{JoinHandle, spawn_local},
@@ -38,17 +32,15 @@ use tokio::{
 };
 
 use super::{
-    Acceptor, Connection, Counters, Refusal, TransportConfig,
+    Acceptor, Counters, TransportConfig,
     drain::{DrainPlan, drain_worker},
-    handshake::{self, Handshake, HandshakeOptions},
-    task::ConnectionTask,
+    engine::{self, EngineWorker, EngineWorkers},
+    handshake::{self, HandshakeOptions},
+    refuse::to_http_response,
+    upgrade::UpgradeHandler,
     worker::{Phase, TransportWorker, run_timers},
 };
 
-/// Maximum time for a refused peer to read the answer and close its socket.
-const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
-const STOPPING_RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// How long plain HTTP requests may take to end after the WebSockets are closed, in seconds.
 const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
@@ -168,7 +160,9 @@ where
         path: config.websocket_path,
         subprotocol: config.subprotocol,
         deflate: config.deflate,
+        is_engine: false,
     };
+    let engine = config.engine.map(|engine| Arc::new(EngineWorkers::new(engine)));
 
     let builder = actix_server::Server::build()
         .workers(workers)
@@ -186,6 +180,7 @@ where
             let worker = Rc::new(TransportWorker::new(number, limits, worker_counters.add_worker()));
             spawn_local(run_timers(Rc::clone(&worker)));
             spawn_local(follow_orders(Rc::clone(&worker), watch_orders.clone()));
+            let engine = engine.as_ref().map(|workers| EngineWorker::start(&worker, workers));
 
             let shutting_down = shutting_down.clone();
             let close_when_shutting_down = from_fn(move |request, next: Next<_>| {
@@ -203,8 +198,12 @@ where
                 if let Some(path) = &options.path {
                     app.route(path, web::to(not_a_websocket));
                 }
+                if let Some(engine) = &engine {
+                    engine::configure(engine, &acceptor, app);
+                }
             });
-            let upgrade_handler = Rc::new(UpgradeHandler { acceptor, worker, options: options.clone() });
+            let options = options.clone();
+            let upgrade_handler = Rc::new(UpgradeHandler { acceptor, worker, options, engine });
             let stopping = stopping.clone();
             let http = HttpService::build()
                 .graceful_shutdown_signal(move || {
@@ -240,80 +239,5 @@ where
 async fn not_a_websocket(method: Method) -> HttpResponse {
     let is_get = method == Method::GET;
     let refusal = if is_get { handshake::upgrade_required() } else { handshake::method_not_allowed() };
-    let mut answer = HttpResponse::build(refusal.status);
-    for header in refusal.headers {
-        answer.append_header(header);
-    }
-    answer.content_type(refusal.content_type).body(refusal.body)
-}
-
-/// Takes sockets over at the upgrade, on one worker.
-struct UpgradeHandler<A> {
-    acceptor: Rc<A>,
-    worker: Rc<TransportWorker>,
-    options: HandshakeOptions,
-}
-
-impl<A: Acceptor> UpgradeHandler<A> {
-    /// Accepts or refuses a handshake. An accepted socket gets a connection task and a session.
-    async fn handle_upgrade(&self, request: Request, framed: Framed<WriteIdleTimeout<TcpStream>, h1::Codec>) {
-        let parts = framed.into_parts();
-        // Keeps only the content of the buffers, so that their 16 KB are free while the acceptor waits.
-        let (read, unsent) = (parts.read_buf.to_vec(), Bytes::copy_from_slice(&parts.write_buf));
-        drop((parts.read_buf, parts.write_buf));
-        let socket = parts.io.into_inner();
-        match self.accept(request).await {
-            Ok((ticket, handshake)) => {
-                let link = self.worker.open_link();
-                link.window.set(handshake.window);
-                if !unsent.is_empty() {
-                    link.queue(unsent);
-                }
-                link.queue(handshake.answer);
-                // The task exists before the session: if `open` panics, dropping the task cleans up.
-                let mut task = ConnectionTask::new(socket, Rc::clone(&link), read);
-                task.session = Some(self.acceptor.open(ticket, Connection(link)));
-                spawn_local(task);
-            }
-            Err(refusal) => send_refusal(socket, unsent, &refusal).await,
-        }
-    }
-
-    /// Checks a handshake, and asks the acceptor. The error is the answer to a refused handshake.
-    async fn accept(&self, request: Request) -> Result<(A::Ticket, Handshake), Refusal> {
-        let (request, handshake) = handshake::check_upgrade(request, &self.options)?;
-        // Checked before the wait, because a request that must be refused should not cost an authentication.
-        self.refuse_unless_open()?;
-        let ticket = self.acceptor.accept(request).await?;
-        // Checked again after the wait, because the worker may have become full or begun to stop.
-        self.refuse_unless_open()?;
-        Ok((ticket, handshake))
-    }
-
-    /// Refuses a handshake while the worker is stopping or full.
-    fn refuse_unless_open(&self) -> Result<(), Refusal> {
-        let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
-        if self.worker.is_stopping() {
-            return Err(refusal("unavailable", "this node is stopping; connect again")
-                .header(header::RETRY_AFTER, STOPPING_RETRY_AFTER));
-        }
-        if !self.worker.has_capacity() {
-            return Err(refusal("overloaded", "this node has too many connections; retry later"));
-        }
-        Ok(())
-    }
-}
-
-/// Sends the refusal, then waits until the peer closes, because closing the socket first could destroy the answer.
-async fn send_refusal(mut socket: TcpStream, unsent: Bytes, refusal: &Refusal) {
-    let answer = async {
-        socket.write_all(&unsent).await?;
-        socket.write_all(&refusal.encode()).await?;
-        socket.shutdown().await?;
-        let mut rest = [0; 512];
-        while socket.read(&mut rest).await? > 0 {}
-        io::Result::Ok(())
-    };
-    // The result is ignored, because it does not matter whether the peer has read the answer.
-    let _ = timeout(REFUSAL_TIMEOUT, answer).await;
+    to_http_response(refusal)
 }

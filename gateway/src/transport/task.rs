@@ -6,7 +6,6 @@ use std::{
     io::{self, IoSlice},
     mem,
     ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -19,11 +18,12 @@ use tokio::{
 
 use super::{
     Session,
-    bucket::{FrameVerdict, TokenBucket},
+    bucket::TokenBucket,
     decoder::{Decoder, DecoderRules, Event},
-    drain,
     frame::{Frame, close_code},
     inflate::TOO_BIG_INFLATED,
+    packet,
+    session_calls::{count_frame, end_connection, handle_packet, notify_closed, notify_timers},
     worker::{Link, Phase},
 };
 
@@ -102,7 +102,7 @@ impl<S: Session> ConnectionTask<S> {
     /// Whether reading is paused, by the session or because of too many frames. A closing connection reads on,
     /// because the peer's close frame may be next.
     fn is_paused(&self) -> bool {
-        (self.link.paused.get() || self.link.is_rate_limited()) && self.link.phase.get() == Phase::Open
+        self.link.is_read_paused() && self.link.phase.get() == Phase::Open
     }
 
     /// Decodes a chunk, and passes its messages to the session. Returns the number of used bytes, which is less than
@@ -115,7 +115,10 @@ impl<S: Session> ConnectionTask<S> {
         let session = &mut self.session;
         let frame_bucket = &mut self.frame_bucket;
         let counters = &link.worker.counters;
-        let rules = DecoderRules { deflate: link.window.get().is_some(), ..link.worker.limits.rules };
+        let is_engine = link.kind.get().is_engine();
+        let rules = link.worker.limits.rules;
+        let accept_binary = rules.accept_binary || is_engine;
+        let rules = DecoderRules { deflate: link.window.get().is_some(), accept_binary, ..rules };
         // The phase is checked at each message, because an earlier message may have closed the connection.
         let wanted = || link.phase.get() == Phase::Open;
         let on_event = |event: Event<'_>| {
@@ -126,6 +129,9 @@ impl<S: Session> ConnectionTask<S> {
                     link.begin_close(Phase::Ended, code, "");
                 }
                 (Event::Close(_), _, _) => link.phase.set(Phase::Ended),
+                (Event::Text(text), Some(session), Phase::Open) if is_engine => {
+                    handle_packet(link, session, packet::decode(text));
+                }
                 (Event::Text(text), Some(session), Phase::Open) => {
                     counters.messages_in.add(1);
                     session.on_text(text);
@@ -138,7 +144,7 @@ impl<S: Session> ConnectionTask<S> {
                 _ => {}
             }
             match link.phase.get() {
-                Phase::Open if link.paused.get() || link.is_rate_limited() => ControlFlow::Break(()),
+                Phase::Open if link.is_read_paused() => ControlFlow::Break(()),
                 Phase::Ended | Phase::Discarding => ControlFlow::Break(()),
                 Phase::Open | Phase::Closing => ControlFlow::Continue(()),
             }
@@ -206,15 +212,7 @@ impl<S: Session> ConnectionTask<S> {
     }
 
     fn run_once(&mut self, cx: &mut Context<'_>) -> io::Result<ControlFlow<()>> {
-        if self.link.deadline_due.replace(false)
-            && self.link.phase.get() == Phase::Open
-            && let Some(session) = &mut self.session
-        {
-            session.on_deadline();
-        }
-        if let Some(session) = &mut self.session {
-            drain::notify_drain(&self.link, session);
-        }
+        notify_timers(&self.link, &mut self.session);
         let mut reads = 0;
         loop {
             let read = self.poll_read(cx);
@@ -234,7 +232,7 @@ impl<S: Session> ConnectionTask<S> {
             return Ok(ControlFlow::Break(()));
         }
         if self.link.phase.get() != Phase::Open {
-            self.notify_closed();
+            notify_closed(&self.link, &mut self.session);
             if self.link.outbox.borrow().is_empty() {
                 let phase = self.link.phase.get();
                 if self.peer_ended || phase == Phase::Ended {
@@ -248,30 +246,6 @@ impl<S: Session> ConnectionTask<S> {
         }
         Ok(ControlFlow::Continue(()))
     }
-
-    fn notify_closed(&mut self) {
-        if let Some(mut session) = self.session.take() {
-            session.on_closed(self.link.close_code.get());
-        }
-    }
-}
-
-/// Counts a frame against the peer's limit. Above the limit, reading is paused so that TCP slows the peer down. A peer
-/// that stays above the limit is closed.
-fn count_frame(link: &Link, frame_bucket: &mut TokenBucket) {
-    let Some(limits) = link.worker.limits.frames.filter(|_| link.phase.get() == Phase::Open) else { return };
-    match frame_bucket.take_token(&limits, link.worker.current_tick()) {
-        FrameVerdict::Continue => {}
-        FrameVerdict::PauseUntil(until) => {
-            link.worker.counters.frame_rate_holds.add(1);
-            link.pause_until(until);
-        }
-        FrameVerdict::Abused => {
-            link.worker.counters.frame_rate_closes.add(1);
-            // The peer sends too much, so its further input is not decoded.
-            link.begin_close(Phase::Discarding, close_code::RATE_LIMITED, "too many frames");
-        }
-    }
 }
 
 impl<S: Session> Unpin for ConnectionTask<S> {}
@@ -282,42 +256,21 @@ impl<S: Session> Future for ConnectionTask<S> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         this.link.awake.set(false);
-        {
-            let mut waker = this.link.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-        }
+        this.link.set_waker(cx.waker());
         if this.link.aborted.get() {
             return Poll::Ready(());
         }
         match this.run_once(cx) {
             Ok(ControlFlow::Continue(())) => Poll::Pending,
-            // The clean-up is the same in both cases: see `drop`.
+            // The clean-up is the same in both cases: see `end_connection`.
             Ok(ControlFlow::Break(())) | Err(_) => Poll::Ready(()),
         }
     }
 }
 
 impl<S: Session> Drop for ConnectionTask<S> {
-    /// Ends every connection, also one whose session panicked or whose worker is shut down.
     fn drop(&mut self) {
-        let link = Rc::clone(&self.link);
-        link.waker.take();
-        if link.phase.get() == Phase::Open {
-            link.phase.set(Phase::Ended);
-            if std::thread::panicking() {
-                link.close_code.set(close_code::INTERNAL);
-            }
-        }
-        link.drop_outbox();
-        link.worker.remove_link(link.key, link.close_code.get());
-        // A second panic while the first one unwinds would abort the process.
-        let result = catch_unwind(AssertUnwindSafe(|| self.notify_closed()));
-        if result.is_err() {
-            tracing::error!(connection = link.id, "a session panicked while it was closed");
-        }
-        link.set_socket(None);
+        end_connection(&self.link, &mut self.session);
     }
 }
 

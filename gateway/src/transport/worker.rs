@@ -20,6 +20,8 @@ use super::{
     deflate::Deflater,
     frame::Frame,
     inflate::Inflater,
+    kind::TransportKind,
+    packet,
     wheel::{TimerEntry, TimerWheel},
 };
 pub(super) use link::{DrainNotice, Link, Phase};
@@ -36,7 +38,8 @@ pub(crate) struct TransportWorker {
     pub number: usize,
     pub limits: WorkerLimits,
     pub counters: Arc<WorkerCounters>,
-    pub ping: Frame,
+    ping: Frame,
+    engine_ping: Frame,
     connections: RefCell<Slab<Rc<Link>>>,
     wheel: RefCell<TimerWheel>,
     now: Cell<u32>,
@@ -54,6 +57,7 @@ impl TransportWorker {
             limits,
             counters,
             ping: Frame::ping(&[]),
+            engine_ping: Frame::text(packet::PING),
             connections: RefCell::default(),
             wheel: RefCell::new(TimerWheel::new()),
             now: Cell::new(0),
@@ -81,30 +85,61 @@ impl TransportWorker {
     }
 
     /// Registers a new connection and starts its heartbeat.
-    pub(crate) fn open_link(self: &Rc<Self>) -> Rc<Link> {
+    pub(crate) fn open_link(self: &Rc<Self>, kind: TransportKind) -> Rc<Link> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.
-        let heartbeat = u64::from(self.limits.heartbeat_ticks);
-        let first_ping = u32::try_from(1 + id % heartbeat).unwrap_or(1);
+        let first_ping = if kind.is_engine() {
+            // Never early, because a client may expect nothing before its interval is over.
+            self.limits.engine_heartbeat.ping_ticks + 1
+        } else {
+            // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.
+            let heartbeat = u64::from(self.limits.heartbeat.ping_ticks);
+            u32::try_from(1 + id % heartbeat).unwrap_or(1)
+        };
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let key = u32::try_from(entry.key()).unwrap_or(u32::MAX);
-        let link = Rc::new(Link::new(Rc::clone(self), key, id, self.now.get(), first_ping));
+        let link = Rc::new(Link::new(Rc::clone(self), kind, key, id, self.now.get(), first_ping));
         entry.insert(Rc::clone(&link));
         drop(connections);
         self.counters.opened.add(1);
         self.counters.connections.add(1);
+        match kind {
+            TransportKind::WebSocket => {}
+            TransportKind::EnginePolling => {
+                self.counters.engine_polling_opened.add(1);
+                self.counters.engine_polling.add(1);
+            }
+            TransportKind::EngineWebSocket => {
+                self.counters.engine_websocket_opened.add(1);
+                self.counters.engine_websocket.add(1);
+            }
+        }
         link.schedule();
         link
     }
 
     /// Removes a connection whose task has ended, and counts its close under `code`.
     pub(crate) fn remove_link(&self, key: u32, code: u16) {
-        if self.connections.borrow_mut().try_remove(key as usize).is_some() {
+        if let Some(link) = self.connections.borrow_mut().try_remove(key as usize) {
             self.counters.connections.subtract(1);
+            match link.kind.get() {
+                TransportKind::WebSocket => {}
+                TransportKind::EnginePolling => self.counters.engine_polling.subtract(1),
+                TransportKind::EngineWebSocket => self.counters.engine_websocket.subtract(1),
+            }
             self.counters.count_close(code);
         }
+    }
+
+    /// Whether the connection with this key and id exists.
+    pub(crate) fn has_link(&self, key: u32, id: u64) -> bool {
+        self.connections.borrow().get(key as usize).is_some_and(|link| link.id == id)
+    }
+
+    /// The ping of a connection's heartbeat.
+    pub(crate) fn ping(&self, kind: TransportKind) -> Frame {
+        if kind.is_engine() { self.engine_ping.clone() } else { self.ping.clone() }
     }
 
     /// The current tick, counted from the worker's start. Ticks that are skipped after a long block do not count.

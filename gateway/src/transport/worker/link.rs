@@ -7,20 +7,20 @@ use std::{
     io,
     rc::Rc,
     task::Waker,
-    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
 mod sending;
+mod timers;
 
 use super::TransportWorker;
 use crate::transport::{
     extension::Window,
     frame::{Frame, close_code},
+    kind::TransportKind,
     outbox::Outbox,
-    wheel::to_ticks,
 };
 
 /// How far the close of a connection has come.
@@ -75,6 +75,7 @@ pub struct Link {
     pub drain_notice: Cell<DrainNotice>,
     pub close_code: Cell<u16>,
     pub phase: Cell<Phase>,
+    pub kind: Cell<TransportKind>,
     /// Whether the task will run in any case, so that another wake is not needed.
     pub awake: Cell<bool>,
     /// The peer's inflate window; `None` if compression was not negotiated.
@@ -89,7 +90,14 @@ pub struct Link {
 
 impl Link {
     /// The link of a new connection at the tick `now`. The first ping is sent `first_ping` ticks later.
-    pub fn new(worker: Rc<TransportWorker>, key: u32, id: u64, now: u32, first_ping: u32) -> Link {
+    pub fn new(
+        worker: Rc<TransportWorker>,
+        kind: TransportKind,
+        key: u32,
+        id: u64,
+        now: u32,
+        first_ping: u32,
+    ) -> Link {
         Link {
             worker,
             socket: Cell::new(None),
@@ -107,6 +115,7 @@ impl Link {
             drain_notice: Cell::new(DrainNotice::None),
             close_code: Cell::new(close_code::ABNORMAL),
             phase: Cell::new(Phase::Open),
+            kind: Cell::new(kind),
             awake: Cell::new(true),
             window: Cell::new(None),
             paused: Cell::new(false),
@@ -136,6 +145,14 @@ impl Link {
     )]
     pub fn generation(&self) -> u32 {
         self.id as u32
+    }
+
+    /// Stores the waker of the connection's task.
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut stored = self.waker.borrow_mut();
+        if !stored.as_ref().is_some_and(|stored| stored.will_wake(waker)) {
+            *stored = Some(waker.clone());
+        }
     }
 
     /// Makes the connection's task run soon.
@@ -176,6 +193,13 @@ impl Link {
         self.close(close_code::TOO_SLOW, "too slow");
     }
 
+    /// Closes a connection whose peer sent nothing for too long. Nobody waits for the rest of a polling session.
+    pub fn close_as_silent(&self) {
+        let is_polling = self.kind.get() == TransportKind::EnginePolling;
+        let phase = if is_polling { Phase::Discarding } else { Phase::Closing };
+        self.begin_close(phase, close_code::SILENT, "no data received for two heartbeats");
+    }
+
     /// Queues a close frame behind the other frames, and starts the close timeout. Only the first close counts.
     pub fn close(&self, code: u16, reason: &str) {
         self.begin_close(Phase::Closing, code, reason);
@@ -202,39 +226,9 @@ impl Link {
         }
     }
 
-    /// Pauses reading until this tick, because the peer sent too many frames.
-    pub fn pause_until(&self, tick: u32) {
-        self.paused_until.set(tick);
-        self.schedule();
-    }
-
-    /// Starts the timer after which the connection is closed as too slow, unless the timer is already running.
-    fn start_stall_timer(&self) {
-        if self.stalled_at.get() == NEVER {
-            self.stalled_at.set(self.stall_deadline());
-            self.schedule();
-        }
-    }
-
-    /// Restarts a running stall timer, because bytes were written to the socket.
-    pub fn restart_stall_timer(&self) {
-        if self.stalled_at.get() != NEVER {
-            self.stalled_at.set(self.stall_deadline());
-        }
-    }
-
-    /// Stops the stall timer, because the outbox is low.
-    pub fn stop_stall_timer(&self) {
-        self.stalled_at.set(NEVER);
-    }
-
-    fn stall_deadline(&self) -> u32 {
-        self.worker.current_tick().saturating_add(self.worker.limits.stall_ticks + 1)
-    }
-
-    /// Whether reading is paused because of too many frames.
-    pub fn is_rate_limited(&self) -> bool {
-        self.paused_until.get() != NEVER
+    /// Whether reading is paused, by the session or because of too many frames.
+    pub fn is_read_paused(&self) -> bool {
+        self.paused.get() || self.paused_until.get() != NEVER
     }
 
     /// Ends the connection's task without further writes, so that the socket is closed.
@@ -248,79 +242,6 @@ impl Link {
         let mut outbox = self.outbox.borrow_mut();
         self.worker.counters.outbox_bytes.subtract(outbox.bytes());
         outbox.drop_all();
-    }
-
-    /// Requests one call of `on_deadline` after this time, in place of an earlier request; `None` cancels the request.
-    pub fn set_deadline(&self, after: Option<Duration>) {
-        self.deadline_due.set(false);
-        self.deadline_at.set(match after {
-            // The current tick is partly over, so one more tick is added and the call is never early.
-            Some(time) => {
-                self.worker.current_tick().saturating_add(to_ticks(time, self.worker.limits.tick) + 1)
-            }
-            None => NEVER,
-        });
-        self.schedule();
-    }
-
-    /// Adds an entry for the connection's earliest timer to the wheel, unless an earlier entry exists.
-    pub fn schedule(&self) {
-        let next = if self.phase.get() == Phase::Open {
-            let silent_at = self.last_received.get().saturating_add(2 * self.worker.limits.heartbeat_ticks);
-            let earliest = self.ping_at.get().min(silent_at).min(self.deadline_at.get());
-            earliest.min(self.paused_until.get()).min(self.stalled_at.get())
-        } else {
-            self.close_by.get()
-        };
-        let next = next.max(self.worker.current_tick() + 1);
-        if next < self.timer_at.get() {
-            self.timer_at.set(next);
-            self.worker.schedule_timer(self, next);
-        }
-    }
-
-    /// Runs the due timers of this connection. Ignores an entry of the wheel that a later `schedule` has replaced.
-    pub fn on_timer(&self, due: u32) {
-        if due != self.timer_at.get() {
-            return;
-        }
-        self.timer_at.set(NEVER);
-        let now = self.worker.current_tick();
-        if self.phase.get() == Phase::Open {
-            self.run_open_timers(now);
-        } else if now >= self.close_by.get() {
-            self.abort();
-            return;
-        }
-        self.schedule();
-    }
-
-    /// Runs the due timers of an open connection: deadline, stall, silence, frame rate pause and ping.
-    fn run_open_timers(&self, now: u32) {
-        let heartbeat = self.worker.limits.heartbeat_ticks;
-        if self.deadline_at.get() <= now {
-            self.deadline_at.set(NEVER);
-            self.deadline_due.set(true);
-            self.wake();
-        }
-        if self.stalled_at.get() <= now {
-            self.close_as_too_slow();
-            return;
-        }
-        if self.paused.get() || self.is_rate_limited() {
-            self.last_received.set(now);
-        } else if now >= self.last_received.get().saturating_add(2 * heartbeat) {
-            self.close(close_code::SILENT, "no data received for two heartbeats");
-            return;
-        }
-        if self.paused_until.get() <= now {
-            self.paused_until.set(NEVER);
-            self.wake();
-        }
-        if now >= self.ping_at.get() {
-            self.ping_at.set(now.saturating_add(heartbeat));
-            self.queue_control(self.worker.ping.clone());
-        }
     }
 }
 

@@ -1,0 +1,43 @@
+//! The query of an Engine.IO request. Pure.
+
+use super::error::EngineError;
+
+/// Checks version and transport, and returns the session id; `None` if the request is a handshake.
+pub(crate) fn session_of(query: &str, is_websocket: bool) -> Result<Option<&str>, EngineError> {
+    let value = |name: &str| {
+        query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
+    };
+    let names_websocket = match value("transport") {
+        Some("polling") => false,
+        Some("websocket") => true,
+        _ => return Err(EngineError::UnknownTransport),
+    };
+    if value("EIO") != Some("4") {
+        return Err(EngineError::UnsupportedVersion);
+    }
+    if names_websocket != is_websocket {
+        return Err(EngineError::BadRequest);
+    }
+    Ok(value("sid"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_checked_before_session_is_read() {
+        let polling = |query| session_of(query, false);
+        assert_eq!(polling("EIO=4&transport=polling"), Ok(None));
+        assert_eq!(polling("transport=polling&sid=abc&EIO=4&t=x1"), Ok(Some("abc")));
+        assert_eq!(polling("EIO=4&transport=polling&sid="), Ok(Some("")));
+        assert_eq!(polling(""), Err(EngineError::UnknownTransport));
+        assert_eq!(polling("EIO=4&transport=abc"), Err(EngineError::UnknownTransport));
+        assert_eq!(polling("EIO=4&transports=polling"), Err(EngineError::UnknownTransport));
+        assert_eq!(polling("transport=polling"), Err(EngineError::UnsupportedVersion));
+        assert_eq!(polling("EIO=3&transport=polling"), Err(EngineError::UnsupportedVersion));
+        assert_eq!(polling("EIO=4&transport=websocket"), Err(EngineError::BadRequest));
+        assert_eq!(session_of("EIO=4&transport=websocket", true), Ok(None));
+        assert_eq!(session_of("EIO=4&transport=polling", true), Err(EngineError::BadRequest));
+    }
+}

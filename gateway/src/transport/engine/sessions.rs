@@ -1,0 +1,192 @@
+//! The state of Engine.IO sessions while they are polling. The requests of the session and its task share it. Requests
+//! only store what they want and wake the task, which makes all calls to the application.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use tokio::{net::TcpStream, sync::oneshot, time::Instant};
+
+use super::{error::EngineError, workers::EngineAnswer};
+use crate::transport::{
+    extension::Window,
+    frame::close_code,
+    packet::PolledPackets,
+    worker::{Link, Phase},
+};
+
+/// The timer wheel and the clock may differ by this many ticks when a session is silent.
+const SILENCE_TOLERANCE_TICKS: u32 = 3;
+
+/// The polling sessions of a worker by the ids of their connections.
+pub(super) type SessionTable = RefCell<FxHashMap<u64, Rc<PollingSession>>>;
+
+/// How far an upgrade to a WebSocket has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UpgradeState {
+    None,
+    /// A WebSocket has connected.
+    Connected,
+    /// The WebSocket works, and the client stops polling. A poll is answered at once.
+    Probed,
+    /// The client uses the WebSocket. Polls and POSTs are refused.
+    Done,
+}
+
+/// A POST whose packets were not all taken yet.
+pub(super) struct PendingPost {
+    pub packets: PolledPackets,
+    pub answer: oneshot::Sender<EngineAnswer>,
+}
+
+/// The WebSocket with which the session continues.
+pub(super) struct UpgradedSocket {
+    pub socket: TcpStream,
+    /// Bytes that followed the upgrade packet.
+    pub unread: Vec<u8>,
+    pub window: Option<Window>,
+}
+
+/// A session that is polling, or that was until its task hands it over to its WebSocket.
+pub(super) struct PollingSession {
+    pub link: Rc<Link>,
+    /// The session is closed after this time without a packet.
+    silence: Duration,
+    last_packet: Cell<Instant>,
+    upgrade: Cell<UpgradeState>,
+    pub poll: RefCell<Option<oneshot::Sender<EngineAnswer>>>,
+    pub post: RefCell<Option<PendingPost>>,
+    pub upgraded: RefCell<Option<UpgradedSocket>>,
+}
+
+impl PollingSession {
+    pub(super) fn new(link: Rc<Link>, silence: Duration) -> PollingSession {
+        PollingSession {
+            link,
+            silence,
+            last_packet: Cell::new(Instant::now()),
+            upgrade: Cell::new(UpgradeState::None),
+            poll: RefCell::default(),
+            post: RefCell::default(),
+            upgraded: RefCell::default(),
+        }
+    }
+
+    /// Whether requests may use the session. Closes a session that was silent for too long, exactly and not only at
+    /// the next tick.
+    pub(super) fn is_usable(&self) -> bool {
+        if self.is_silent() {
+            self.link.close_as_silent();
+        }
+        // A closing session is usable, so that a poll gets the rest.
+        self.link.phase.get() != Phase::Discarding && self.upgrade.get() != UpgradeState::Done
+    }
+
+    /// Whether no packet arrived for too long. A session that has paused reading, or has not taken the last packets, is
+    /// not silent.
+    fn is_silent(&self) -> bool {
+        let tick = self.link.worker.current_tick() + SILENCE_TOLERANCE_TICKS;
+        !self.link.is_read_paused()
+            && self.post.borrow().is_none()
+            && self.last_packet.get().elapsed() >= self.silence
+            && tick >= self.link.silent_at()
+    }
+
+    /// Restarts the time after which the session is silent.
+    pub(super) fn record_packet(&self) {
+        self.last_packet.set(Instant::now());
+        self.link.last_received.set(self.link.worker.current_tick());
+    }
+
+    /// Stores a poll until there is something to send. A second poll, or a poll after a cancelled one, closes the
+    /// session.
+    pub(super) fn start_poll(&self, answer: oneshot::Sender<EngineAnswer>) {
+        let waiting = self.poll.borrow().as_ref().map(oneshot::Sender::is_closed);
+        let error = match waiting {
+            None => {
+                self.poll.replace(Some(answer));
+                self.link.wake();
+                return;
+            }
+            Some(true) => {
+                self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
+                EngineError::UnknownSession
+            }
+            Some(false) => {
+                let reason = "two polls at the same time";
+                self.link.begin_close(Phase::Discarding, close_code::PROTOCOL_ERROR, reason);
+                EngineError::BadRequest
+            }
+        };
+        let _ = answer.send(EngineAnswer::Failed(error));
+    }
+
+    /// Stores the packets of a POST for the task. A second POST at the same time closes the session.
+    pub(super) fn start_post(&self, body: Bytes, answer: oneshot::Sender<EngineAnswer>) {
+        let is_cancelled = self.poll.borrow().as_ref().is_some_and(oneshot::Sender::is_closed);
+        if is_cancelled {
+            self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
+        }
+        if self.link.phase.get() != Phase::Open {
+            let _ = answer.send(EngineAnswer::Failed(EngineError::UnknownSession));
+            return;
+        }
+        if self.post.borrow().is_some() {
+            let reason = "two posts at the same time";
+            self.link.begin_close(Phase::Discarding, close_code::PROTOCOL_ERROR, reason);
+            let _ = answer.send(EngineAnswer::Failed(EngineError::BadRequest));
+            return;
+        }
+        self.record_packet();
+        self.post.replace(Some(PendingPost { packets: PolledPackets::new(body), answer }));
+        self.link.wake();
+    }
+
+    /// Begins an upgrade. Returns false if another upgrade has begun, or the session is closing.
+    pub(super) fn begin_upgrade(&self) -> bool {
+        let may_begin = self.upgrade.get() == UpgradeState::None && self.link.phase.get() == Phase::Open;
+        if may_begin {
+            self.upgrade.set(UpgradeState::Connected);
+        }
+        may_begin
+    }
+
+    /// Records that the WebSocket works, so that the client's poll is answered and the client can stop polling. Returns
+    /// false if the session has closed.
+    pub(super) fn set_probed(&self) -> bool {
+        let is_open = self.link.phase.get() == Phase::Open;
+        if is_open {
+            self.upgrade.set(UpgradeState::Probed);
+            self.link.wake();
+        }
+        is_open
+    }
+
+    /// Whether a poll must be answered at once, even if there is nothing to send.
+    pub(super) fn answers_at_once(&self) -> bool {
+        matches!(self.upgrade.get(), UpgradeState::Probed | UpgradeState::Done)
+    }
+
+    /// Ends an upgrade that failed. The session goes on polling.
+    pub(super) fn cancel_upgrade(&self) {
+        self.upgrade.set(UpgradeState::None);
+    }
+
+    /// Passes the WebSocket to the task, which continues the session with it.
+    pub(super) fn finish_upgrade(&self, socket: UpgradedSocket) {
+        self.upgrade.set(UpgradeState::Done);
+        self.upgraded.replace(Some(socket));
+        self.link.wake();
+    }
+
+    /// Drops the requests of a session whose task has ended. They are then answered as requests of an unknown session.
+    pub(super) fn drop_requests(&self) {
+        self.poll.take();
+        self.post.take();
+        self.upgraded.take();
+    }
+}
