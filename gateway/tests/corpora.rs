@@ -8,6 +8,8 @@ mod corpus;
 mod frame;
 #[path = "../../fuzz/entries/inflate.rs"]
 mod inflate;
+#[path = "../../fuzz/entries/socket_io_packet.rs"]
+mod socket_io_packet;
 
 #[test]
 fn frame_corpus_passes_its_fuzz_target() {
@@ -17,4 +19,9 @@ fn frame_corpus_passes_its_fuzz_target() {
 #[test]
 fn inflate_corpus_passes_its_fuzz_target() {
     corpus::run_all("inflate", inflate::run);
+}
+
+#[test]
+fn socket_io_packet_corpus_passes_its_fuzz_target() {
+    corpus::run_all("socket_io_packet", socket_io_packet::run);
 }
