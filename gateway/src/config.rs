@@ -21,6 +21,8 @@ use crate::{
 /// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 
+/// Longest name of a node that an id of an Engine.IO session can contain, in bytes.
+const MAX_ENGINE_NODE_BYTES: usize = 64;
 /// Names the key that signs the ids of Engine.IO sessions, among all keys that come from the internal secret.
 const SESSION_ID_KEY: &str = "tidings engine.io session ids 1";
 
@@ -137,6 +139,13 @@ impl Check for GatewayConfig {
             let why = "must begin with `/` and have at most 128 letters, digits and `/._-`";
             problems.push(Problem::new("socket-io-namespaces", why));
         }
+        // Ids of Engine.IO sessions contain the name of the node.
+        let node_bytes = self.node.as_deref().map_or(0, str::len);
+        if self.socket_io == SocketIoSwitch::On && node_bytes > MAX_ENGINE_NODE_BYTES {
+            let why =
+                format!("must have at most {MAX_ENGINE_NODE_BYTES} bytes if Socket.IO clients are served");
+            problems.push(Problem::new("node", why));
+        }
         problems
     }
 }
@@ -164,7 +173,7 @@ impl GatewayConfig {
     pub fn engine(&self, node: &str, max_payload: usize) -> Option<EngineConfig> {
         let heartbeat = Duration::from_millis(self.heartbeat_ms);
         (self.socket_io == SocketIoSwitch::On).then(|| EngineConfig {
-            path: self.socket_io_path.clone(),
+            path: format!("{}/", self.socket_io_path.trim_end_matches('/')),
             ping_interval: heartbeat,
             ping_timeout: heartbeat,
             max_payload,
@@ -233,6 +242,7 @@ mod tests {
         assert!(parse(&[]).engine("gw", 1).is_none());
         let config = parse(&["--socket-io=on", "--heartbeat-ms=1000"]);
         let engine = config.engine("gw", 65_536).unwrap();
+        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine("gw", 1).unwrap().path, "/a/");
         assert_eq!((engine.path.as_str(), engine.node.as_str()), ("/socket.io/", "gw"));
         assert_eq!(engine.ping_interval, Duration::from_secs(1));
         assert_eq!(parse(&[]).namespaces(), ["/"]);
@@ -241,7 +251,7 @@ mod tests {
 
     #[test]
     fn invalid_path_and_namespaces_are_reported() {
-        let problems = |argument| parse(&[argument]).check().len();
+        let problems = |argument: &str| parse(&[argument]).check().len();
         for good in ["--socket-io-path=/chat/io/", "--socket-io-namespaces=/a,/b.c-d_e/f"] {
             assert_eq!(problems(good), problems("--workers=1"), "{good}");
         }
@@ -255,6 +265,8 @@ mod tests {
         ] {
             assert_eq!(problems(bad), problems("--workers=1") + 1, "{bad}");
         }
+        let node = format!("--node={}", "n".repeat(65));
+        assert_eq!(parse(&["--socket-io=on", &node]).check().len(), problems(&node) + 1);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Answers CONNECT packets: checks the namespace and the token, connects, then joins the rooms that the client named.
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use serde_json::value::RawValue;
 use tidings_shared::{
@@ -13,6 +13,7 @@ use tidings_shared::{
 use super::{ConnectedNamespace, SocketIoSession};
 use crate::{
     client::{Client, ClientTransport},
+    limits::Limit,
     request_context::RequestContext,
     session::{AdmittedUser, ChatSession, admit, send_connected},
     socket_io::{
@@ -98,7 +99,10 @@ async fn finish_connecting(mut chat: ChatSession, request: ConnectRequest) {
 
 async fn admit_by_token(chat: &ChatSession, token: Option<String>) -> Result<AdmittedUser, Refusal> {
     let token = token.ok_or(Reason::Missing)?;
-    let identity = chat.worker.node.verifier.verify_or_fetch(&token).await?;
+    let node = &chat.worker.node;
+    let identity = node.verifier.verify_or_fetch(&token).await?;
+    // Each CONNECT packet reads the account, and one connection may send many of them.
+    node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
     admit(&chat.worker, identity).await
 }
 
