@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, TcpListener},
     time::Duration,
 };
 
@@ -20,6 +20,9 @@ use tidings_gateway::{
 };
 
 const NAMESPACES: [&str; 2] = ["/", "/custom"];
+// The times of the conformance suite.
+const PING_INTERVAL: Duration = Duration::from_millis(300);
+const PING_TIMEOUT: Duration = Duration::from_millis(200);
 /// A client that sends no CONNECT packet in this time is closed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Above this many queued bytes, the peer is not read until it has read its answers.
@@ -31,12 +34,9 @@ struct Arguments {
     /// Port to listen on.
     #[arg(default_value_t = 3000)]
     port: u16,
-    /// Time between pings, in milliseconds.
-    #[arg(long, default_value_t = 300)]
-    ping_interval_ms: u64,
-    /// Time after a ping in which the client must answer, in milliseconds.
-    #[arg(long, default_value_t = 200)]
-    ping_timeout_ms: u64,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
     /// Threads. Default: the number of cores.
     #[arg(long)]
     workers: Option<usize>,
@@ -198,15 +198,14 @@ impl Session for EchoSession {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port));
-    let mut config = TransportConfig::new(TcpListener::bind(address)?);
+    let mut config = TransportConfig::new(TcpListener::bind((arguments.host, arguments.port))?);
     config.max_message_bytes = MAX_MESSAGE_BYTES;
     config.outbox_bytes = 16 * MAX_MESSAGE_BYTES;
     config.frame_rate = None;
     config.engine = Some(EngineConfig {
         path: "/socket.io/".to_owned(),
-        ping_interval: Duration::from_millis(arguments.ping_interval_ms),
-        ping_timeout: Duration::from_millis(arguments.ping_timeout_ms),
+        ping_interval: PING_INTERVAL,
+        ping_timeout: PING_TIMEOUT,
         max_payload: MAX_MESSAGE_BYTES,
         secret: [7; 32],
         node: "socketio_echo".to_owned(),

@@ -1,5 +1,5 @@
-//! The transport of a client, which is a WebSocket, one long poll, or a namespace of a Socket.IO connection. All of them
-//! get the same frames; a namespace turns them into packets.
+//! The transport of a client, which is a WebSocket, one long poll, or a namespace of a Socket.IO connection. All of
+//! them get the same frames; a namespace turns them into packets.
 
 use std::{rc::Rc, time::Duration};
 
@@ -60,7 +60,8 @@ impl ClientTransport {
         }
     }
 
-    /// Closes a WebSocket or namespace after its queued frames, or makes a poll end at once. Only the first close counts.
+    /// Closes a WebSocket or namespace after its queued frames, or makes a poll end at once. Only the first close
+    /// counts.
     pub fn close(&self, code: u16, reason: &str) {
         match self {
             Self::Socket(connection) => connection.close(code, reason),

@@ -1,5 +1,5 @@
-//! The packets of Socket.IO 5, as they are in the message packets of Engine.IO: `TYPE[ATTACHMENTS-][/NAMESPACE,][ID][JSON]`.
-//! Decoding checks what the parser of the reference implementation checks. A decoded packet borrows from its text, so
+//! The packets of Socket.IO 5, which are in the message packets of Engine.IO. Their form is
+//! `TYPE[ATTACHMENTS-][/NAMESPACE,][ID][JSON]`. Decoding checks what the parser of the reference implementation checks. A decoded packet borrows from its text, so
 //! nothing is copied. Pure.
 
 use bytes::BufMut;
@@ -115,7 +115,7 @@ fn split_digits(text: &str) -> (&str, &str) {
 
 fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
     let (digits, rest) = split_digits(text);
-    let attachments = digits.parse().ok().filter(|attachments| *attachments <= MAX_ATTACHMENTS);
+    let attachments = digits.parse::<usize>().ok().filter(|attachments| *attachments <= MAX_ATTACHMENTS);
     let rest = rest.strip_prefix('-').ok_or(PacketError::BadAttachments)?;
     Ok((attachments.ok_or(PacketError::BadAttachments)?, rest))
 }
