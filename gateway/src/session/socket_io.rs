@@ -22,7 +22,8 @@ use crate::{
     worker::Worker,
 };
 
-/// A connection without a namespace is closed after this time, unless it has never had one: see [`AUTH_TIMEOUT`].
+/// After its last namespace has ended, a connection is closed after this time. A connection of which no token was
+/// accepted is closed [`AUTH_TIMEOUT`] after it was opened, however often it tries.
 const NO_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A namespace to which the client is connected or connecting.
@@ -42,10 +43,12 @@ pub struct SocketIoSession {
     handshake_token: Option<Box<str>>,
     /// Number of binary messages that still belong to the last packet.
     remaining_attachments: usize,
-    /// Whether a CONNECT packet was accepted before.
+    /// Whether a CONNECT packet has named a namespace that exists.
     has_connected: bool,
-    /// When the connection is closed, while it has no namespace.
-    close_at: Option<Instant>,
+    /// Whether a token was accepted.
+    has_authenticated: bool,
+    /// When the connection is closed if it has no namespace then.
+    close_at: Instant,
 }
 
 impl SocketIoSession {
@@ -55,24 +58,20 @@ impl SocketIoSession {
         handshake_token: Option<Box<str>>,
         connection: Connection,
     ) -> Box<Self> {
-        let mut session = Box::new(Self {
+        let shared = SharedConnection::new(connection);
+        let close_at = Instant::now() + AUTH_TIMEOUT;
+        shared.request_deadline(close_at);
+        Box::new(Self {
             worker,
             namespaces,
-            shared: SharedConnection::new(connection),
+            shared,
             connected: Vec::new(),
             handshake_token,
             remaining_attachments: 0,
             has_connected: false,
-            close_at: None,
-        });
-        session.close_after(AUTH_TIMEOUT);
-        session
-    }
-
-    fn close_after(&mut self, time: Duration) {
-        let at = Instant::now() + time;
-        self.close_at = Some(at);
-        self.shared.request_deadline(at);
+            has_authenticated: false,
+            close_at,
+        })
     }
 
     /// Closes the connection of a client that breaks the rules of Socket.IO, as the reference implementation does.
@@ -127,13 +126,17 @@ impl SocketIoSession {
         self.connected.retain_mut(|namespace| {
             let has_ended = namespace.socket.has_ended();
             if has_ended {
+                self.has_authenticated |= namespace.chat.client.known_user().is_some();
                 namespace.chat.on_closed(close_code::NORMAL);
                 gauge.dec();
             }
             !has_ended
         });
+        if self.has_authenticated {
+            self.close_at = Instant::now() + NO_NAMESPACE_TIMEOUT;
+        }
         if self.connected.is_empty() {
-            self.close_after(NO_NAMESPACE_TIMEOUT);
+            self.shared.request_deadline(self.close_at);
         }
     }
 }
@@ -183,13 +186,14 @@ impl Session for SocketIoSession {
             }
         }
         self.remove_ended();
-        if self.close_at.is_some_and(|at| at <= now) {
+        let close_at = self.connected.is_empty().then_some(self.close_at);
+        if close_at.is_some_and(|at| at <= now) {
             let reason = "not connected to a namespace in time";
             self.shared.connection.close(CloseCode::TimedOut.code(), reason);
             return;
         }
         let deadlines = self.connected.iter().filter_map(|namespace| namespace.socket.deadline());
-        if let Some(earliest) = deadlines.chain(self.close_at).min() {
+        if let Some(earliest) = deadlines.chain(close_at).min() {
             self.shared.request_deadline(earliest);
         }
     }

@@ -1,6 +1,6 @@
 //! The packets of Socket.IO 5, which are in the message packets of Engine.IO. Their form is
-//! `TYPE[ATTACHMENTS-][/NAMESPACE,][ID][JSON]`. Decoding checks what the parser of the reference implementation checks. A decoded packet borrows from its text, so
-//! nothing is copied. Pure.
+//! `TYPE[ATTACHMENTS-][/NAMESPACE,][ID][JSON]`. Decoding checks what the parser of the reference implementation checks.
+//! A decoded packet borrows from its text, so nothing is copied. Pure.
 
 use bytes::BufMut;
 use serde_json::value::RawValue;

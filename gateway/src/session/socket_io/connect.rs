@@ -74,7 +74,6 @@ impl SocketIoSession {
         let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
         let chat = ChatSession { worker: self.worker.clone(), client };
         self.has_connected = true;
-        self.close_at = None;
         self.worker.node.metrics.socket_io_namespaces.inc();
         let connecting = chat.clone();
         chat.spawn_paused(async move { finish_connecting(connecting, request).await });
