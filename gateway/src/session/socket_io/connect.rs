@@ -115,6 +115,8 @@ fn invalid_namespace(name: &str) -> Frame {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tidings_shared::protocol::{Command, JoinTarget};
 
     use super::*;
@@ -138,7 +140,7 @@ mod tests {
         assert!(parse(r#"{"token":"a"}"#, None).join.is_none());
         let join = parse(r#"{"token":"a","rooms":"mine","presence":false}"#, None).join.unwrap();
         let Ok(Command::Join { target, presence }) = join.frame else { panic!("not a join") };
-        assert_eq!((target, presence), (JoinTarget::Mine { after: [].into() }, false));
+        assert_eq!((target, presence), (JoinTarget::Mine { after: HashMap::new() }, false));
         assert!(parse(r#"{"rooms":7}"#, None).join.is_some_and(|join| join.frame.is_err()));
     }
 
