@@ -60,6 +60,18 @@ impl EnginePolling {
         Ok(EnginePolling { http, base: base.to_owned(), sid, handshake, first_packets: packets.collect() })
     }
 
+    /// The same client with another session id.
+    #[must_use]
+    pub fn with_sid(&self, sid: String) -> EnginePolling {
+        EnginePolling { sid, ..self.clone() }
+    }
+
+    /// The same session with a connection pool of its own, so that its next request opens a connection.
+    #[must_use]
+    pub fn on_own_connection(&self) -> EnginePolling {
+        EnginePolling { http: crate::http::client(), ..self.clone() }
+    }
+
     /// The address of this session's requests.
     pub fn url(&self) -> String {
         format!("{}?EIO=4&transport=polling&sid={}", self.base, self.sid)
