@@ -170,11 +170,7 @@ async fn polling_carries_events_and_attachments() -> Result<()> {
             packets.extend(polled.packets().filter(|packet| *packet != "2").map(ToOwned::to_owned));
         }
         ensure!(packets[0].starts_with(r#"40{"sid":"#), "{packets:?}");
-        let echoed = [
-            r#"42["auth",{}]"#,
-            r#"451-["message-back",{"_placeholder":true,"num":0}]"#,
-            "bAQID",
-        ];
+        let echoed = [r#"42["auth",{}]"#, r#"451-["message-back",{"_placeholder":true,"num":0}]"#, "bAQID"];
         ensure!(packets[1..] == echoed, "{packets:?}");
         Ok(())
     })
