@@ -1,7 +1,7 @@
 // A conversation of two users, each with a stock Socket.IO client. Argument: JSON {version, transports, urls, tokens,
-// room, head, persistence, count}. `urls` and `tokens` have one entry per user, `head` is the cursor at which both join,
-// and `count` is the number of messages that each user sends. Prints {"ready":true} when both have joined, and at the end
-// one line per user: {user, messages, violations, connects, transport}.
+// room, head, persistence, count}. `urls` and `tokens` have one entry per user, `head` is the cursor at which both
+// join, and `count` is the number of messages that each user sends. Prints {"ready":true} when both have joined, and at
+// the end one line per user: {user, messages, violations, connects, transport}.
 
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -137,7 +137,8 @@ class User {
       }
       const page = await answer.json();
       for (const event of page.events) {
-        if (event.type === 'message:new' && event.seq > this.#cursor.seq && event.seq <= gap.head.seq) this.#keep(event);
+        const isInside = event.seq > this.#cursor.seq && event.seq <= gap.head.seq;
+        if (event.type === 'message:new' && isInside) this.#keep(event);
       }
       this.#cursor.seq = Math.max(this.#cursor.seq, Math.min(page.next.seq, gap.head.seq));
     }

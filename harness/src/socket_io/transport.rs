@@ -107,7 +107,7 @@ async fn receive_by_polling(polling: &EnginePolling, own: &Incoming, incoming: &
         };
         for packet in answer.packets() {
             let packet = packet.to_owned();
-            let sent = match packet.as_bytes().first() {
+            let sent = match packet.as_bytes().first().copied() {
                 Some(b'1') => return "closed by the server".to_owned(),
                 Some(b'2') => own.send(EngineMessage::Text("3".to_owned())),
                 Some(b'4' | b'b') => incoming.send(EngineMessage::Text(packet)),

@@ -4,10 +4,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 use tidings_harness::daemon::Daemon;
-use tidings_harness::engine_io::{EngineMessage, EngineSocket};
+use tidings_harness::engine_io::{EngineAnswer, EngineMessage, EnginePolling, EngineSocket};
 use tidings_harness::folder::Folder;
 use tidings_harness::{node, ports};
 
@@ -57,7 +57,7 @@ impl ExampleServer {
     pub async fn socket(&self) -> Result<EngineSocket> {
         let mut socket = EngineSocket::open(&self.socket_url("EIO=4&transport=websocket")).await?;
         let open = next(&mut socket).await?;
-        anyhow::ensure!(open.text().starts_with('0'), "{open:?}");
+        ensure!(open.text().starts_with('0'), "{open:?}");
         Ok(socket)
     }
 }
@@ -85,6 +85,18 @@ pub async fn next_but_ping(socket: &mut EngineSocket) -> Result<EngineMessage> {
 pub async fn until_closed(socket: &mut EngineSocket) -> Result<()> {
     while !matches!(next(socket).await?, EngineMessage::Closed(_)) {}
     Ok(())
+}
+
+/// Asserts that the server refuses with this status and code of the protocol.
+pub fn ensure_refused(answer: &EngineAnswer, status: u16, code: u64) -> Result<()> {
+    ensure!(answer.status == status && answer.code() == Some(code), "not {status} {code}: {answer:?}");
+    ensure!(answer.content_type.starts_with("application/json"), "{answer:?}");
+    Ok(())
+}
+
+/// Asserts that the session is not known any more.
+pub async fn ensure_gone(polling: &EnginePolling) -> Result<()> {
+    ensure_refused(&polling.get().await?, 400, 1)
 }
 
 /// Starts the example, and checks a behaviour until it is right or all tries were used.
