@@ -1,10 +1,10 @@
-//! Conversations of stock Socket.IO clients of three versions: nothing is missing, doubled or out of order, with each
+//! Conversations of stock Socket.IO clients of JavaScript and Python: nothing is missing, doubled or out of order, with each
 //! transport, and with gateways that are killed behind a load balancer without stickiness.
 
 use std::time::Duration;
 
 use crate::spread::Spread;
-use crate::stock_clients::{POLLING, StockConversation, UPGRADE, VERSIONS, WEBSOCKET};
+use crate::stock_clients::{POLLING, STOCK_CLIENTS, StockClient, StockConversation, UPGRADE, WEBSOCKET};
 use anyhow::{Context, Result, ensure};
 use rstest::rstest;
 use tidings_harness::Stack;
@@ -31,11 +31,11 @@ async fn start_stack(gateways: usize) -> Result<Stack> {
 #[case("4.5")]
 #[case("4.8")]
 #[tokio::test]
-async fn stock_clients_converse_with_each_transport(#[case] version: &str) -> Result<()> {
-    let stack = start_stack(2).await?;
+async fn stock_clients_converse_with_each_transport(#[case] version: &'static str) -> Result<()> {
+    let (stack, client) = (start_stack(2).await?, StockClient::JavaScript(version));
     for (transports, last) in [(WEBSOCKET, "websocket"), (POLLING, "polling"), (UPGRADE, "websocket")] {
         let urls = [stack.gateway(0).url(), stack.gateway(1).url()];
-        let conversation = StockConversation::start(&stack, version, transports, urls, SHORT_COUNT);
+        let conversation = StockConversation::start(&stack, client, transports, urls, SHORT_COUNT);
         let conversation = timeout(SHORT_TIMEOUT, conversation).await.context("no join")??;
         let report = timeout(SHORT_TIMEOUT, conversation.finish()).await.context("no end")??;
         ensure!(report.connects == 2, "{transports:?}: {report:?}");
@@ -45,15 +45,15 @@ async fn stock_clients_converse_with_each_transport(#[case] version: &str) -> Re
 }
 
 #[tokio::test]
-#[ignore = "long: nine conversations of 500 messages while gateways are killed"]
+#[ignore = "long: twelve conversations of 500 messages while gateways are killed"]
 async fn stock_clients_lose_nothing_with_killed_gateways() -> Result<()> {
     let stack = start_stack(3).await?;
     let spread = Spread::start(&stack).await?;
     let mut victims = stack.gateways().iter().cycle();
-    for version in VERSIONS {
+    for client in STOCK_CLIENTS {
         for transports in [WEBSOCKET, POLLING, UPGRADE] {
             let urls = [spread.url(), spread.url()];
-            let conversation = StockConversation::start(&stack, version, transports, urls, LONG_COUNT);
+            let conversation = StockConversation::start(&stack, client, transports, urls, LONG_COUNT);
             let conversation = timeout(SHORT_TIMEOUT, conversation).await.context("no join")??;
             let mut kills = 0;
             while kills < 3 || !conversation.is_stored().await? {
@@ -63,10 +63,10 @@ async fn stock_clients_lose_nothing_with_killed_gateways() -> Result<()> {
                 sleep(KILL_INTERVAL / 4).await;
                 victim.restart().await?;
                 sleep(KILL_INTERVAL).await;
-                ensure!(kills < 100, "{version} {transports:?}: not all messages were stored");
+                ensure!(kills < 100, "{client:?} {transports:?}: not all messages were stored");
             }
             let report = timeout(LONG_TIMEOUT, conversation.finish()).await.context("no end")??;
-            println!("{version} {transports:?}: {kills} kills, {report:?}");
+            println!("{client:?} {transports:?}: {kills} kills, {report:?}");
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Stock Socket.IO clients of npm: installs them once, runs a conversation of two of them in a process of Node, and
-//! compares what they received with the history.
+//! Stock Socket.IO clients: installs those of npm once, runs a conversation of two clients in one process of Node or
+//! Python, and compares what they received with the history.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,24 @@ const FILES: [&str; 4] = [".npmrc", "package.json", "package-lock.json", "conver
 /// The file that marks a complete installation. It contains the installed files.
 const COMPLETE_MARK: &str = "installed";
 
-/// The versions of socket.io-client in `harness/stock-clients/package.json`.
-pub const VERSIONS: [&str; 3] = ["4.0", "4.5", "4.8"];
+/// The variable with the path of the Python that has python-socketio; `./dev test --long` sets it.
+const PYTHON_VARIABLE: &str = "TIDINGS_PYTHON_SOCKETIO";
+
+/// A client library.
+#[derive(Debug, Clone, Copy)]
+pub enum StockClient {
+    /// A version of socket.io-client in `harness/stock-clients/package.json`.
+    JavaScript(&'static str),
+    /// python-socketio.
+    Python,
+}
+
+pub const STOCK_CLIENTS: [StockClient; 4] = [
+    StockClient::JavaScript("4.0"),
+    StockClient::JavaScript("4.5"),
+    StockClient::JavaScript("4.8"),
+    StockClient::Python,
+];
 /// The transports of a client, as its option names them.
 pub const WEBSOCKET: &[&str] = &["websocket"];
 pub const POLLING: &[&str] = &["polling"];
@@ -49,6 +65,33 @@ fn install() -> Result<PathBuf> {
     ensure!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
     fs::write(&mark, wanted)?;
     Ok(folder)
+}
+
+impl StockClient {
+    /// The command of a conversation, without its argument.
+    async fn command(self) -> Result<Command> {
+        if let StockClient::JavaScript(_) = self {
+            let folder = tokio::task::spawn_blocking(install).await??;
+            let mut command = Command::new("node");
+            command.arg(folder.join("converse.mjs"));
+            return Ok(command);
+        }
+        let python = std::env::var_os(PYTHON_VARIABLE).with_context(|| {
+            format!(
+                "{PYTHON_VARIABLE} is not set: `./dev test --long stock_conversations` installs the client"
+            )
+        })?;
+        let mut command = Command::new(python);
+        command.arg(Path::new(SOURCE).join("converse.py")).env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    }
+
+    fn version(self) -> Option<&'static str> {
+        match self {
+            StockClient::JavaScript(version) => Some(version),
+            StockClient::Python => None,
+        }
+    }
 }
 
 /// What one user has received at the end.
@@ -89,30 +132,25 @@ pub struct ConversationReport {
 }
 
 impl StockConversation {
-    /// Starts two clients of this version, each at one of the two URLs, and waits until both have joined a new room.
+    /// Starts two of these clients, each at one of the two URLs, and waits until both have joined a new room.
     /// Each sends `count` messages.
     pub async fn start(
         stack: &Stack,
-        version: &str,
+        client: StockClient,
         transports: &[&str],
         urls: [String; 2],
         count: usize,
     ) -> Result<StockConversation> {
-        let folder = tokio::task::spawn_blocking(install).await??;
+        let mut command = client.command().await?;
         let answer = stack.http("ann").create_room("private", &["ben"]).await?.expect(201).body;
         let room = answer["room"].as_str().context("the room has no id")?.to_owned();
         let options = json!({
-            "version": version, "transports": transports, "urls": urls, "count": count, "room": room,
+            "version": client.version(), "transports": transports, "urls": urls, "count": count, "room": room,
             "head": answer["head"], "persistence": stack.persistence(0).url(),
             "tokens": [stack.token("ann"), stack.token("ben")],
         });
-        let mut process = Command::new("node")
-            .arg(folder.join("converse.mjs"))
-            .arg(options.to_string())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("node, which ./dev test makes available")?;
+        command.arg(options.to_string()).stdout(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().context("node or Python, which ./dev test makes available")?;
         let lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();
         let history = vec![stack.http("ann")];
         let mut conversation = StockConversation { room, history, count, lines, process };
