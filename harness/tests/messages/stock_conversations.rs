@@ -1,5 +1,5 @@
-//! Conversations of stock Socket.IO clients of JavaScript and Python: nothing is missing, doubled or out of order, with each
-//! transport, and with gateways that are killed behind a load balancer without stickiness.
+//! Conversations of stock Socket.IO clients of JavaScript and Python: nothing is missing, doubled or out of order, with
+//! each transport, and with gateways that are killed behind a load balancer without stickiness.
 
 use std::time::Duration;
 
