@@ -41,7 +41,7 @@ class User {
       reconnectionDelayMax: 1000,
     });
     this.socket.on('connect', () => this.#join());
-    this.socket.on('connect_error', () => this.#connectAgain());
+    this.socket.on('connect_error', (error) => this.#connectAgain(error.data !== undefined));
     this.socket.on('disconnect', () => {
       this.#expectJoin();
       for (const fail of this.#disconnected) fail();
@@ -67,8 +67,10 @@ class User {
   }
 
   /** The client does not reconnect by itself after the server has disconnected or refused it. */
-  async #connectAgain() {
+  async #connectAgain(isRefused = false) {
     await sleep(RETRY_PAUSE_MS);
+    // Version 4.0 takes a refused client for an active one.
+    if (isRefused) this.socket.disconnect();
     if (!this.socket.active) this.socket.connect();
   }
 

@@ -49,7 +49,7 @@ async fn gateway_refuses_wrong_handshakes_with_codes() -> Result<()> {
         ("EIO=3&transport=polling", 5),
         ("EIO=4&transport=abc", 0),
         ("EIO=4&transport=polling&sid=abc", 1),
-        ("EIO=4&transport=websocket&sid=abc", 1),
+        ("EIO=4&transport=websocket", 3),
     ] {
         let answer = EngineAnswer::of(Method::GET, &format!("{}?{query}", base(&stack)), &[]).await?;
         ensure!((answer.status, answer.code()) == (400, Some(code)), "{query}: {answer:?}");

@@ -1,11 +1,16 @@
 //! Socket.IO 5 as its protocol page describes it, against the example that echoes: namespaces, events, acks, binary
 //! attachments, and packets that break the rules.
 
+use std::time::Duration;
+
 use crate::example_server::{self, ExampleServer, next_but_ping, until_closed};
 use anyhow::{Result, ensure};
 use rstest::rstest;
 use serde_json::Value;
 use tidings_harness::engine_io::{EngineMessage, EnginePolling, EngineSocket};
+
+/// Much longer than the example waits for the first namespace.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 async fn check(behaviour: impl AsyncFn(&ExampleServer) -> Result<()>) -> Result<()> {
     example_server::check("socketio_echo", "/socket.io/", behaviour).await
@@ -80,6 +85,18 @@ async fn malformed_first_packet_closes_the_connection(#[case] packet: &str) -> R
         let mut socket = server.socket().await?;
         socket.send(packet).await?;
         until_closed(&mut socket).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn connection_without_namespace_is_closed() -> Result<()> {
+    check(async |server| {
+        let mut socket = server.socket().await?;
+        let ended = async {
+            while !matches!(socket.next_answering_pings().await, EngineMessage::Closed(_)) {}
+        };
+        Ok(tokio::time::timeout(WAIT_TIMEOUT, ended).await?)
     })
     .await
 }
