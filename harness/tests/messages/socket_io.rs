@@ -93,9 +93,8 @@ async fn malformed_first_packet_closes_the_connection(#[case] packet: &str) -> R
 async fn connection_without_namespace_is_closed() -> Result<()> {
     check(async |server| {
         let mut socket = server.socket().await?;
-        let ended = async {
-            while !matches!(socket.next_answering_pings().await, EngineMessage::Closed(_)) {}
-        };
+        let ended =
+            async { while !matches!(socket.next_answering_pings().await, EngineMessage::Closed(_)) {} };
         Ok(tokio::time::timeout(WAIT_TIMEOUT, ended).await?)
     })
     .await
