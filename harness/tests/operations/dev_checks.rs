@@ -84,7 +84,7 @@ echo "deny$of-$word" >>"$ASKED"
 case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
 "#;
         // Stub of Python: installs nothing, but creates the requested folders.
-        let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || mkdir -p \"$last\"\n";
+        let python = "#!/bin/sh\nfor last; do :; done\n[ \"$2\" != venv ] || { mkdir -p \"$last/lib\" && touch \"$last/lib/valkey-server\"; }\n";
         let clients = folder.path().join("clients");
         std::fs::create_dir_all(clients.join("tools")).unwrap();
         std::fs::create_dir_all(clients.join("node_modules")).unwrap();
@@ -93,7 +93,7 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
         std::fs::write(clients.join("package-lock.json"), "{}").unwrap();
         let checks = folder.path().join("deploy/tools");
         std::fs::create_dir_all(&checks).unwrap();
-        for pins in ["harness/tests/http/openapi", "harness/stock-clients"] {
+        for pins in ["harness/tests/http/openapi", "harness/stock-clients", "harness/valkey"] {
             let pins = folder.path().join(pins);
             std::fs::create_dir_all(&pins).unwrap();
             std::fs::write(pins.join("requirements.txt"), "").unwrap();
@@ -248,25 +248,25 @@ fn long_tests_run_until_time_is_over_and_are_counted() {
     let dry_run = DryRun::new();
     let (exited, last_line, asked) =
         dry_run.run_dev_with_results(&["test", "--long"], PASSED_SUMMARY, "", "");
-    assert_eq!((exited, last_line.as_str()), (0, "9 passed, 0 failed"));
+    assert_eq!((exited, last_line.as_str()), (0, "15 passed, 0 failed"));
     let mut long: Vec<&str> = asked.split(' ').filter(|asked| asked.starts_with("long:")).collect();
     long.sort_unstable();
     let of = |binary: &str, test: &str| format!("long:binary_id({binary})&test(={test})");
     let all =
         [of("harness::auth", "b::two"), of("harness::auth", "c::three"), of("harness::faults", "a::one")];
     assert_eq!(long, all);
-    assert!(dry_run.stdout().contains("long: 4 of 4 run"), "{}", dry_run.stdout());
+    assert!(dry_run.stdout().contains("long: 5 of 5 run"), "{}", dry_run.stdout());
     assert!(asked.contains("npm-test:long npm-e2e:long"), "{asked}");
 
     let dry_run = DryRun::new();
     let (exited, last_line, _) =
         dry_run.run_dev_with_results(&["test", "--long", "--seconds", "0"], PASSED_SUMMARY, "", "");
     assert_eq!((exited, last_line.as_str()), (0, "0 passed, 0 failed"));
-    assert!(dry_run.stdout().contains("long: 0 of 4 run"), "{}", dry_run.stdout());
+    assert!(dry_run.stdout().contains("long: 0 of 5 run"), "{}", dry_run.stdout());
 
     let (exited, last_line, _) =
         DryRun::new().run_dev_with_results(&["test", "--long"], FAILED_SUMMARY, "", "nextest");
-    assert_eq!((exited, last_line.as_str()), (1, "6 passed, 3 failed"));
+    assert_eq!((exited, last_line.as_str()), (1, "10 passed, 5 failed"));
 }
 
 #[test]
