@@ -34,6 +34,7 @@ use crate::{
     presence::Presence,
     problem,
     session::{AdmissionControl, ChatAcceptor, poll},
+    socket_io::Namespace,
     transport::{self, TransportConfig},
     worker::{self, LateDeliveryDedup, Node, TypingPublisher, Worker},
 };
@@ -167,11 +168,12 @@ fn serve(
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.engine = None;
     transport_config.shutting_down = admission.shutting_down.clone();
+    transport_config.engine = config.engine(&node.name, MAX_FRAME_BYTES);
     if sabotage::is_active(Sabotage::Bounded) {
         transport_config.outbox_bytes = usize::MAX;
     }
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
-    let (worker_node, worker_admission) = (node.clone(), admission.clone());
+    let (worker_node, worker_admission, namespaces) = (node.clone(), admission.clone(), config.namespaces());
     let acceptor = move |index: usize| {
         let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
@@ -185,6 +187,7 @@ fn serve(
         ChatAcceptor {
             worker: Worker::start(index, worker_node.clone(), inbox),
             admission: worker_admission.clone(),
+            namespaces: namespaces.iter().map(|name| Namespace::new(name)).collect(),
         }
     };
     let (admission, poll_workers) = (admission.clone(), Arc::<poll::PollWorkers>::default());

@@ -1,6 +1,6 @@
 //! The gateway's settings, from flags, environment variables and files.
 
-use std::{net::SocketAddr, num::NonZeroU32};
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use clap::Parser;
 use tidings_shared::{
@@ -8,14 +8,30 @@ use tidings_shared::{
         CommonArgs, admin_address,
         problem::{Check, Problem},
     },
-    internal,
+    internal::{self, derive_key},
     rate::Rate,
 };
 
-use crate::{limits::Limit, transport::FrameRate};
+use crate::{
+    limits::Limit,
+    socket_io::packet::{MAIN_NAMESPACE, MAX_NAMESPACE_BYTES},
+    transport::{EngineConfig, FrameRate},
+};
 
 /// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
+
+/// Longest name of a node that an id of an Engine.IO session can contain, in bytes.
+const MAX_ENGINE_NODE_BYTES: usize = 64;
+/// Names the key that signs the ids of Engine.IO sessions, among all keys that come from the internal secret.
+const SESSION_ID_KEY: &str = "tidings engine.io session ids 1";
+
+/// Whether this node serves Socket.IO clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SocketIoSwitch {
+    Off,
+    On,
+}
 
 /// Stateless node that holds WebSockets and appends to the room logs.
 #[derive(Debug, Clone, Parser)]
@@ -91,6 +107,15 @@ pub struct GatewayConfig {
     /// Whether WebSockets are served. If not, handshakes are refused with 503 and clients use long polls
     #[arg(long, env = "TIDINGS_WEBSOCKET", default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub websocket: bool,
+    /// Whether Socket.IO clients are served, by WebSocket and by HTTP polling. See docs/clients/SOCKET_IO.md
+    #[arg(long, env = "TIDINGS_SOCKET_IO", default_value = "off", value_name = "SWITCH")]
+    pub socket_io: SocketIoSwitch,
+    /// Path at which Socket.IO clients connect
+    #[arg(long, env = "TIDINGS_SOCKET_IO_PATH", default_value = "/socket.io/", value_name = "PATH")]
+    pub socket_io_path: String,
+    /// Namespaces besides `/` to which Socket.IO clients can connect, comma separated, such as `/admin`
+    #[arg(long, env = "TIDINGS_SOCKET_IO_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
+    pub socket_io_namespaces: Vec<String>,
     /// Time over which the connections of a stopping node leave, up to an hour: each is notified when to leave. See
     /// docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
@@ -106,11 +131,57 @@ impl Check for GatewayConfig {
         for url in &self.persistence_url {
             problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
         }
+        if !is_path(&self.socket_io_path) || self.socket_io_path.starts_with("/v1/") {
+            let why = "must begin with `/` but not with `/v1/`, and have only letters, digits and `/._-`";
+            problems.push(Problem::new("socket-io-path", why));
+        }
+        if !self.named_namespaces().all(is_path) {
+            let why = "must begin with `/` and have at most 128 letters, digits and `/._-`";
+            problems.push(Problem::new("socket-io-namespaces", why));
+        }
+        // Ids of Engine.IO sessions contain the name of the node.
+        let node_bytes = self.node.as_deref().map_or(0, str::len);
+        if self.socket_io == SocketIoSwitch::On && node_bytes > MAX_ENGINE_NODE_BYTES {
+            let why =
+                format!("must have at most {MAX_ENGINE_NODE_BYTES} bytes if Socket.IO clients are served");
+            problems.push(Problem::new("node", why));
+        }
         problems
     }
 }
 
+/// Whether a text can be the path or a namespace of Socket.IO, which are never escaped.
+fn is_path(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    text.len() > 1 && text.len() <= MAX_NAMESPACE_BYTES && text.starts_with('/') && text.bytes().all(is_plain)
+}
+
 impl GatewayConfig {
+    /// The namespaces in the setting, without empty ones and without `/`.
+    fn named_namespaces(&self) -> impl Iterator<Item = &str> {
+        let names = self.socket_io_namespaces.iter().map(|name| name.trim());
+        names.filter(|name| !name.is_empty() && *name != MAIN_NAMESPACE)
+    }
+
+    /// All namespaces to which Socket.IO clients can connect.
+    pub fn namespaces(&self) -> Vec<String> {
+        std::iter::once(MAIN_NAMESPACE).chain(self.named_namespaces()).map(ToOwned::to_owned).collect()
+    }
+
+    /// The settings of Engine.IO, the protocol below Socket.IO; `None` if Socket.IO is not served. `node` is the name
+    /// of this node.
+    pub fn engine(&self, node: &str, max_payload: usize) -> Option<EngineConfig> {
+        let heartbeat = Duration::from_millis(self.heartbeat_ms);
+        (self.socket_io == SocketIoSwitch::On).then(|| EngineConfig {
+            path: format!("{}/", self.socket_io_path.trim_end_matches('/')),
+            ping_interval: heartbeat,
+            ping_timeout: heartbeat,
+            max_payload,
+            secret: derive_key(&self.common.internal_secret, SESSION_ID_KEY),
+            node: node.to_owned(),
+        })
+    }
+
     /// The limit on the frames of one connection, which is never below another limit, so that the connection can send
     /// every command that the other limits allow.
     pub fn frame_rate(&self) -> FrameRate {
@@ -150,7 +221,7 @@ impl GatewayConfig {
 mod tests {
     use super::*;
 
-    fn frame_rate(arguments: &[&str]) -> (u32, u32) {
+    fn parse(arguments: &[&str]) -> GatewayConfig {
         let required = [
             "tidings-gateway",
             "--persistence-url=http://127.0.0.1:1",
@@ -158,8 +229,44 @@ mod tests {
             "--internal-secret=0123456789abcdef",
             "--jwt-secret=0123456789abcdef",
         ];
-        let rate = GatewayConfig::parse_from(required.iter().chain(arguments)).frame_rate();
+        GatewayConfig::parse_from(required.iter().chain(arguments))
+    }
+
+    fn frame_rate(arguments: &[&str]) -> (u32, u32) {
+        let rate = parse(arguments).frame_rate();
         (rate.per_second.get(), rate.burst.get())
+    }
+
+    #[test]
+    fn socket_io_is_off_unless_switched_on() {
+        assert!(parse(&[]).engine("gw", 1).is_none());
+        let config = parse(&["--socket-io=on", "--heartbeat-ms=1000"]);
+        let engine = config.engine("gw", 65_536).unwrap();
+        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine("gw", 1).unwrap().path, "/a/");
+        assert_eq!((engine.path.as_str(), engine.node.as_str()), ("/socket.io/", "gw"));
+        assert_eq!(engine.ping_interval, Duration::from_secs(1));
+        assert_eq!(parse(&[]).namespaces(), ["/"]);
+        assert_eq!(parse(&["--socket-io-namespaces=/a, /b,/,"]).namespaces(), ["/", "/a", "/b"]);
+    }
+
+    #[test]
+    fn invalid_path_and_namespaces_are_reported() {
+        let problems = |argument: &str| parse(&[argument]).check().len();
+        for good in ["--socket-io-path=/chat/io/", "--socket-io-namespaces=/a,/b.c-d_e/f"] {
+            assert_eq!(problems(good), problems("--workers=1"), "{good}");
+        }
+        for bad in [
+            "--socket-io-path=socket.io",
+            "--socket-io-path=/",
+            "--socket-io-path=/v1/ws",
+            "--socket-io-path=/a?b",
+            "--socket-io-namespaces=admin",
+            "--socket-io-namespaces=/a b",
+        ] {
+            assert_eq!(problems(bad), problems("--workers=1") + 1, "{bad}");
+        }
+        let node = format!("--node={}", "n".repeat(65));
+        assert_eq!(parse(&["--socket-io=on", &node]).check().len(), problems(&node) + 1);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod presence;
 pub mod problem;
 pub mod request_context;
 pub mod session;
+pub mod socket_io;
 pub mod tasks;
 pub mod transport;
 pub mod worker;

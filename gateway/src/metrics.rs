@@ -14,8 +14,10 @@ tidings_shared::metrics! {
     pub struct Metrics {
         connections: IntGauge = "tidings_gateway_connections", "Open WebSocket connections";
         opened: IntCounter = "tidings_gateway_connections_opened_total", "WebSocket connections opened";
+        opened_by_transport: IntCounterVec["transport"] = "tidings_gateway_sessions_opened_total", "Sessions opened, by transport: websocket, engine_polling or engine_websocket; a Socket.IO client that upgrades counts as engine_polling";
+        socket_io_namespaces: IntGauge = "tidings_gateway_socket_io_namespaces", "Namespaces to which Socket.IO clients are connected or connecting, counted per connection";
         handshakes: IntCounterVec["result"] = "tidings_gateway_handshakes_total", "Handshakes by result: accepted, switched_off (this node serves no WebSockets), or the error code";
-        auths: IntCounterVec["result"] = "tidings_gateway_auths_total", "Answers to connections that sent no token in the handshake, until they are authenticated, by result: accepted, or the error code";
+        auths: IntCounterVec["result"] = "tidings_gateway_auths_total", "Answers to connections that sent no token in the handshake and to CONNECT packets of Socket.IO, until they are authenticated, by result: accepted, or the error code";
         ready: IntGauge = "tidings_gateway_ready", "1 while this node is ready, as /readyz reports, else 0";
         closes: IntCounterVec["code"] = "tidings_gateway_closes_total", "Connections closed, by close code";
         frames: IntCounterVec["type"] = "tidings_gateway_frames_total", "Client frames by type";

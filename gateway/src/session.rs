@@ -8,12 +8,14 @@
 mod accept;
 mod access;
 mod append;
+mod gateway_session;
 mod join;
 mod join_room;
 mod lane;
 mod live;
 pub mod poll;
 mod presence;
+mod socket_io;
 
 use std::{rc::Rc, time::Duration};
 
@@ -30,6 +32,8 @@ use tidings_shared::{
 };
 
 pub use accept::{AdmissionControl, ChatAcceptor};
+pub use gateway_session::GatewaySession;
+pub use socket_io::SocketIoSession;
 
 use crate::{
     bus::PendingRegistration,

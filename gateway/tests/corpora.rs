@@ -10,6 +10,8 @@ mod engine_packet;
 mod frame;
 #[path = "../../fuzz/entries/inflate.rs"]
 mod inflate;
+#[path = "../../fuzz/entries/socket_io_packet.rs"]
+mod socket_io_packet;
 
 #[test]
 fn engine_packet_corpus_passes_its_fuzz_target() {
@@ -24,4 +26,9 @@ fn frame_corpus_passes_its_fuzz_target() {
 #[test]
 fn inflate_corpus_passes_its_fuzz_target() {
     corpus::run_all("inflate", inflate::run);
+}
+
+#[test]
+fn socket_io_packet_corpus_passes_its_fuzz_target() {
+    corpus::run_all("socket_io_packet", socket_io_packet::run);
 }

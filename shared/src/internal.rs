@@ -13,6 +13,7 @@ macro_rules! json_types {
 mod circuit_breaker;
 mod client;
 mod combining;
+mod derived_key;
 mod epochs;
 mod memberships;
 mod pools;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use client::{InternalClient, check_url};
+pub use derived_key::derive_key;
 pub use epochs::{EpochOfPartitions, OpenEpochAnswer, OpenEpochRequest};
 
 /// The header that contains the secret which gateways and persistence share.

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from .model import Findings, Manifest, Rendered, ports, selects
 
-# WebSockets and polls go to gateways, all other paths below /v1 to persistence.
+# WebSockets, polls and Socket.IO clients go to gateways, all other paths below /v1 to persistence.
 ROUTES = {
     ("Exact", "/v1/ws"): "tidings-gateway",
     ("Exact", "/v1/poll"): "tidings-gateway",
     ("Exact", "/v1/transport"): "tidings-gateway",
+    ("Prefix", "/socket.io"): "tidings-gateway",
     ("Prefix", "/v1"): "tidings-persistence",
 }
 

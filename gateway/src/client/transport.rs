@@ -1,14 +1,19 @@
-//! The transport of a client, which is a WebSocket or one long poll. A poll gets the same frames as a WebSocket.
+//! The transport of a client, which is a WebSocket, one long poll, or a namespace of a Socket.IO connection. All of
+//! them get the same frames; a namespace turns them into packets.
 
 use std::{rc::Rc, time::Duration};
 
 use super::PollBuffer;
-use crate::transport::{Connection, Frame, FrameRun};
+use crate::{
+    socket_io::NamespaceSocket,
+    transport::{Connection, Frame, FrameRun},
+};
 
-/// Receives a client's frames: a WebSocket, or the buffer of a poll.
+/// Receives a client's frames: a WebSocket, the buffer of a poll, or a namespace of a Socket.IO connection.
 pub(crate) enum ClientTransport {
     Socket(Connection),
     Poll(Rc<PollBuffer>),
+    SocketIo(Rc<NamespaceSocket>),
 }
 
 impl ClientTransport {
@@ -17,10 +22,11 @@ impl ClientTransport {
         match self {
             Self::Socket(connection) => connection.send(frame),
             Self::Poll(buffer) => buffer.send(frame),
+            Self::SocketIo(socket) => socket.send(&frame),
         }
     }
 
-    /// Sends a frame that other connections also get. Returns false if a WebSocket did not take the frame: see
+    /// Sends a frame that other connections also get. Returns false if a connection did not take the frame: see
     /// [`Connection::send_shared`]. A poll takes every frame, but ends if it has too many bytes.
     pub fn send_shared(&self, frame: &Frame) -> bool {
         match self {
@@ -29,6 +35,7 @@ impl ClientTransport {
                 buffer.send(frame.clone());
                 true
             }
+            Self::SocketIo(socket) => socket.send_shared(frame),
         }
     }
 
@@ -40,6 +47,7 @@ impl ClientTransport {
                 run.frames().iter().for_each(|frame| buffer.send(frame.clone()));
                 run.frames().len()
             }
+            Self::SocketIo(socket) => socket.send_run(run),
         }
     }
 
@@ -48,50 +56,62 @@ impl ClientTransport {
         match self {
             Self::Socket(connection) => connection.queued_bytes(),
             Self::Poll(buffer) => buffer.bytes(),
+            Self::SocketIo(socket) => socket.queued_bytes(),
         }
     }
 
-    /// Closes a WebSocket after its queued frames, or makes a poll end at once. Only the first close counts.
+    /// Closes a WebSocket or namespace after its queued frames, or makes a poll end at once. Only the first close
+    /// counts.
     pub fn close(&self, code: u16, reason: &str) {
         match self {
             Self::Socket(connection) => connection.close(code, reason),
             Self::Poll(buffer) => buffer.close(code),
+            Self::SocketIo(socket) => socket.close(code, reason),
         }
     }
 
-    /// Whether the WebSocket has closed or is closing, or the poll is ending.
+    /// Whether the WebSocket or namespace has closed or is closing, or the poll is ending.
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Socket(connection) => connection.is_closed(),
             Self::Poll(buffer) => buffer.close_code().is_some(),
+            Self::SocketIo(socket) => socket.is_closed(),
         }
     }
 
     /// Does nothing for a poll, because all commands of a poll are read before the first one runs.
     pub fn pause_reading(&self) {
-        if let Self::Socket(connection) = self {
-            connection.pause_reading();
+        match self {
+            Self::Socket(connection) => connection.pause_reading(),
+            Self::SocketIo(socket) => socket.pause_reading(),
+            Self::Poll(_) => {}
         }
     }
 
     /// Does nothing for a poll, which is never paused.
     pub fn resume_reading(&self) {
-        if let Self::Socket(connection) = self {
-            connection.resume_reading();
+        match self {
+            Self::Socket(connection) => connection.resume_reading(),
+            Self::SocketIo(socket) => socket.resume_reading(),
+            Self::Poll(_) => {}
         }
     }
 
     /// Does nothing for a poll, because the poll's own task wakes the replays when it has taken frames.
     pub fn notify_drained(&self) {
-        if let Self::Socket(connection) = self {
-            connection.notify_drained();
+        match self {
+            Self::Socket(connection) => connection.notify_drained(),
+            Self::SocketIo(socket) => socket.notify_drained(),
+            Self::Poll(_) => {}
         }
     }
 
     /// Does nothing for a poll, which has its own deadline.
     pub fn set_deadline(&self, after: Option<Duration>) {
-        if let Self::Socket(connection) = self {
-            connection.set_deadline(after);
+        match self {
+            Self::Socket(connection) => connection.set_deadline(after),
+            Self::SocketIo(socket) => socket.set_deadline(after),
+            Self::Poll(_) => {}
         }
     }
 
@@ -100,6 +120,7 @@ impl ClientTransport {
         match self {
             Self::Socket(connection) => connection.id(),
             Self::Poll(buffer) => buffer.id(),
+            Self::SocketIo(socket) => socket.id(),
         }
     }
 }

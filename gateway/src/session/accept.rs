@@ -1,5 +1,6 @@
-//! Decides who may open a WebSocket. The transport has already checked the path and the handshake. This module checks
-//! the setting `websocket`, the origin and the token.
+//! Decides who may open a connection. The transport has already checked the path and the handshake. This module checks
+//! the origin and, on WebSockets of `/v1/ws`, the setting `websocket` and the token. A Socket.IO client sends its token
+//! in its first packet, so the token of its handshake is only kept for that packet.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -15,10 +16,11 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AdmittedUser, ChatSession, admit, send_connected};
+use super::{AdmittedUser, ChatSession, GatewaySession, SocketIoSession, admit, send_connected};
 use crate::{
     problem,
     request_context::RequestContext,
+    socket_io::Namespace,
     transport::{Acceptor, Connection, HandshakeRequest, Refusal},
     worker::Worker,
 };
@@ -65,49 +67,71 @@ impl AdmissionControl {
 pub struct ChatAcceptor {
     pub worker: Rc<Worker>,
     pub admission: Arc<AdmissionControl>,
+    /// The namespaces to which Socket.IO clients can connect.
+    pub namespaces: Rc<[Rc<Namespace>]>,
+}
+
+/// What an accepted handshake contains for the session.
+pub enum HandshakeTicket {
+    /// The admitted user; `None` if the handshake has no token, so that the token follows in the first frame.
+    Chat(Option<Box<AdmittedUser>>),
+    /// The token of a Socket.IO client's handshake, which is not checked yet.
+    SocketIo(Option<Box<str>>),
 }
 
 impl Acceptor for ChatAcceptor {
-    type Session = ChatSession;
-    /// The admitted user; `None` if the handshake has no token, so that the token follows in the first frame.
-    type Ticket = Option<Box<AdmittedUser>>;
+    type Session = GatewaySession;
+    type Ticket = HandshakeTicket;
 
     async fn accept(&self, request: HandshakeRequest) -> Result<Self::Ticket, Refusal> {
         let token = self.check_and_read_token(&request);
         let mut span = telemetry::begin_trace("connect", SpanKind::Server, trace_of(&request));
+        let is_engine = request.is_engine();
         drop(request);
         let decision = match (token, &span) {
-            (Ok(Some(token)), None) => self.admit_by_token(&token).await.map(Some),
+            (Ok(token), _) if is_engine => Ok(HandshakeTicket::SocketIo(token.map(String::into_boxed_str))),
+            (Ok(Some(token)), None) => self.admit_by_token(&token).await.map(chat_ticket),
             (Ok(Some(token)), Some(span)) => {
-                in_trace(span.context(), Box::pin(self.admit_by_token(&token))).await.map(Some)
+                in_trace(span.context(), Box::pin(self.admit_by_token(&token))).await.map(chat_ticket)
             }
-            (Ok(None), _) => Ok(None),
+            (Ok(None), _) => Ok(HandshakeTicket::Chat(None)),
             (Err(refusal), _) => Err(refusal),
         };
-        let refused = |refusal: &Refusal| {
-            if self.admission.websocket { handshake_result(refusal.status) } else { "switched_off" }
-        };
+        let served = is_engine || self.admission.websocket;
+        let refused =
+            |refusal: &Refusal| if served { handshake_result(refusal.status) } else { "switched_off" };
         let result = decision.as_ref().err().map_or("accepted", refused);
         if let (Some(span), Err(refusal)) = (&mut span, &decision) {
-            span.record_refusal(result, self.admission.websocket && refusal.status.is_server_error());
+            span.record_refusal(result, served && refusal.status.is_server_error());
         }
         self.worker.node.metrics.handshakes.with_label_values(&[result]).inc();
         decision
     }
 
-    fn open(&self, ticket: Self::Ticket, connection: Connection) -> ChatSession {
-        let session = ChatSession::open(self.worker.clone(), connection);
-        if let Some(ticket) = ticket {
-            send_connected(&session, &RequestContext::unobserved(None), *ticket);
+    fn open(&self, ticket: Self::Ticket, connection: Connection) -> GatewaySession {
+        let worker = self.worker.clone();
+        let opened = &worker.node.metrics.opened_by_transport;
+        opened.with_label_values(&[connection.transport().label()]).inc();
+        match ticket {
+            HandshakeTicket::Chat(admitted) => {
+                let session = ChatSession::open(worker, connection);
+                if let Some(admitted) = admitted {
+                    send_connected(&session, &RequestContext::unobserved(None), *admitted);
+                }
+                GatewaySession::Chat(session)
+            }
+            HandshakeTicket::SocketIo(token) => {
+                let namespaces = self.namespaces.clone();
+                GatewaySession::SocketIo(SocketIoSession::open(worker, namespaces, token, connection))
+            }
         }
-        session
     }
 }
 
 impl ChatAcceptor {
     /// Makes the checks that need no token, then reads the token; `None` if the handshake has no token.
     fn check_and_read_token(&self, request: &HandshakeRequest) -> Result<Option<String>, Refusal> {
-        if !self.admission.websocket {
+        if !self.admission.websocket && !request.is_engine() {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "application/json",
@@ -127,6 +151,10 @@ impl ChatAcceptor {
         };
         admitted.await.map(Box::new).map_err(|refusal: Problem| to_refusal(&refusal))
     }
+}
+
+fn chat_ticket(admitted: Box<AdmittedUser>) -> HandshakeTicket {
+    HandshakeTicket::Chat(Some(admitted))
 }
 
 /// The token in the value of an `Authorization` header (RFC 6750, 2.1).

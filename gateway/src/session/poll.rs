@@ -208,7 +208,7 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
-        Parsed { reference: None, room: None, trace: None, frame: Err(refusal) }
+        Parsed::refused(refusal)
     } else {
         client::parse(text, limits.max_message_chars)
     };

@@ -31,6 +31,13 @@ pub struct Parsed {
     pub frame: Result<Command, Refusal>,
 }
 
+impl Parsed {
+    /// A frame of which nothing is known except why it is refused.
+    pub fn refused(refusal: Refusal) -> Self {
+        Self { reference: None, room: None, trace: None, frame: Err(refusal) }
+    }
+}
+
 /// The rooms of a `room:join`, with the cursors after which the client wants to receive events. `Mine` means all rooms
 /// of which the user is a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,12 +77,23 @@ pub enum Status {
 
 /// Parses one text frame. [`Parsed::frame`] contains the refusal of an invalid frame.
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
-    match Fields::parse(text).and_then(|fields| Ok((parse_reference(&fields)?, fields))) {
+    parse_fields(Fields::parse(text), max_message_chars)
+}
+
+/// Parses a command whose type is not in its object but beside it, as in an event of Socket.IO. A field `type` of the
+/// object is ignored.
+pub fn parse_event<'a>(kind: &'a RawValue, object: &'a str, max_message_chars: usize) -> Parsed {
+    let fields = Fields::parse(object).map(|fields| Fields { kind_of_frame: Some(kind), ..fields });
+    parse_fields(fields, max_message_chars)
+}
+
+fn parse_fields(fields: Result<Fields<'_>, Refusal>, max_message_chars: usize) -> Parsed {
+    match fields.and_then(|fields| Ok((parse_reference(&fields)?, fields))) {
         Ok((reference, fields)) => {
             let (room, trace) = (fields.room().ok(), fields.trace());
             Parsed { reference, room, trace, frame: parse_command(&fields, max_message_chars) }
         }
-        Err(refusal) => Parsed { reference: None, room: None, trace: None, frame: Err(refusal) },
+        Err(refusal) => Parsed::refused(refusal),
     }
 }
 
@@ -184,6 +202,20 @@ fn parse_rooms(fields: &Fields<'_>) -> Result<Vec<RoomId>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn event_takes_its_type_from_beside_the_object() {
+        let ping: &RawValue = serde_json::from_str("\"ping\"").unwrap();
+        for object in ["{}", r#"{"type":"message:send"}"#, r#"{"type":7}"#] {
+            assert!(matches!(parse_event(ping, object, 1).frame, Ok(Command::Ping)), "{object}");
+        }
+        assert_eq!(parse_event(ping, r#"{"ref":"r"}"#, 1).reference.as_deref(), Some("r"));
+        for object in ["7", "[]", "null"] {
+            assert!(parse_event(ping, object, 1).frame.is_err(), "{object}");
+        }
+        let number: &RawValue = serde_json::from_str("7").unwrap();
+        assert_eq!(parse_event(number, "{}", 1).frame.unwrap_err().field.as_deref(), Some("type"));
+    }
 
     #[test]
     fn invalid_frame_keeps_its_ref_and_names_the_field() {

@@ -1,0 +1,247 @@
+//! The session of one Engine.IO connection whose client uses Socket.IO. It reads packets and keeps one chat session for
+//! each namespace to which the client is connected. An event is a command, its ack is the command's answer.
+
+mod connect;
+
+use std::{rc::Rc, time::Duration};
+
+use tidings_shared::{
+    error::{ErrorCode, Refusal},
+    protocol::{CloseCode, Parsed, client},
+};
+use tokio::time::Instant;
+
+use super::{AUTH_TIMEOUT, ChatSession};
+use crate::{
+    client::CLOSE_REASON_STOPPING,
+    socket_io::{
+        Namespace, NamespaceSocket, SharedConnection, ack_reference,
+        packet::{self, PacketKind, SocketIoPacket},
+    },
+    transport::{Connection, Session, close_code},
+    worker::Worker,
+};
+
+/// After its last namespace has ended, a connection is closed after this time. A connection of which no token was
+/// accepted is closed [`AUTH_TIMEOUT`] after it was opened, however often it tries.
+const NO_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A namespace to which the client is connected or connecting.
+struct ConnectedNamespace {
+    socket: Rc<NamespaceSocket>,
+    chat: ChatSession,
+}
+
+/// The session of one connection.
+pub struct SocketIoSession {
+    worker: Rc<Worker>,
+    /// The namespaces to which clients can connect.
+    namespaces: Rc<[Rc<Namespace>]>,
+    shared: Rc<SharedConnection>,
+    connected: Vec<ConnectedNamespace>,
+    /// The token in the header or query of the handshake, for namespaces whose CONNECT packet has none.
+    handshake_token: Option<Box<str>>,
+    /// Number of binary messages that still belong to the last packet.
+    remaining_attachments: usize,
+    /// Whether a CONNECT packet has named a namespace that exists.
+    has_connected: bool,
+    /// Whether a token was accepted.
+    has_authenticated: bool,
+    /// When the connection is closed if it has no namespace then.
+    close_at: Instant,
+}
+
+impl SocketIoSession {
+    pub(super) fn open(
+        worker: Rc<Worker>,
+        namespaces: Rc<[Rc<Namespace>]>,
+        handshake_token: Option<Box<str>>,
+        connection: Connection,
+    ) -> Box<Self> {
+        let shared = SharedConnection::new(connection);
+        let close_at = Instant::now() + AUTH_TIMEOUT;
+        shared.request_deadline(close_at);
+        Box::new(Self {
+            worker,
+            namespaces,
+            shared,
+            connected: Vec::new(),
+            handshake_token,
+            remaining_attachments: 0,
+            has_connected: false,
+            has_authenticated: false,
+            close_at,
+        })
+    }
+
+    /// Closes the connection of a client that breaks the rules of Socket.IO, as the reference implementation does.
+    fn close_as_invalid(&self) {
+        self.shared.connection.close(close_code::PROTOCOL_ERROR, "invalid Socket.IO packet");
+    }
+
+    fn on_packet(&mut self, packet: &SocketIoPacket<'_>) {
+        match packet.kind {
+            PacketKind::Connect => self.connect(packet),
+            PacketKind::Disconnect => self.disconnect(packet.namespace),
+            PacketKind::Event | PacketKind::BinaryEvent => self.run_event(packet),
+            // The server asks for no acks.
+            PacketKind::Ack | PacketKind::BinaryAck => {}
+            PacketKind::ConnectError => self.close_as_invalid(),
+        }
+    }
+
+    fn disconnect(&mut self, name: &str) {
+        if let Some(namespace) = self.connected.iter().find(|namespace| namespace.socket.name() == name) {
+            namespace.socket.end();
+        }
+    }
+
+    /// Runs an event as a command. Ignores an event for a namespace that has ended, because the client may have sent
+    /// it before it knew.
+    fn run_event(&mut self, packet: &SocketIoPacket<'_>) {
+        let mut connected = self.connected.iter_mut();
+        let Some(namespace) = connected.find(|namespace| namespace.socket.name() == packet.namespace) else {
+            if !self.has_connected {
+                self.close_as_invalid();
+            }
+            return;
+        };
+        // A client must not send events before the answer to its CONNECT packet.
+        if !namespace.socket.is_connected() {
+            return;
+        }
+        let mut parsed = parse_event(packet, self.worker.node.limits.max_message_chars);
+        if let Some(id) = packet.id {
+            parsed.reference = Some(ack_reference(id));
+        }
+        namespace.chat.run_parsed(parsed);
+    }
+
+    /// Ends the chat sessions of the namespaces that have ended.
+    fn remove_ended(&mut self) {
+        if self.connected.iter().all(|namespace| !namespace.socket.has_ended()) {
+            return;
+        }
+        let gauge = &self.worker.node.metrics.socket_io_namespaces;
+        self.connected.retain_mut(|namespace| {
+            let has_ended = namespace.socket.has_ended();
+            if has_ended {
+                self.has_authenticated |= namespace.chat.client.known_user().is_some();
+                namespace.chat.on_closed(close_code::NORMAL);
+                gauge.dec();
+            }
+            !has_ended
+        });
+        if self.has_authenticated {
+            self.close_at = Instant::now() + NO_NAMESPACE_TIMEOUT;
+        }
+        if self.connected.is_empty() {
+            self.shared.request_deadline(self.close_at);
+        }
+    }
+}
+
+/// Parses an event as a command: its name is the type, and its argument has the fields.
+fn parse_event(packet: &SocketIoPacket<'_>, max_message_chars: usize) -> Parsed {
+    let refused = |message| Parsed::refused(Refusal::new(ErrorCode::BadRequest, message));
+    match packet.arguments.as_slice() {
+        _ if packet.kind.is_binary() => refused("binary data is not supported; send JSON"),
+        [kind] => client::parse_event(kind, "{}", max_message_chars),
+        [kind, object] => client::parse_event(kind, object.get(), max_message_chars),
+        _ => refused("an event has one object besides its name"),
+    }
+}
+
+impl Session for SocketIoSession {
+    fn on_text(&mut self, text: &str) {
+        match packet::decode(text) {
+            // The attachments of a packet must follow it directly.
+            Ok(packet) if self.remaining_attachments == 0 => {
+                self.remaining_attachments = packet.attachments;
+                self.on_packet(&packet);
+            }
+            _ => self.close_as_invalid(),
+        }
+        self.remove_ended();
+    }
+
+    fn on_binary(&mut self, _: &[u8]) {
+        match self.remaining_attachments.checked_sub(1) {
+            Some(remaining) => self.remaining_attachments = remaining,
+            None => self.close_as_invalid(),
+        }
+    }
+
+    fn on_drained(&mut self) {
+        self.connected.iter_mut().for_each(|namespace| namespace.chat.on_drained());
+        self.remove_ended();
+    }
+
+    fn on_deadline(&mut self) {
+        self.shared.clear_deadline();
+        let now = Instant::now();
+        for namespace in &mut self.connected {
+            if namespace.socket.take_due_deadline(now) {
+                namespace.chat.on_deadline();
+            }
+        }
+        self.remove_ended();
+        let close_at = self.connected.is_empty().then_some(self.close_at);
+        if close_at.is_some_and(|at| at <= now) {
+            let reason = "not connected to a namespace in time";
+            self.shared.connection.close(CloseCode::TimedOut.code(), reason);
+            return;
+        }
+        let deadlines = self.connected.iter().filter_map(|namespace| namespace.socket.deadline());
+        if let Some(earliest) = deadlines.chain(close_at).min() {
+            self.shared.request_deadline(earliest);
+        }
+    }
+
+    fn on_draining(&mut self, leave_after: Duration) {
+        self.connected.iter_mut().for_each(|namespace| namespace.chat.on_draining(leave_after));
+    }
+
+    fn on_overstayed(&mut self) {
+        self.connected.iter_mut().for_each(|namespace| namespace.chat.on_overstayed());
+        if self.connected.is_empty() {
+            self.shared.connection.close(CloseCode::ServiceRestart.code(), CLOSE_REASON_STOPPING);
+        }
+    }
+
+    fn on_closed(&mut self, _: u16) {
+        self.connected.iter().for_each(|namespace| namespace.socket.end());
+        self.remove_ended();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_shared::protocol::Command;
+
+    use super::*;
+
+    fn parse(text: &str) -> Parsed {
+        parse_event(&packet::decode(text).unwrap(), 1_000)
+    }
+
+    #[test]
+    fn event_with_one_object_is_a_command() {
+        let text = r#"2["message:send",{"room":"a","client_id":"c","content":"x"}]"#;
+        assert!(matches!(parse(text).frame, Ok(Command::Send { .. })));
+        assert!(matches!(parse(r#"27["ping"]"#).frame, Ok(Command::Ping)));
+    }
+
+    #[test]
+    fn other_events_are_refused_as_bad_request() {
+        for text in [
+            r#"2["dance",{}]"#,
+            r#"2["ping",{},{}]"#,
+            r#"2["ping",7]"#,
+            "2[7,{}]",
+            r#"51-["ping",{"_placeholder":true,"num":0}]"#,
+        ] {
+            assert_eq!(parse(text).frame.unwrap_err().code, ErrorCode::BadRequest, "{text}");
+        }
+    }
+}

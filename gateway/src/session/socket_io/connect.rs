@@ -1,0 +1,152 @@
+//! Answers CONNECT packets: checks the namespace and the token, connects, then joins the rooms that the client named.
+
+use std::{num::NonZeroU32, rc::Rc};
+
+use serde_json::value::RawValue;
+use tidings_shared::{
+    auth::Reason,
+    command_fields::{Fields, optional},
+    error::Refusal,
+    protocol::{Parsed, client},
+};
+
+use super::{ConnectedNamespace, SocketIoSession};
+use crate::{
+    client::{Client, ClientTransport},
+    limits::Limit,
+    request_context::RequestContext,
+    session::{AdmittedUser, ChatSession, admit, send_connected},
+    socket_io::{
+        Namespace, NamespaceSocket,
+        packet::{PacketKind, SocketIoPacket, append_header},
+    },
+    transport::Frame,
+};
+
+/// The command that joins the rooms of a CONNECT packet, as JSON.
+const JOIN_TYPE: &str = r#""room:join""#;
+
+/// What the JSON of a CONNECT packet asks for.
+struct ConnectRequest {
+    token: Option<String>,
+    /// The join of the rooms in `rooms` or `room`.
+    join: Option<Parsed>,
+}
+
+impl ConnectRequest {
+    /// Reads the JSON object. A token of a wrong type counts as missing. Without a token in the object, the token of
+    /// the handshake counts.
+    fn parse(data: Option<&RawValue>, handshake_token: Option<&str>, max_message_chars: usize) -> Self {
+        let object = data.map_or("{}", RawValue::get);
+        let Ok(fields) = Fields::parse(object) else { return Self { token: None, join: None } };
+        let token = match optional(fields.token, "token", "a string") {
+            Ok(token) => token.or_else(|| handshake_token.map(ToOwned::to_owned)),
+            Err(_) => None,
+        };
+        let has_rooms = fields.rooms.or(fields.room).is_some();
+        let kind: Option<&RawValue> = serde_json::from_str(JOIN_TYPE).ok().filter(|_| has_rooms);
+        let join = kind.map(|kind| client::parse_event(kind, object, max_message_chars));
+        Self { token, join }
+    }
+}
+
+impl SocketIoSession {
+    /// Answers a CONNECT packet. A second CONNECT packet for a connected namespace closes the connection.
+    pub(super) fn connect(&mut self, packet: &SocketIoPacket<'_>) {
+        self.remove_ended();
+        let mut connected = self.connected.iter();
+        if connected.any(|namespace| namespace.socket.name() == packet.namespace) {
+            self.close_as_invalid();
+            return;
+        }
+        let Some(namespace) = self.namespaces.iter().find(|known| known.name() == packet.namespace) else {
+            self.shared.connection.send(invalid_namespace(packet.namespace));
+            return;
+        };
+        let max_message_chars = self.worker.node.limits.max_message_chars;
+        let request = ConnectRequest::parse(packet.data, self.handshake_token.as_deref(), max_message_chars);
+        let namespace: Rc<Namespace> = namespace.clone();
+        self.start_connecting(namespace, request);
+    }
+
+    fn start_connecting(&mut self, namespace: Rc<Namespace>, request: ConnectRequest) {
+        let socket = NamespaceSocket::new(namespace, self.shared.clone());
+        let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
+        let chat = ChatSession { worker: self.worker.clone(), client };
+        self.has_connected = true;
+        self.worker.node.metrics.socket_io_namespaces.inc();
+        let connecting = chat.clone();
+        chat.spawn_paused(async move { finish_connecting(connecting, request).await });
+        self.connected.push(ConnectedNamespace { socket, chat });
+    }
+}
+
+/// Checks the token and answers `connected`, or a connect error. The socket turns these frames into packets.
+async fn finish_connecting(mut chat: ChatSession, request: ConnectRequest) {
+    let context = RequestContext::unobserved(None);
+    match admit_by_token(&chat, request.token).await {
+        Ok(admitted) => {
+            chat.worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
+            send_connected(&chat, &context, admitted);
+            if let Some(join) = request.join {
+                chat.run_parsed(join);
+            }
+        }
+        Err(refusal) => chat.refuse(&context, None, &refusal),
+    }
+}
+
+async fn admit_by_token(chat: &ChatSession, token: Option<String>) -> Result<AdmittedUser, Refusal> {
+    let token = token.ok_or(Reason::Missing)?;
+    let node = &chat.worker.node;
+    let identity = node.verifier.verify_or_fetch(&token).await?;
+    // Each CONNECT packet reads the account, and one connection may send many of them.
+    node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
+    admit(&chat.worker, identity).await
+}
+
+/// The answer to a CONNECT packet for a namespace that does not exist.
+fn invalid_namespace(name: &str) -> Frame {
+    let mut packet: Vec<u8> = Vec::new();
+    append_header(&mut packet, PacketKind::ConnectError, 0, name, None);
+    packet.extend_from_slice(br#"{"message":"Invalid namespace"}"#);
+    Frame::text_for_one(packet)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use tidings_shared::protocol::{Command, JoinTarget};
+
+    use super::*;
+
+    fn parse(data: &str, handshake_token: Option<&str>) -> ConnectRequest {
+        ConnectRequest::parse(serde_json::from_str(data).ok(), handshake_token, 1_000)
+    }
+
+    #[test]
+    fn token_of_connect_packet_precedes_token_of_handshake() {
+        let token = |data, handshake_token| parse(data, handshake_token).token;
+        assert_eq!(token(r#"{"token":"a"}"#, Some("b")).as_deref(), Some("a"));
+        assert_eq!(token("{}", Some("b")).as_deref(), Some("b"));
+        assert_eq!(token(r#"{"token":null}"#, Some("b")).as_deref(), Some("b"));
+        assert_eq!(token(r#"{"token":7}"#, Some("b")), None);
+        assert_eq!(ConnectRequest::parse(None, None, 1_000).token, None);
+    }
+
+    #[test]
+    fn rooms_of_connect_packet_are_joined() {
+        assert!(parse(r#"{"token":"a"}"#, None).join.is_none());
+        let join = parse(r#"{"token":"a","rooms":"mine","presence":false}"#, None).join.unwrap();
+        let Ok(Command::Join { target, presence }) = join.frame else { panic!("not a join") };
+        assert_eq!((target, presence), (JoinTarget::Mine { after: HashMap::new() }, false));
+        assert!(parse(r#"{"rooms":7}"#, None).join.is_some_and(|join| join.frame.is_err()));
+    }
+
+    #[test]
+    fn unknown_namespace_is_answered_in_that_namespace() {
+        let answer = invalid_namespace("/random");
+        assert_eq!(answer.payload(), br#"44/random,{"message":"Invalid namespace"}"#);
+    }
+}
