@@ -12,8 +12,8 @@ use tidings_bench::report;
 use tidings_bench::results::{Results, Scenario};
 use tidings_bench::scenario::subject::Subject;
 use tidings_bench::scenario::{
-    Scale, Sizes, cold_join, cost, fanout, history, idle, latency, mixed, neighbours, restart, shards, slow,
-    small_rooms, stored, storm, telemetry,
+    Scale, Sizes, cold_join, cost, fanout, history, idle, latency, mixed, neighbours, restart, search,
+    shards, slow, small_rooms, stored, storm, telemetry,
 };
 
 /// Measures Tidings and alternatives side by side.
@@ -67,6 +67,7 @@ enum ScenarioName {
     Neighbours,
     Restart,
     Shards,
+    Search,
 }
 
 impl ScenarioName {
@@ -94,6 +95,7 @@ impl ScenarioName {
                 ScenarioName::Neighbours => neighbours::run(&scale).await,
                 ScenarioName::Restart => restart::run(&scale).await,
                 ScenarioName::Shards => shards::run(&scale).await,
+                ScenarioName::Search => search::run(&scale).await,
             }
         });
         scenario.await?

@@ -10,6 +10,7 @@ pub mod latency;
 pub mod mixed;
 pub mod neighbours;
 pub mod restart;
+pub mod search;
 pub mod shards;
 pub mod slow;
 pub mod small_rooms;

@@ -166,7 +166,6 @@ fn serve(
     transport_config.heartbeat = Duration::from_millis(config.heartbeat_ms);
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
-    transport_config.engine = None;
     transport_config.shutting_down = admission.shutting_down.clone();
     transport_config.engine = config.engine(&node.name, MAX_FRAME_BYTES);
     if sabotage::is_active(Sabotage::Bounded) {

@@ -18,14 +18,14 @@ use tidings_harness::{Node, Service, Token, token};
 use super::Scale;
 use crate::processes::{self, CpuTimes, Process};
 use crate::results::{Bound, Figure, Plot, Scenario};
-use fill::{LARGE_ROOM, MessageDistribution, PAGE_SIZE, READER};
+use fill::{LARGE_ROOM, MessageDistribution, PAGE_SIZE, READER, SearchIndex};
 
-mod fill;
+pub mod fill;
 mod load;
 #[cfg(test)]
 mod tests;
 
-const SUBJECT: &str = "Tidings";
+pub const SUBJECT: &str = "Tidings";
 /// Rate of the requests. This is a small part of the capacity of one core, so requests do not wait for each other.
 const REQUESTS_PER_SECOND: f64 = 200.0;
 /// Requests of one kind in one round.
@@ -37,7 +37,7 @@ const CPU_PER_PAGE: &str = "CPU per page (µs)";
 
 /// Settings of the PostgreSQL server that holds all three databases. With `wal_level = minimal` a table can be filled
 /// without WAL.
-const POSTGRES_SETTINGS: &str = "
+pub const POSTGRES_SETTINGS: &str = "
 shared_buffers = 1GB
 wal_level = minimal
 max_wal_senders = 0
@@ -58,15 +58,18 @@ page of a random one. The databases take turns within each kind and each round, 
 before: the figures are those of data that is in memory.";
 
 /// A filled database with its persistence node, and what the requests to it need.
-struct ServedDatabase {
-    setting: String,
+pub struct ServedDatabase {
+    /// The number of messages, as text.
+    pub setting: String,
     filled: MessageDistribution,
-    address: SocketAddr,
-    token: String,
-    processes: Vec<Process>,
+    /// The address of the persistence node.
+    pub address: SocketAddr,
+    /// A token of [`READER`].
+    pub token: String,
+    pub processes: Vec<Process>,
     _node: Node,
     _redis: Redis,
-    database: Database,
+    pub database: Database,
 }
 
 /// Fills three databases and reads from them in turn.
@@ -79,7 +82,7 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
     let postgres = Arc::new(Postgres::start_durable_in(folder.path(), POSTGRES_SETTINGS).await?);
     let mut served = Vec::new();
     for size in sizes {
-        served.push(serve_database(folder.path(), &postgres, size).await?);
+        served.push(serve_database(folder.path(), &postgres, size, SearchIndex::MarkedComplete).await?);
     }
     let mut scenario = Scenario {
         name: "history".into(),
@@ -145,11 +148,20 @@ fn add_latencies(scenario: &mut Scenario, setting: &str, latencies: &Histogram<u
     scenario.add(SUBJECT, setting, P99, latencies.value_at_quantile(0.99) as f64 / 1000.0);
 }
 
-async fn serve_database(folder: &Path, postgres: &Arc<Postgres>, size: u64) -> Result<ServedDatabase> {
+/// Fills a database with this many messages, and starts a persistence node with a Redis of its own.
+///
+/// # Errors
+/// When a process does not start, or the database cannot be filled.
+pub async fn serve_database(
+    folder: &Path,
+    postgres: &Arc<Postgres>,
+    size: u64,
+    index: SearchIndex,
+) -> Result<ServedDatabase> {
     let database = postgres.database().await?;
     migrate(database.url()).await?;
     let filled =
-        fill::fill_database(&database, size).await.with_context(|| format!("fill {size} messages"))?;
+        fill::fill_database(&database, size, index).await.with_context(|| format!("fill {size} messages"))?;
     let node_folder = folder.join(size.to_string());
     std::fs::create_dir_all(&node_folder)?;
     let redis = Redis::start_in(&node_folder).await?;
@@ -256,6 +268,7 @@ impl PageKind {
     }
 }
 
-fn format_thousands(number: u64) -> String {
+/// Formats a number with separators of thousands.
+pub fn format_thousands(number: u64) -> String {
     crate::report::format_number(number as f64)
 }

@@ -19,6 +19,15 @@ pub struct MessageDistribution {
     pub small_rooms: u64,
 }
 
+/// What the database says about the search index of its messages. The index itself is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SearchIndex {
+    /// All messages are marked as indexed, so persistence does not index them.
+    MarkedComplete,
+    /// No message is marked as indexed, so persistence indexes them when it starts.
+    Empty,
+}
+
 impl MessageDistribution {
     /// Distributes this many messages: half to the large room, half to small rooms. There are at most a thousand small
     /// rooms, and each has enough messages for one page.
@@ -35,7 +44,7 @@ impl MessageDistribution {
     }
 }
 
-/// Halves of messages. Two halves together have 60 to 120 characters.
+/// Halves of messages. Two halves together, and a number of up to five digits, have 60 to 126 characters.
 const MESSAGE_HALVES: [&str; 8] = [
     "Did you see that the train to the coast is late again?",
     "I will bring the drawings tomorrow, if nobody minds.",
@@ -48,19 +57,24 @@ const MESSAGE_HALVES: [&str; 8] = [
 ];
 
 /// Fills a migrated database with about this many messages, and returns their distribution.
-pub async fn fill_database(database: &Database, messages: u64) -> Result<MessageDistribution> {
+pub async fn fill_database(
+    database: &Database,
+    messages: u64,
+    index: SearchIndex,
+) -> Result<MessageDistribution> {
     let filled = MessageDistribution::for_messages(messages);
     // With `wal_level = minimal`, PostgreSQL writes no WAL for a table that is truncated and filled in one transaction.
     // The indexes are created after the messages are inserted, because this is faster.
-    database.query(&fill_statements(filled)).await?;
+    database.query(&fill_statements(filled, index)).await?;
     database.query("VACUUM (ANALYZE)").await?;
     database.query("CHECKPOINT").await?;
     Ok(filled)
 }
 
-fn fill_statements(filled: MessageDistribution) -> String {
+fn fill_statements(filled: MessageDistribution, index: SearchIndex) -> String {
     let MessageDistribution { in_large, small_rooms } = filled;
     let in_small = filled.in_each_small();
+    let indexed_seq = if index == SearchIndex::MarkedComplete { "head_seq" } else { "0" };
     let halves = MESSAGE_HALVES.map(|half| format!("'{half}'")).join(",");
     // Ids are UUIDv7, like those of persistence and of clients: first a time, then random bits.
     let uuid = |salt: &str| {
@@ -87,7 +101,7 @@ INSERT INTO members (room_id, user_id, role, read_seq)
   UNION ALL SELECT 'small' || r, 'user' || (r * 7 + n) % 1000, 'member', 0
     FROM generate_series(0, {small_rooms} - 1) r, generate_series(0, 9) n;
 INSERT INTO room_epochs SELECT id, 1, 0 FROM rooms;
-INSERT INTO search_progress SELECT id, head_seq FROM rooms;
+INSERT INTO search_progress SELECT id, {indexed_seq} FROM rooms;
 TRUNCATE messages;
 ALTER TABLE messages DROP CONSTRAINT messages_pkey;
 DROP INDEX messages_by_sender;
@@ -95,7 +109,8 @@ INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at,
   SELECT room, seq, {id},
  'user' || (CASE WHEN room = '{LARGE_ROOM}' THEN n * 31 % 1000 ELSE (r * 7 + n * 31 % 10) % 1000 END),
     {client_id}::text, 'text',
-    (ARRAY[{halves}])[(1 + n % 8)::int] || ' ' || (ARRAY[{halves}])[(1 + n * 13 / 8 % 8)::int],
+    (ARRAY[{halves}])[(1 + n % 8)::int] || ' ' || (ARRAY[{halves}])[(1 + n * 13 / 8 % 8)::int]
+      || ' ' || n * 7919 % 100000,
     timestamptz '2025-01-01 00:00:00Z' + n * interval '1 second', seq
   FROM generate_series(0::bigint, {in_large} * 2 - 1) n
   CROSS JOIN LATERAL (SELECT n / 2 % {small_rooms} AS r) small

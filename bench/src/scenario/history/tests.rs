@@ -8,7 +8,13 @@ use super::*;
 #[tokio::test]
 async fn requested_pages_are_full_and_everything_is_indexed() -> Result<()> {
     let folder = Folder::new()?;
-    let served = serve_database(folder.path(), &Arc::new(Postgres::start().await?), 5_000).await?;
+    let served = serve_database(
+        folder.path(),
+        &Arc::new(Postgres::start().await?),
+        5_000,
+        SearchIndex::MarkedComplete,
+    )
+    .await?;
     let reader = Http::new(&format!("http://{}", served.address), &served.token);
     for kind in PageKind::ALL {
         for _ in 0..10 {
@@ -20,7 +26,7 @@ async fn requested_pages_are_full_and_everything_is_indexed() -> Result<()> {
             ensure!(seqs.windows(2).all(|two| two[1] == two[0] + 1), "{path}: {seqs:?}");
             let length = |message: &tidings_harness::http::MessageObject| message.content.chars().count();
             let lengths: Vec<usize> = page.messages.iter().map(length).collect();
-            ensure!(lengths.iter().all(|length| (60..=120).contains(length)), "{path}: {lengths:?}");
+            ensure!(lengths.iter().all(|length| (60..=126).contains(length)), "{path}: {lengths:?}");
             let senders = page.messages.iter().all(|message| message.sender.name.is_some());
             ensure!(senders, "{path}: a sender is not known");
         }
