@@ -179,6 +179,7 @@ impl GatewayConfig {
             max_payload,
             secret: derive_key(&self.common.internal_secret, SESSION_ID_KEY),
             node: node.to_owned(),
+            nodes: None,
         })
     }
 
