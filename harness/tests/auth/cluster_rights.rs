@@ -119,6 +119,7 @@ async fn user_of_one_service_lacks_cluster_rights_of_the_other() -> Result<()> {
         ("SPUBLISH {28}:presence 1", true, true),
         ("SUNSUBSCRIBE {07}:user:ann", true, false),
         ("GET {07}:rate:ann", true, false),
+        ("SET {07}:gateway:1 x", true, false),
         ("SET {00}:presence:sweeper 1", true, false),
         ("GET {28}:presence:life:x", true, false),
         ("GET {07}:account:ann", true, true),
