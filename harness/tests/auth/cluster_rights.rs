@@ -60,6 +60,7 @@ async fn conversation_in_a_cluster_completes_with_shipped_users() -> Result<()> 
         .persistence(2)
         .redis(RedisTopology::Single)
         .gateway_env("REDIS_URL", url_of(&cluster, GATEWAY_USER))
+        .gateway_env("TIDINGS_SOCKET_IO", "on")
         .persistence_env("REDIS_URL", url_of(&cluster, PERSISTENCE_USER))
         .start()
         .await?;

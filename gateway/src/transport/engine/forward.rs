@@ -83,7 +83,7 @@ impl Forwarder {
                 answer
             }
             Err(error) => {
-                tracing::debug!(%address, error, "an Engine.IO request cannot be forwarded");
+                tracing::debug!(%address, %error, "an Engine.IO request cannot be forwarded");
                 self.counters.forwarded_requests_failed.add(1);
                 to_http_response(EngineError::UnknownSession.refusal())
             }
