@@ -76,13 +76,21 @@ pub struct Step {
 }
 
 impl Dialect {
+    /// Parses a description in JSON.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text).context("the description of its frames")
+    }
+
     /// Reads a description from a JSON file.
     ///
     /// # Errors
     /// When it cannot be read, or is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("{} is no description of frames", path.display()))
+        Self::parse(&text).with_context(|| format!("{} is no description of frames", path.display()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The other servers of the benchmark, as real processes. The tests use them through their dialects.
+//! The other servers of the benchmark, and gateways with Socket.IO clients, as real processes. The tests use them
+//! through their dialects.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -16,6 +17,8 @@ use uuid::Uuid;
 
 use crate::speaker::Speaker;
 
+#[path = "peers/socket_io_clients.rs"]
+mod socket_io_clients;
 #[path = "support/speaker.rs"]
 mod speaker;
 

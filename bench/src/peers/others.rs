@@ -154,7 +154,7 @@ async fn start_chat_server(
     guards.push(Box::new(redis));
     guards.push(Box::new(database.clone()));
     guards.push(Box::new(folder));
-    let dialect = parse_dialect(description)?;
+    let dialect = Dialect::parse(description)?;
     Ok((RunningServer { nodes, dialect, processes, jwt_secret, guards }, database))
 }
 
@@ -171,7 +171,7 @@ impl SingleProcessServer {
         let pid = daemon.pid().with_context(|| format!("{} is gone", self.name))?;
         Ok(RunningServer {
             nodes: vec![address],
-            dialect: parse_dialect(self.dialect)?,
+            dialect: Dialect::parse(self.dialect)?,
             processes: vec![Process { name: self.name.into(), pid }],
             jwt_secret: token::secret(),
             guards: vec![Box::new(daemon), Box::new(folder)],
@@ -217,8 +217,4 @@ fn with_clean_environment(mut command: Command) -> Command {
         }
     }
     command
-}
-
-fn parse_dialect(text: &str) -> Result<Dialect> {
-    serde_json::from_str(text).context("the description of its frames")
 }

@@ -44,6 +44,16 @@ pub async fn start(
     start_with(Stack::builder(), RAISED_LIMITS, setting, settings).await
 }
 
+/// Like [`start`], but the gateways also serve Socket.IO, and the dialect is that of Socket.IO clients.
+pub async fn start_with_socket_io(
+    setting: &ServerRequirements,
+    settings: &[(&str, String)],
+) -> Result<(RunningServer, Arc<Stack>)> {
+    let builder = Stack::builder().gateway_env("TIDINGS_SOCKET_IO", "on");
+    let (running, stack) = start_with(builder, RAISED_LIMITS, setting, settings).await?;
+    Ok((RunningServer { dialect: socket_io_dialect()?, ..running }, stack))
+}
+
 /// Like [`start`], but with this Redis or cluster.
 pub async fn start_on(
     layout: RedisTopology,
@@ -107,6 +117,11 @@ async fn start_with(
         guards: vec![Box::new(stack.clone())],
     };
     Ok((running, stack))
+}
+
+/// The protocol of docs/clients/SOCKET_IO.md over WebSocket as a dialect.
+pub fn socket_io_dialect() -> Result<Dialect> {
+    Dialect::parse(include_str!("../../peers/tidings-socketio.json"))
 }
 
 /// The protocol of docs/PROTOCOL.md as a dialect.

@@ -39,11 +39,13 @@ pub async fn run(scale: &Scale, described: &[Subject]) -> Result<Scenario> {
              messages under way at any time, sent by {SENDERS} of the people in turn. CPU time is that of the process \
              that holds the connections; for Tidings also with Redis, persistence and PostgreSQL, which store each \
              message meanwhile, as nothing of the kind is done by the others here. Messages of {MESSAGE_CHARS} \
-             characters; all servers send the same fields."
+             characters; all servers send the same fields. The clients of Tidings (Socket.IO) speak Socket.IO over \
+             WebSocket to a gateway."
         ),
         ..Scenario::default()
     };
-    let chats = Subject::available_chat_servers(&mut scenario).await?;
+    let mut chats = Subject::available_chat_servers(&mut scenario).await?;
+    chats.push(Subject::TidingsSocketIo);
     for people in scale.choose(&[10, 100, 1000, 5000, 10_000][..], &[10, 200]) {
         let bare = match people {
             1000.. => vec![Subject::write_limit(), Subject::ws(), Subject::actix_ws()],
@@ -133,6 +135,8 @@ fn add_targets(scenario: &mut Scenario, scale: &Scale) {
     let all = median_of(&Subject::Tidings, &saturated, SATURATED_ALL);
     let theirs = median_of(&Subject::socket_io(), &saturated, SATURATED);
     let (times, all_times) = (ours / theirs, all / theirs);
+    let socket_io_times = median_of(&Subject::TidingsSocketIo, &saturated, SATURATED) / theirs;
+    let socket_io_all_times = median_of(&Subject::TidingsSocketIo, &saturated, SATURATED_ALL) / theirs;
     scenario.add_target(
         "single frames to 5,000, share of the bare write(2) limit",
         limit,
@@ -158,5 +162,17 @@ fn add_targets(scenario: &mut Scenario, scale: &Scale) {
         all_times,
         Bound::AtLeast,
         8.0,
+    );
+    scenario.add_target(
+        "saturated to 10,000 Socket.IO clients, times Socket.IO",
+        socket_io_times,
+        Bound::AtLeast,
+        10.0,
+    );
+    scenario.add_target(
+        "the same by the CPU of all our processes, storing included, of Socket.IO clients",
+        socket_io_all_times,
+        Bound::AtLeast,
+        10.0,
     );
 }

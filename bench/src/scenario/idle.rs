@@ -36,13 +36,14 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         title: "Idle connections".into(),
         method: format!(
             "{people} connections to one node, each with a token and in two rooms of {MEMBERS_PER_ROOM} (neighbours, \
-             and others at equal distance); ws and actix-ws check no token and know one room per connection. Each \
-             sample has a process of its own, in which {WARMUP_CONNECTIONS} connections come and go before its \
-             resident memory is read for the first time; then all connect, idle for {} s, and it is read again. CPU \
-             time is that of the same process over {} s of idling, which is one heartbeat of Tidings, Socket.IO and \
-             Centrifuge; ws and actix-ws have none as they are used here, and their CPU time is not told. The gateway \
-             runs with MIMALLOC_PURGE_DELAY=0, as `./dev up` has it. CPU time, and memory of the other servers, is \
-             measured three times at most.",
+             and others at equal distance); ws and actix-ws check no token and know one room per connection. The \
+             clients of Tidings (Socket.IO) speak Socket.IO over WebSocket to a gateway. Each sample has a \
+             process of its own, in which {WARMUP_CONNECTIONS} connections come and go before its resident memory is \
+             read for the first time; then all connect, idle for {} s, and it is read again. CPU time is that of the \
+             same process over {} s of idling, which is one heartbeat of Tidings, Socket.IO and Centrifuge; ws and \
+             actix-ws have none as they are used here, and their CPU time is not told. The gateway runs with \
+             MIMALLOC_PURGE_DELAY=0, as `./dev up` has it. CPU time, and memory of the other servers, is measured \
+             three times at most.",
             SETTLE_TIME.as_secs(),
             HEARTBEAT_INTERVAL.as_secs()
         ),
@@ -57,16 +58,23 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         ..Scenario::default()
     };
     let mut subjects = Subject::available_chat_servers(&mut scenario).await?;
-    subjects.extend([Subject::ws(), Subject::actix_ws()]);
+    subjects.extend([Subject::TidingsSocketIo, Subject::ws(), Subject::actix_ws()]);
     for subject in subjects {
         eprintln!("idle: {}, {setting}", subject.name());
         measure(&mut scenario, scale, &subject, people, &setting).await?;
     }
     let median_of = |subject: &Subject| scenario.median(subject.name(), &setting, BYTES_PER_CONNECTION);
-    let (ours, share) =
-        (median_of(&Subject::Tidings), median_of(&Subject::Tidings) / median_of(&Subject::socket_io()));
+    let ours = median_of(&Subject::Tidings);
+    let share = ours / median_of(&Subject::socket_io());
+    let socket_io_clients = median_of(&Subject::TidingsSocketIo);
     scenario.add_target("resident bytes per idle connection", ours, Bound::AtMost, 3072.0);
     scenario.add_target("the same, share of Socket.IO's", share, Bound::AtMost, 0.2);
+    scenario.add_target(
+        "resident bytes per idle connection of a Socket.IO client",
+        socket_io_clients,
+        Bound::AtMost,
+        4096.0,
+    );
     Ok(scenario)
 }
 
@@ -97,10 +105,10 @@ async fn measure(
     let purge = [("MIMALLOC_PURGE_DELAY", "0".to_owned())];
     let alone = ServerRequirements { nodes: 1, stored: false };
     let mut world = World::start(subject, &alone, &members, &purge).await?;
-    let samples = if *subject == Subject::Tidings { scale.samples } else { scale.few_samples() };
+    let samples = if subject.is_tidings() { scale.samples } else { scale.few_samples() };
     for sample in 0..samples {
         if sample > 0 {
-            if *subject == Subject::Tidings {
+            if subject.is_tidings() {
                 world.restart_gateways().await?;
             } else {
                 drop(world);

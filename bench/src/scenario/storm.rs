@@ -1,5 +1,6 @@
 //! All clients reconnect at once, after they missed ten messages. Measures the time until all clients have received
-//! these messages exactly once, and the statements of PostgreSQL in this time.
+//! these messages exactly once, and the statements of PostgreSQL in this time. First the clients speak the protocol of
+//! Tidings, then Socket.IO.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,12 @@ use tokio::task::JoinSet;
 use super::Scale;
 use super::subject::Subject;
 use super::world::World;
+use crate::dialect::{Dialect, fill_template};
+use crate::load::ClientSpec;
 use crate::peers::ServerRequirements;
 use crate::results::{Bound, Plot, Scenario};
 
+mod socketio_server;
 pub(super) mod statements;
 pub mod tails;
 
@@ -29,9 +33,10 @@ const FIRST_REST_PERIOD: Duration = Duration::from_secs(30);
 /// Time before each further storm in which the statements of the idle system are counted.
 const REST_PERIOD: Duration = Duration::from_secs(2);
 
-const SUBJECT: &str = "Tidings";
 const SECONDS_TO_CATCH_UP: &str = "until the last has caught up (s)";
 const MESSAGES_MISSING: &str = "messages missing, doubled or out of order";
+/// The field of a join frame behind which the cursor is added.
+const JOIN_ROOM_FIELD: &str = r#""room":"{room}""#;
 const EXTRA_STATEMENTS: &str = "statements to PostgreSQL beyond those at rest";
 const STATEMENTS_AT_REST: &str = "statements to PostgreSQL of those at rest";
 
@@ -53,9 +58,13 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
              {MISSED_MESSAGES} messages, in order. Statements are those that pg_stat_statements counts in the storm. \
              Those that also run when nobody is connected (leases, and looking for work, listened to for {} s before \
              the first storm and {} s before each) are told apart: what there is of them does not count, unless it is \
-             more than the time allows. The load generator runs on the same machine.",
+             more than the time allows. The clients of Tidings (Socket.IO) do the same, but speak Socket.IO over \
+             WebSocket to the gateways. Socket.IO's own server keeps nothing for clients that are away, so its clients \
+             miss nothing here: the time runs until the last has joined its room, {} s after all connections ended. \
+             It is measured three times at most. The load generator runs on the same machine.",
             FIRST_REST_PERIOD.as_secs(),
-            REST_PERIOD.as_secs()
+            REST_PERIOD.as_secs(),
+            socketio_server::DISCONNECT_TIME.as_secs()
         ),
         plots: vec![Plot {
             name: "time".into(),
@@ -65,20 +74,29 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         }],
         ..Scenario::default()
     };
-    eprintln!("storm: {people} people");
-    let members: Vec<Vec<u32>> =
-        (0..ROOMS).map(|room| (0..people).filter(|number| number % ROOMS == room).collect()).collect();
-    let mut world =
-        World::start(&Subject::Tidings, &ServerRequirements { nodes: NODES, stored: true }, &members, &[])
-            .await?;
+    for subject in [Subject::Tidings, Subject::TidingsSocketIo] {
+        measure(&mut scenario, scale, &subject, people, &setting).await?;
+    }
+    socketio_server::measure(&mut scenario, scale, people, &setting).await?;
+    Ok(scenario)
+}
+
+async fn measure(
+    scenario: &mut Scenario,
+    scale: &Scale,
+    subject: &Subject,
+    people: u32,
+    setting: &str,
+) -> Result<()> {
+    let name = subject.name();
+    eprintln!("storm: {name}, {people} people");
+    let requirements = ServerRequirements { nodes: NODES, stored: true };
+    let mut world = World::start(subject, &requirements, &members(people), &[]).await?;
     let stack = world.stack.clone().context("Tidings has a stack")?;
     statements::create_extension(stack.database()).await?;
     world.load.check_order();
     send_to_rooms(&stack, &world.rooms, MESSAGES_BEFORE).await?;
-    let everybody = (0..people)
-        .map(|number| world.client_spec(number, node_of_person(number), vec![number % ROOMS]))
-        .collect();
-    world.connect_all_limited(everybody, MAX_CONCURRENT_HANDSHAKES)?;
+    world.connect_all_limited(everybody(&world, people), MAX_CONCURRENT_HANDSHAKES)?;
     let mut at_rest = statements::StatementCounts::default();
     for sample in 0..scale.samples {
         let cursors = room_heads(&stack, &world.rooms).await?;
@@ -91,17 +109,15 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
             Ok(())
         };
         at_rest.add(statements::count_during(stack.database(), resting).await?.1);
-        let mut coming = Vec::new();
-        for number in 0..people {
-            let room = number % ROOMS;
-            let mut person = world.client_spec(number, node_of_person(number), vec![room]);
-            let after = &cursors[room as usize];
-            let join = json!({
-                "type": "room:join", "ref": "join", "room": world.rooms[room as usize],
-                "after": { "epoch": after.epoch, "seq": after.seq }
-            });
-            person.joins = Some(vec![join.to_string()]);
-            coming.push(person);
+        let joins: Vec<String> = world
+            .rooms
+            .iter()
+            .zip(&cursors)
+            .map(|(room, after)| join_after(&world.running.dialect, room, after))
+            .collect::<Result<_>>()?;
+        let mut coming = everybody(&world, people);
+        for person in &mut coming {
+            person.joins = Some(vec![joins[person.rooms[0] as usize].clone()]);
         }
         let storm = statements::count_during(stack.database(), async {
             world.connect_all_limited(coming, MAX_CONCURRENT_HANDSHAKES)
@@ -112,47 +128,72 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         let wrong: u64 =
             world.load.received_counts().map(|count| count.abs_diff(u64::from(MISSED_MESSAGES))).sum();
         let extra_calls = in_storm.calls_beyond(&at_rest);
-        let name = SUBJECT;
-        scenario.add(name, &setting, SECONDS_TO_CATCH_UP, tally.wall.as_secs_f64());
-        scenario.add(name, &setting, MESSAGES_MISSING, (wrong + tally.out_of_order) as f64);
+        scenario.add(name, setting, SECONDS_TO_CATCH_UP, tally.wall.as_secs_f64());
+        scenario.add(name, setting, MESSAGES_MISSING, (wrong + tally.out_of_order) as f64);
         let beyond: u64 = extra_calls.values().sum();
-        scenario.add(name, &setting, EXTRA_STATEMENTS, beyond as f64);
-        scenario.add(name, &setting, STATEMENTS_AT_REST, (in_storm.total_calls() - beyond) as f64);
+        scenario.add(name, setting, EXTRA_STATEMENTS, beyond as f64);
+        scenario.add(name, setting, STATEMENTS_AT_REST, (in_storm.total_calls() - beyond) as f64);
         scenario.add(
             name,
-            &setting,
+            setting,
             "frames besides messages, per client",
             tally.other_frames as f64 / f64::from(people),
         );
         for (process, seconds) in &phase.cpu.0 {
-            scenario.add(name, &setting, &format!("{process}: CPU s"), *seconds);
+            scenario.add(name, setting, &format!("{process}: CPU s"), *seconds);
         }
         for (text, calls) in extra_calls {
             let note = format!("In a storm, {calls} times beyond what there is at rest: `{text}`");
             scenario.notes.push(note);
         }
-        scenario.note_if_generator_bound(name, &setting, tally);
+        scenario.note_if_generator_bound(name, setting, tally);
     }
-    let max_sample = |figure: &str| max_sample(&scenario, figure);
-    let (time, missing, statements) = (
-        scenario.median(SUBJECT, &setting, SECONDS_TO_CATCH_UP),
-        max_sample(MESSAGES_MISSING),
-        max_sample(EXTRA_STATEMENTS),
-    );
-    scenario.add_target("until the last has caught up (s)", time, Bound::AtMost, 5.0);
-    scenario.add_target(
-        "messages missing, doubled or out of order, in all storms",
-        missing,
-        Bound::AtMost,
-        0.0,
-    );
-    scenario.add_target("statements to PostgreSQL, in the worst storm", statements, Bound::AtMost, 0.0);
-    Ok(scenario)
+    add_targets(scenario, subject, setting);
+    Ok(())
 }
 
-/// The maximum of a figure over all samples. NaN if it was not measured.
-fn max_sample(scenario: &Scenario, figure: &str) -> f64 {
-    let figures = scenario.rows.iter().filter_map(|row| row.figures.get(figure));
+fn add_targets(scenario: &mut Scenario, subject: &Subject, setting: &str) {
+    let name = subject.name();
+    let (time, missing, statements) = (
+        scenario.median(name, setting, SECONDS_TO_CATCH_UP),
+        max_sample(scenario, name, MESSAGES_MISSING),
+        max_sample(scenario, name, EXTRA_STATEMENTS),
+    );
+    let clients = if *subject == Subject::TidingsSocketIo { "Socket.IO clients: " } else { "" };
+    let mut add = |what: &str, value: f64, limit: f64| {
+        scenario.add_target(&format!("{clients}{what}"), value, Bound::AtMost, limit);
+    };
+    add("until the last has caught up (s)", time, 5.0);
+    add("messages missing, doubled or out of order, in all storms", missing, 0.0);
+    add("statements to PostgreSQL, in the worst storm", statements, 0.0);
+}
+
+/// The members of each room.
+fn members(people: u32) -> Vec<Vec<u32>> {
+    (0..ROOMS).map(|room| (0..people).filter(|number| number % ROOMS == room).collect()).collect()
+}
+
+/// The clients of all users, each in one room.
+fn everybody(world: &World, people: u32) -> Vec<ClientSpec> {
+    (0..people)
+        .map(|number| world.client_spec(number, node_of_person(number), vec![number % ROOMS]))
+        .collect()
+}
+
+/// The dialect's frame that joins a room, with a cursor.
+fn join_after(dialect: &Dialect, room: &str, after: &Cursor) -> Result<String> {
+    let template = dialect.join.as_ref().and_then(|join| join.send.as_deref());
+    let template = template.context("clients of Tidings join rooms with a frame")?;
+    ensure!(template.contains(JOIN_ROOM_FIELD), "the frame that joins has no field `room`: {template}");
+    let after = json!({ "epoch": after.epoch, "seq": after.seq });
+    let template = template.replace(JOIN_ROOM_FIELD, &format!(r#"{JOIN_ROOM_FIELD},"after":{after}"#));
+    Ok(fill_template(&template, &[("room", room), ("ref", "0")]))
+}
+
+/// The maximum of a subject's figure over all samples. NaN if it was not measured.
+fn max_sample(scenario: &Scenario, subject: &str, figure: &str) -> f64 {
+    let rows = scenario.rows.iter().filter(|row| row.subject == subject);
+    let figures = rows.filter_map(|row| row.figures.get(figure));
     figures.map(|figure| figure.range().1).fold(f64::NAN, f64::max)
 }
 
@@ -224,5 +265,22 @@ pub(super) async fn wait_until_connected_at_most(stack: &Stack, most: u32) -> Re
             "the gateways still hold {connected} connections that were cut"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::tidings;
+
+    #[test]
+    fn join_frame_of_each_dialect_has_the_cursor() {
+        let after = Cursor { epoch: "7".into(), seq: 41 };
+        let join = |dialect: &Dialect| join_after(dialect, "a", &after).unwrap();
+        let fields = r#""room":"a","after":{"epoch":"7","seq":41}"#;
+        let of_tidings = join(&tidings::dialect());
+        assert!(of_tidings.contains(fields) && of_tidings.contains(r#""type":"room:join""#), "{of_tidings}");
+        let of_socket_io = join(&tidings::socket_io_dialect().unwrap());
+        assert_eq!(of_socket_io, format!(r#"420["room:join",{{{fields}}}]"#));
     }
 }

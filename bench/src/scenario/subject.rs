@@ -11,6 +11,8 @@ use crate::results::Scenario;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Tidings,
+    /// Tidings with clients that speak Socket.IO over WebSocket.
+    TidingsSocketIo,
     Other(others::OtherServer),
     /// A running server that a file describes, with the name in the file.
     Described {
@@ -79,11 +81,18 @@ impl Subject {
         Ok(Subject::Described { name: others::described_server_name(file)?, file: file.to_owned() })
     }
 
+    /// Whether this is Tidings, with any clients.
+    #[must_use]
+    pub fn is_tidings(&self) -> bool {
+        matches!(self, Subject::Tidings | Subject::TidingsSocketIo)
+    }
+
     /// The name of the server in figures.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Subject::Tidings => "Tidings",
+            Subject::TidingsSocketIo => "Tidings (Socket.IO)",
             Subject::Other(others::OtherServer::SocketIo) => "Socket.IO",
             Subject::Other(others::OtherServer::Centrifuge) => "Centrifuge",
             Subject::Other(others::OtherServer::Ws) => "ws",

@@ -64,6 +64,10 @@ impl World {
             Subject::Tidings => {
                 return World::from_tidings(tidings::start(setting, settings).await?, members).await;
             }
+            Subject::TidingsSocketIo => {
+                let started = tidings::start_with_socket_io(setting, settings).await?;
+                return World::from_tidings(started, members).await;
+            }
             Subject::Other(other) => others::start(other, setting).await?,
             Subject::Described { file, .. } => {
                 others::start(&others::OtherServer::Described(file.clone()), setting).await?
@@ -266,7 +270,7 @@ impl Phase {
             ));
         }
         let Err(error) = self.ensure_valid(setting) else { return Ok(true) };
-        ensure!(*subject != Subject::Tidings, error);
+        ensure!(!subject.is_tidings(), error);
         scenario.notes.push(format!("{}: left out. {error}", subject.name()));
         Ok(false)
     }

@@ -4,7 +4,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::packet::{PacketKind, append_header};
 use crate::transport::{Frame, FrameRun};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::audience::Audiences;
-use super::{CheckCounts, Entry, EntryKind, Event, Rule, StoredEvent, StoredLog, Violation};
+use super::{CheckCounts, Entry, EntryKind, Event, Rule, StoredLog, Violation};
 use crate::frames::Cursor;
 
 /// The first event that any listener received at each position (room, epoch, seq), and the user of this listener.
@@ -316,7 +316,7 @@ impl ListenerView {
             }
             match log.events.get(seq).and_then(|events| events.first()) {
                 None => break_rule(Rule::Agreement, *seq, format!("holds {event:?}, which is not stored")),
-                Some(stored) if !equals_stored(event, stored) => {
+                Some(stored) if !stored.equals_received(event) => {
                     break_rule(Rule::Agreement, *seq, format!("holds {event:?}, stored is {stored:?}"));
                 }
                 Some(stored) if stored.event.kind == "void" && !voided => {
@@ -335,22 +335,6 @@ impl ListenerView {
                 break_rule(Rule::Complete, *seq, what);
             }
         }
-    }
-}
-
-/// Whether a received event equals the stored one. At the position of a void, a listener may have received the record
-/// before it became void. Such a record has the client id of the void, or none if it is a change.
-fn equals_stored(event: &Event, stored: &StoredEvent) -> bool {
-    let Event { kind, id, client_id, about, .. } = &stored.event;
-    match kind.as_str() {
-        "void" => event.kind == "void" || event.client_id.is_empty() || event.client_id == *client_id,
-        "message:new" => {
-            event.kind == *kind
-                && event.id == *id
-                && event.client_id == *client_id
-                && (stored.changed || event.about == *about)
-        }
-        _ => event.kind == *kind && event.about == *about,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use tidings_harness::{Cursor, ServerFrame, Stack};
 
 use super::{
-    MAX_CONCURRENT_HANDSHAKES, MESSAGES_MISSING, NODES, SECONDS_TO_CATCH_UP, SUBJECT, max_sample, room_heads,
+    MAX_CONCURRENT_HANDSHAKES, MESSAGES_MISSING, NODES, SECONDS_TO_CATCH_UP, max_sample, room_heads,
     wait_until_all_disconnected,
 };
 use crate::load::{BackgroundLoad, ClientSpec, LoadGenerator, Tally, fixed_rate_work};
@@ -19,6 +19,7 @@ use crate::scenario::Scale;
 use crate::scenario::subject::Subject;
 use crate::scenario::world::World;
 
+const SUBJECT: &str = "Tidings";
 /// Number of messages that fill a tail: together they are larger than its 64 KiB.
 const RECORDS_PER_TAIL: u32 = 80;
 const LONG_MESSAGE_CHARS: u16 = 1000;
@@ -120,9 +121,9 @@ pub async fn run(scale: &Scale) -> Result<Scenario> {
         wait_until_all_disconnected(&stack).await?;
     }
     let (missing, away, failed) = (
-        max_sample(&scenario, MESSAGES_MISSING),
-        max_sample(&scenario, CLIENTS_NOT_CAUGHT_UP),
-        max_sample(&scenario, FAILED_SENDS),
+        max_sample(&scenario, SUBJECT, MESSAGES_MISSING),
+        max_sample(&scenario, SUBJECT, CLIENTS_NOT_CAUGHT_UP),
+        max_sample(&scenario, SUBJECT, FAILED_SENDS),
     );
     scenario.add_target(
         "messages missing, doubled or out of order, in all storms",
