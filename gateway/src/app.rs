@@ -66,7 +66,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
-    let advertised = advertised_address(&config, listen, &client);
+    let redis = client.clone();
     let limits = config.common.log_limits();
     let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
     let bus = Bus::start(client, persistence, limits, queues, connections_per_user, metrics.clone());
@@ -111,7 +111,8 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
 
     let server = serve(listener, &config, workers, &node, &admission, inboxes)?;
     let counters = server.counters().clone();
-    let announce = |instance| NodeAnnouncement::start(&node.bus, instance, advertised);
+    let announce =
+        |instance| NodeAnnouncement::start(&node.bus, instance, advertised_address(&config, listen, &redis));
     let announcement = server.engine_instance().map(announce);
     let ready_announcement = announcement.clone();
     let (export_node, ready_node, draining) = (node.clone(), node.clone(), lifecycle.draining.clone());
