@@ -95,6 +95,7 @@ async fn main() -> io::Result<()> {
         // A server for tests, whose sessions hold nothing that must be protected.
         secret: [0; 32],
         node: "echo".to_owned(),
+        nodes: None,
     });
     if let Some(workers) = arguments.workers {
         config.workers = workers;

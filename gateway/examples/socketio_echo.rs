@@ -209,6 +209,7 @@ async fn main() -> io::Result<()> {
         max_payload: MAX_MESSAGE_BYTES,
         secret: [7; 32],
         node: "socketio_echo".to_owned(),
+        nodes: None,
     });
     if let Some(workers) = arguments.workers {
         config.workers = workers;

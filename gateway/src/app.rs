@@ -25,7 +25,8 @@ use tidings_shared::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    bus::{Bus, MAX_WORKERS},
+    advertised_address::advertised_address,
+    bus::{Bus, MAX_WORKERS, NodeAddresses, NodeAnnouncement},
     config::GatewayConfig,
     drain,
     limits::RateLimits,
@@ -35,7 +36,7 @@ use crate::{
     problem,
     session::{AdmissionControl, ChatAcceptor, poll},
     socket_io::Namespace,
-    transport::{self, TransportConfig},
+    transport::{self, EngineConfig, TransportConfig},
     worker::{self, LateDeliveryDedup, Node, TypingPublisher, Worker},
 };
 
@@ -65,6 +66,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
+    let redis = client.clone();
     let limits = config.common.log_limits();
     let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
     let bus = Bus::start(client, persistence, limits, queues, connections_per_user, metrics.clone());
@@ -109,6 +111,10 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
 
     let server = serve(listener, &config, workers, &node, &admission, inboxes)?;
     let counters = server.counters().clone();
+    let announce =
+        |instance| NodeAnnouncement::start(&node.bus, instance, advertised_address(&config, listen, &redis));
+    let announcement = server.engine_instance().map(announce);
+    let ready_announcement = announcement.clone();
     let (export_node, ready_node, draining) = (node.clone(), node.clone(), lifecycle.draining.clone());
     let admin = admin::build_server(
         admin_listener,
@@ -118,9 +124,13 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         },
         move || {
             let (node, draining) = (ready_node.clone(), draining.clone());
+            let announcement = ready_announcement.clone();
             async move {
                 let mut missing = node.bus.unready_reasons().await;
                 missing.extend(node.verifier.missing().map(str::to_owned));
+                if announcement.is_some_and(|announcement| !announcement.is_announced()) {
+                    missing.push("this node's address in Redis".to_owned());
+                }
                 if draining.is_cancelled() {
                     missing.push("draining".to_owned());
                 }
@@ -137,7 +147,8 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let draining = lifecycle.draining.clone();
     lifecycle.tasks.spawn(async move {
         draining.cancelled().await;
-        drain::shut_down(unready_time, drain_time, &admission, server, &node.presence).await;
+        let presence = &node.presence;
+        drain::shut_down(unready_time, drain_time, &admission, server, presence, announcement.as_ref()).await;
     });
     lifecycle.run(unready_time + drain_time + SHUTDOWN_EXTRA_TIME).await?;
     admin_handle.stop(false).await;
@@ -167,7 +178,9 @@ fn serve(
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.shutting_down = admission.shutting_down.clone();
-    transport_config.engine = config.engine(&node.name, MAX_FRAME_BYTES);
+    let engine = config.engine(&node.name, MAX_FRAME_BYTES);
+    transport_config.engine =
+        engine.map(|engine| EngineConfig { nodes: Some(NodeAddresses::new(&node.bus)), ..engine });
     if sabotage::is_active(Sabotage::Bounded) {
         transport_config.outbox_bytes = usize::MAX;
     }

@@ -4,6 +4,7 @@
 mod connections;
 mod hint;
 mod interest;
+mod node_addresses;
 mod paced;
 mod presence;
 mod presence_feed;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 pub use connections::ConnectionKey;
 pub use hint::Hint;
 pub use interest::MAX_WORKERS;
+pub use node_addresses::{NodeAddresses, NodeAnnouncement};
 pub use presence_feed::PresenceUpdate;
 pub use published::{PublishedRecord, observe_delivery};
 pub use user_channel::PendingRegistration;

@@ -52,6 +52,11 @@ pub struct GatewayConfig {
     /// Name of this node, shown to clients. Default: the listening address
     #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
     pub node: Option<String>,
+    /// Address (HOST:PORT) at which other gateways reach this node; they pass requests of Socket.IO clients on to it. See
+    /// docs/OPERATIONS.md#socketio-on-several-gateways. Default: the listening address; instead of 0.0.0.0 the address
+    /// from which the machine reaches Redis
+    #[arg(long, env = "TIDINGS_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
+    pub advertise_address: Option<String>,
     /// Threads that hold connections, 1 to 64. Default: the number of cores
     #[arg(long, env = "TIDINGS_WORKERS", value_name = "THREADS", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub workers: Option<u16>,
@@ -139,6 +144,9 @@ impl Check for GatewayConfig {
             let why = "must begin with `/` and have at most 128 letters, digits and `/._-`";
             problems.push(Problem::new("socket-io-namespaces", why));
         }
+        if self.advertise_address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
+            problems.push(Problem::new("advertise-address", "must be HOST:PORT, such as 10.0.0.7:8080"));
+        }
         // Ids of Engine.IO sessions contain the name of the node.
         let node_bytes = self.node.as_deref().map_or(0, str::len);
         if self.socket_io == SocketIoSwitch::On && node_bytes > MAX_ENGINE_NODE_BYTES {
@@ -156,6 +164,15 @@ fn is_path(text: &str) -> bool {
     text.len() > 1 && text.len() <= MAX_NAMESPACE_BYTES && text.starts_with('/') && text.bytes().all(is_plain)
 }
 
+/// Whether a text is a host name, an IPv4 address or an IPv6 address in brackets, with a port.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_ipv6 = host.starts_with('[') && text.parse::<SocketAddr>().is_ok();
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let is_name = !host.is_empty() && host.bytes().all(is_name_byte);
+    (is_ipv6 || is_name) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 impl GatewayConfig {
     /// The namespaces in the setting, without empty ones and without `/`.
     fn named_namespaces(&self) -> impl Iterator<Item = &str> {
@@ -168,8 +185,8 @@ impl GatewayConfig {
         std::iter::once(MAIN_NAMESPACE).chain(self.named_namespaces()).map(ToOwned::to_owned).collect()
     }
 
-    /// The settings of Engine.IO, the protocol below Socket.IO; `None` if Socket.IO is not served. `node` is the name
-    /// of this node.
+    /// The settings of Engine.IO, the protocol below Socket.IO, without other nodes; `None` if Socket.IO is not served.
+    /// `node` is the name of this node.
     pub fn engine(&self, node: &str, max_payload: usize) -> Option<EngineConfig> {
         let heartbeat = Duration::from_millis(self.heartbeat_ms);
         (self.socket_io == SocketIoSwitch::On).then(|| EngineConfig {
@@ -179,6 +196,7 @@ impl GatewayConfig {
             max_payload,
             secret: derive_key(&self.common.internal_secret, SESSION_ID_KEY),
             node: node.to_owned(),
+            nodes: None,
         })
     }
 
@@ -250,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_path_and_namespaces_are_reported() {
+    fn invalid_path_namespaces_and_address_are_reported() {
         let problems = |argument: &str| parse(&[argument]).check().len();
         for good in ["--socket-io-path=/chat/io/", "--socket-io-namespaces=/a,/b.c-d_e/f"] {
             assert_eq!(problems(good), problems("--workers=1"), "{good}");
@@ -264,6 +282,14 @@ mod tests {
             "--socket-io-namespaces=/a b",
         ] {
             assert_eq!(problems(bad), problems("--workers=1") + 1, "{bad}");
+        }
+        for good in ["gw-1:8080", "10.0.0.7:80", "[::1]:80"] {
+            let argument = format!("--advertise-address={good}");
+            assert_eq!(problems(&argument), problems("--workers=1"), "{good}");
+        }
+        for bad in ["gw-1", "gw-1:", ":80", "gw-1:0", "::1:80", "http://gw-1:80", "gw-1:80/x"] {
+            let argument = format!("--advertise-address={bad}");
+            assert_eq!(problems(&argument), problems("--workers=1") + 1, "{bad}");
         }
         let node = format!("--node={}", "n".repeat(65));
         assert_eq!(parse(&["--socket-io=on", &node]).check().len(), problems(&node) + 1);

@@ -1,12 +1,14 @@
 //! The shutdown of a gateway. The node reports that it is not ready, then drains (no connection is accepted, and the
-//! open connections leave one after the other), then closes the remaining connections and ends its presence lease.
+//! open connections leave one after the other), then closes the remaining connections, ends its presence lease
+//! and removes its address.
 
 use std::time::Duration;
 
 use tidings_shared::protocol::CloseCode;
 
 use crate::{
-    client::CLOSE_REASON_STOPPING, presence::Presence, session::AdmissionControl, transport::Server,
+    bus::NodeAnnouncement, client::CLOSE_REASON_STOPPING, presence::Presence, session::AdmissionControl,
+    transport::Server,
 };
 
 /// After the drain, a client that is still connected has this time to answer the close frame.
@@ -22,6 +24,7 @@ pub async fn shut_down(
     admission: &AdmissionControl,
     server: Server,
     presence: &Presence,
+    announcement: Option<&NodeAnnouncement>,
 ) {
     tokio::time::sleep(unready_time).await;
     admission.draining.cancel();
@@ -40,5 +43,11 @@ pub async fn shut_down(
     let totals = counters.totals();
     let (told, overstayed, cut) = (totals.drain_notified, totals.drain_overstayed, totals.drain_cut);
     tracing::info!(told, overstayed, cut, "connections are gone");
-    presence.end().await;
+    // Other gateways need the address as long as this node has sessions.
+    let end_announcement = async {
+        if let Some(announcement) = announcement {
+            announcement.end().await;
+        }
+    };
+    tokio::join!(presence.end(), end_announcement);
 }

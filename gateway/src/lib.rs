@@ -2,6 +2,7 @@
 //! program is in this library, so that tests and the binary share one implementation. `main.rs` only starts the
 //! gateway. The comment at the start of each module says what the module may use.
 
+mod advertised_address;
 pub mod app;
 pub mod bus;
 pub mod client;

@@ -16,6 +16,8 @@ tidings_shared::metrics! {
         opened: IntCounter = "tidings_gateway_connections_opened_total", "WebSocket connections opened";
         opened_by_transport: IntCounterVec["transport"] = "tidings_gateway_sessions_opened_total", "Sessions opened, by transport: websocket, engine_polling or engine_websocket; a Socket.IO client that upgrades counts as engine_polling";
         socket_io_namespaces: IntGauge = "tidings_gateway_socket_io_namespaces", "Namespaces to which Socket.IO clients are connected or connecting, counted per connection";
+        tunnels: IntGauge = "tidings_gateway_tunnels", "Socket.IO WebSockets that this node passes on to the nodes of their sessions now";
+        forwarded: IntCounterVec["kind", "outcome"] = "tidings_gateway_forwarded_total", "Socket.IO requests that reached this node and belong to a session on another node, by kind (request or websocket) and outcome: forwarded, unknown (the other node has no address) or failed (it did not answer)";
         handshakes: IntCounterVec["result"] = "tidings_gateway_handshakes_total", "Handshakes by result: accepted, switched_off (this node serves no WebSockets), or the error code";
         auths: IntCounterVec["result"] = "tidings_gateway_auths_total", "Answers to connections that sent no token in the handshake and to CONNECT packets of Socket.IO, until they are authenticated, by result: accepted, or the error code";
         ready: IntGauge = "tidings_gateway_ready", "1 while this node is ready, as /readyz reports, else 0";
@@ -41,7 +43,7 @@ tidings_shared::metrics! {
         append_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_append_seconds", "Time from the start of a command to its append to the room's log, seconds";
         stored_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0) = "tidings_gateway_stored_seconds", "Time from the start of a command to its stored answer, seconds";
         deliver_seconds: Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0) = "tidings_gateway_deliver_seconds", "Time from the append of a message to the outboxes of this node, seconds; counted once per message, and once more if a refill delivers it late; not counted if no subscription is live";
-        redis_seconds: HistogramVec["step"](0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0) = "tidings_gateway_redis_seconds", "Time of a round trip to Redis, seconds, by step: append, read, heads, mark, live, ping, subscribe, people or presence";
+        redis_seconds: HistogramVec["step"](0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0) = "tidings_gateway_redis_seconds", "Time of a round trip to Redis, seconds, by step: append, read, heads, mark, live, ping, subscribe, people, presence or nodes";
         shard_partitions: IntGaugeVec["shard", "state"] = "tidings_gateway_shard_partitions", "Partitions of a shard, which is the address of a Redis master, by state: open (with a Redis session) or missing. The shard of partitions that no master owns is none";
         noreplicas: IntCounterVec["shard"] = "tidings_gateway_noreplicas_total", "Commands that Redis refused, because fewer replicas than min-replicas-to-write are connected, by shard; sends are answered unavailable";
         pubsub_seconds: Histogram(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5) = "tidings_gateway_pubsub_seconds", "Time from the append of a record to its arrival at this node by pub/sub, seconds";
@@ -97,6 +99,17 @@ impl Metrics {
             (&self.drain_cut, totals.drain_cut),
         ] {
             raise_to_total(counter, total);
+        }
+        self.tunnels.set(gauge(totals.engine_tunnels));
+        for (kind, outcome, total) in [
+            ("request", "forwarded", totals.forwarded_requests_answered),
+            ("request", "unknown", totals.forwarded_requests_unknown),
+            ("request", "failed", totals.forwarded_requests_failed),
+            ("websocket", "forwarded", totals.forwarded_websockets_connected),
+            ("websocket", "unknown", totals.forwarded_websockets_unknown),
+            ("websocket", "failed", totals.forwarded_websockets_failed),
+        ] {
+            raise_to_total(&self.forwarded.with_label_values(&[kind, outcome]), total);
         }
         for (code, total) in &totals.closes {
             raise_to_total(&self.closes.with_label_values(&[&code.to_string()]), *total);

@@ -7,7 +7,8 @@
 //! the message is compressed → `packet`, if the peer speaks Engine.IO.
 //! The path of a sent frame: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`.
 //! `engine` serves Engine.IO sessions over HTTP long polling, and moves them to WebSockets: a session is an ordinary
-//! connection, whose outbox the answers of polls empty while it has no socket.
+//! connection, whose outbox the answers of polls empty while it has no socket. Requests of a session on another node are
+//! passed on to that node; `tunnels` counts and ends the WebSockets among them.
 //! `worker` holds the state that the connections of a thread share: the read buffer, the compressor, the timer wheel,
 //! the table of connections. `drain` spreads the closing of all connections over the drain time.
 
@@ -33,6 +34,7 @@ mod refuse;
 mod server;
 mod session_calls;
 mod task;
+mod tunnels;
 mod upgrade;
 mod wheel;
 mod worker;
@@ -40,7 +42,7 @@ mod worker;
 use std::{future::Future, time::Duration};
 
 pub use bucket::FrameRate;
-pub use config::{EngineConfig, TransportConfig};
+pub use config::{EngineConfig, NodeDirectory, TransportConfig};
 pub use connection::Connection;
 pub use counters::{Counters, Totals};
 pub use frame::{Frame, FrameRun, close_code};

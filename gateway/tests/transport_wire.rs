@@ -15,6 +15,8 @@ mod deflate;
 mod engine;
 #[path = "transport/engine_client.rs"]
 mod engine_client;
+#[path = "transport/engine_forward.rs"]
+mod engine_forward;
 #[path = "transport/engine_upgrade.rs"]
 mod engine_upgrade;
 #[path = "transport/frame_rate.rs"]

@@ -12,7 +12,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 pub mod health;
-mod http_client;
+pub mod http_client;
 pub mod ids;
 pub mod internal;
 pub mod lifecycle;

@@ -17,6 +17,7 @@
 //! | `{p}:erased:<user>` | string | exists while appends of this user are blocked, because the user is being erased |
 //! | `{p}:stored` | string and channel | watermark: epoch and ingest id of the last committed record |
 //! | `{p}:exceptions`, `{p}:exceptions:old` | hashes | outcomes of records up to the watermark that became voids |
+//! | `{p}:gateway:<number>` | string | `HOST:PORT` of the gateway process with this random number, which serves Engine.IO sessions; expires after 60 s |
 //! | `leases` (in a cluster `{00}:leases`) | channel | notices that a replica of persistence has released partitions for others |
 //!
 //! The head of each script (`log/*.lua`) describes its keys, arguments and answers.

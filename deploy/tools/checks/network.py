@@ -7,6 +7,7 @@ ACCESS = "tidings.example/access"
 # The required ingress: the target, the name of the port, the source.
 NEEDED_IN = {
     ("tidings-gateway", "http", CLIENTS),
+    ("tidings-gateway", "http", "tidings-gateway"),
     ("tidings-gateway", "admin", MONITORING),
     ("tidings-persistence", "http", CLIENTS),
     ("tidings-persistence", "admin", MONITORING),
@@ -21,7 +22,7 @@ NEEDED_WITHIN = {
 }
 # The required egress ports of each service; 53 is DNS. Port 4317, for traces, is optional.
 NEEDED_OUT = {
-    "tidings-gateway": {53, 6379, 28081},
+    "tidings-gateway": {53, 6379, 8080, 28081},
     "tidings-persistence": {53, 5432, 6379},
     "tidings-migrations": {53, 5432},
     "tidings-retention": {53, 5432, 6379},

@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -139,6 +140,16 @@ pub struct EngineConfig {
     pub secret: [u8; 32],
     /// The name of the node, which is a part of each session id: at most 64 bytes.
     pub node: String,
+    /// Finds other nodes. Requests of their sessions are passed on to them, if the nodes have the same `secret`. With
+    /// `None` such sessions are unknown.
+    pub nodes: Option<Arc<dyn NodeDirectory>>,
+}
+
+/// Finds the nodes of an installation.
+pub trait NodeDirectory: Send + Sync {
+    /// The address of the listener, as `HOST:PORT`, of the process with this
+    /// [`engine_instance`](super::Server::engine_instance); `None` if it is unknown.
+    fn address(&self, instance: u64) -> BoxFuture<'_, Option<String>>;
 }
 
 impl EngineConfig {
@@ -189,6 +200,7 @@ mod tests {
             max_payload: 1_000_000,
             secret: [0; 32],
             node: String::new(),
+            nodes: None,
         });
         config.worker_limits().tick
     }

@@ -62,6 +62,20 @@ counters! {
     engine_websocket_opened,
     /// Engine.IO sessions that moved from HTTP long polling to a WebSocket.
     engine_upgrades,
+    /// WebSockets that are passed on to other nodes now.
+    engine_tunnels,
+    /// Polls and POSTs that were passed on to the nodes of their sessions, and answered there.
+    forwarded_requests_answered,
+    /// Polls and POSTs of sessions whose nodes have no known address.
+    forwarded_requests_unknown,
+    /// Polls and POSTs that the nodes of their sessions did not answer.
+    forwarded_requests_failed,
+    /// WebSockets that were connected with the nodes of their sessions.
+    forwarded_websockets_connected,
+    /// WebSockets of sessions whose nodes have no known address.
+    forwarded_websockets_unknown,
+    /// WebSockets that could not be connected with the nodes of their sessions.
+    forwarded_websockets_failed,
     messages_in,
     bytes_in,
     /// Frames queued by [`send`](super::Connection::send).
@@ -93,9 +107,10 @@ impl Counters {
         totals
     }
 
-    /// Connections that are open now; cheaper than [`totals`](Self::totals).
-    pub fn connections(&self) -> u64 {
-        lock(&self.workers).iter().map(|worker| worker.connections.get()).sum()
+    /// Connections and tunnels that are open now; cheaper than [`totals`](Self::totals).
+    pub(crate) fn open_sockets(&self) -> u64 {
+        let open = |worker: &Arc<WorkerCounters>| worker.connections.get() + worker.engine_tunnels.get();
+        lock(&self.workers).iter().map(open).sum()
     }
 
     /// Creates the counters of a new worker, which only the thread of this worker may write.

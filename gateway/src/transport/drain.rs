@@ -99,6 +99,7 @@ fn rank(counts: &[usize], worker: usize, number: usize) -> usize {
 /// Tells each connection of a worker when to leave. Later asks the sessions of connections that are still open to close
 /// them.
 pub(crate) async fn drain_worker(worker: Rc<TransportWorker>, plan: Arc<DrainPlan>) {
+    worker.tunnels.end_within(plan.spread);
     let links = worker.links();
     let counts = plan.exchange_counts(worker.number, links.len()).await;
     let all = counts.iter().sum();

@@ -55,6 +55,7 @@ const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 pub struct Server {
     address: SocketAddr,
     workers: usize,
+    engine_instance: Option<u64>,
     counters: Arc<Counters>,
     orders: watch::Sender<WorkerOrder>,
     handle: ServerHandle,
@@ -71,6 +72,12 @@ impl Server {
         &self.counters
     }
 
+    /// A random number that the ids of this server's Engine.IO sessions contain, and by which other nodes find this
+    /// server: see [`NodeDirectory`](super::NodeDirectory). `None` if Engine.IO is not served.
+    pub fn engine_instance(&self) -> Option<u64> {
+        self.engine_instance
+    }
+
     /// Refuses new WebSockets with 503, and tells each open WebSocket when to leave (see
     /// [`on_draining`](super::Session::on_draining)), spread evenly over `time`. Returns when all WebSockets have
     /// closed or `time` is over. Plain HTTP continues. The caller must call [`stop`](Self::stop) afterwards.
@@ -80,9 +87,9 @@ impl Server {
         let _ = timeout(time, self.wait_until_all_closed()).await;
     }
 
-    /// Returns when no WebSocket is open or closing.
+    /// Returns when no connection is open or closing, and no tunnel is open.
     async fn wait_until_all_closed(&self) {
-        while self.counters.connections() > 0 {
+        while self.counters.open_sockets() > 0 {
             sleep(STOP_CHECK_INTERVAL).await;
         }
     }
@@ -129,6 +136,7 @@ async fn follow_orders(worker: Rc<TransportWorker>, mut orders: watch::Receiver<
                     worker.counters.drain_cut.add(open);
                 }
                 worker.links().iter().for_each(|link| link.close(code, &reason));
+                worker.tunnels.end_within(Duration::ZERO);
             }
             WorkerOrder::Abort => {
                 worker.stop_accepting();
@@ -163,6 +171,7 @@ where
         is_engine: false,
     };
     let engine = config.engine.map(|engine| Arc::new(EngineWorkers::new(engine)));
+    let engine_instance = engine.as_ref().map(|engine| engine.instance);
 
     let builder = actix_server::Server::build()
         .workers(workers)
@@ -232,7 +241,8 @@ where
         })?
         .run();
     let handle = server.handle();
-    Ok(Server { address, workers, counters, orders, handle, server_task: tokio::spawn(server) })
+    let server_task = tokio::spawn(server);
+    Ok(Server { address, workers, engine_instance, counters, orders, handle, server_task })
 }
 
 /// Answers a request for the WebSocket path without an upgrade.

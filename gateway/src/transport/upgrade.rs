@@ -11,7 +11,9 @@ use tokio::{net::TcpStream, task::spawn_local};
 
 use super::{
     Acceptor, Connection, Refusal,
-    engine::{EngineJob, EngineWorker, UpgradeSocket},
+    engine::{
+        EngineJob, EngineWorker, FORWARDED_HEADER, RequestTarget, TunnelSocket, UpgradeSocket, marked_head,
+    },
     handshake::{self, Handshake, HandshakeOptions},
     kind::TransportKind,
     refuse::{refuse_unless_open, send_refusal},
@@ -57,7 +59,8 @@ impl<A: Acceptor> UpgradeHandler<A> {
         }
     }
 
-    /// Opens an Engine.IO session over the socket, or hands the socket over to the worker of a polling session.
+    /// Opens an Engine.IO session over the socket, or hands the socket over to the worker or to the node of a polling
+    /// session.
     async fn handle_engine(&self, engine: &Rc<EngineWorker>, request: Request, taken: TakenSocket) {
         let options = HandshakeOptions {
             path: None,
@@ -65,14 +68,14 @@ impl<A: Acceptor> UpgradeHandler<A> {
             deflate: self.options.deflate,
             is_engine: true,
         };
-        let session = engine.session_of(request.uri().query().unwrap_or_default(), true);
-        let session = session.map_err(|error| error.refusal());
-        let refusal = match session {
-            Ok(None) => match self.accept(request, &options).await {
+        let is_forwarded = request.head().headers.contains_key(FORWARDED_HEADER);
+        let query = request.uri().query().unwrap_or_default();
+        let refusal = match engine.target_of(query, true, is_forwarded) {
+            Ok(RequestTarget::Handshake) => match self.accept(request, &options).await {
                 Ok((ticket, handshake)) => return self.open(taken, ticket, handshake, Some(engine)),
                 Err(refusal) => refusal,
             },
-            Ok(Some(session)) => match handshake::check_upgrade(request, &options) {
+            Ok(RequestTarget::Session(session)) => match handshake::check_upgrade(request, &options) {
                 Ok((_, handshake)) => {
                     let TakenSocket { socket, read, unsent } = taken;
                     // The conversion fails only for a broken socket.
@@ -84,9 +87,28 @@ impl<A: Acceptor> UpgradeHandler<A> {
                 }
                 Err(refusal) => refusal,
             },
-            Err(refusal) => refusal,
+            Ok(RequestTarget::OtherNode(forwarder, instance)) => match self.check_tunnel(request, &options) {
+                Ok(head) => {
+                    let TakenSocket { socket, read, unsent } = taken;
+                    let client = TunnelSocket { socket, read, unsent, head };
+                    let tunnel = self.worker.tunnels.open();
+                    // A task of its own, because the upgrade keeps the state of the HTTP connection in memory.
+                    spawn_local(async move { forwarder.run_tunnel(tunnel, instance, client).await });
+                    return;
+                }
+                Err(refusal) => refusal,
+            },
+            Err(error) => error.refusal(),
         };
         send_refusal(taken.socket, &taken.unsent, &refusal).await;
+    }
+
+    /// Checks a handshake for the node of its session, and returns the head to send there.
+    fn check_tunnel(&self, request: Request, options: &HandshakeOptions) -> Result<Vec<u8>, Refusal> {
+        let head = marked_head(&request);
+        handshake::check_upgrade(request, options)?;
+        refuse_unless_open(&self.worker)?;
+        Ok(head)
     }
 
     fn open(

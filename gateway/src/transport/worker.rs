@@ -22,6 +22,7 @@ use super::{
     inflate::Inflater,
     kind::TransportKind,
     packet,
+    tunnels::Tunnels,
     wheel::{TimerEntry, TimerWheel},
 };
 pub(super) use link::{DrainNotice, Link, Phase};
@@ -38,6 +39,7 @@ pub(crate) struct TransportWorker {
     pub number: usize,
     pub limits: WorkerLimits,
     pub counters: Arc<WorkerCounters>,
+    pub tunnels: Rc<Tunnels>,
     ping: Frame,
     engine_ping: Frame,
     connections: RefCell<Slab<Rc<Link>>>,
@@ -55,6 +57,7 @@ impl TransportWorker {
         TransportWorker {
             number,
             limits,
+            tunnels: Tunnels::new(&counters),
             counters,
             ping: Frame::ping(&[]),
             engine_ping: Frame::text(packet::PING),
@@ -79,9 +82,9 @@ impl TransportWorker {
         self.stopping.get()
     }
 
-    /// Whether the worker may open another connection. Closing connections also count towards the maximum.
+    /// Whether the worker may open another connection. Closing connections and tunnels also count towards the maximum.
     pub(crate) fn has_capacity(&self) -> bool {
-        self.connections.borrow().len() < self.limits.max_connections
+        self.connections.borrow().len() + self.tunnels.count() < self.limits.max_connections
     }
 
     /// Registers a new connection and starts its heartbeat.

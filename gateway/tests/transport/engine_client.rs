@@ -24,6 +24,7 @@ pub fn with_engine(config: &mut TransportConfig) {
         max_payload: MAX_PAYLOAD,
         secret: [7; 32],
         node: "test".to_owned(),
+        nodes: None,
     });
 }
 

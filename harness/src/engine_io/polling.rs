@@ -66,6 +66,12 @@ impl EnginePolling {
         EnginePolling { sid, ..self.clone() }
     }
 
+    /// The same session at another address with a path.
+    #[must_use]
+    pub fn at(&self, base: &str) -> EnginePolling {
+        EnginePolling { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The same session with a connection pool of its own, so that its next request opens a connection.
     #[must_use]
     pub fn on_own_connection(&self) -> EnginePolling {

@@ -60,6 +60,7 @@ async fn conversation_in_a_cluster_completes_with_shipped_users() -> Result<()> 
         .persistence(2)
         .redis(RedisTopology::Single)
         .gateway_env("REDIS_URL", url_of(&cluster, GATEWAY_USER))
+        .gateway_env("TIDINGS_SOCKET_IO", "on")
         .persistence_env("REDIS_URL", url_of(&cluster, PERSISTENCE_USER))
         .start()
         .await?;
@@ -119,6 +120,7 @@ async fn user_of_one_service_lacks_cluster_rights_of_the_other() -> Result<()> {
         ("SPUBLISH {28}:presence 1", true, true),
         ("SUNSUBSCRIBE {07}:user:ann", true, false),
         ("GET {07}:rate:ann", true, false),
+        ("SET {07}:gateway:1 x", true, false),
         ("SET {00}:presence:sweeper 1", true, false),
         ("GET {28}:presence:life:x", true, false),
         ("GET {07}:account:ann", true, true),

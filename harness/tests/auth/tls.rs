@@ -333,6 +333,7 @@ async fn redis_user_is_refused_commands_outside_its_service() -> Result<()> {
         (of("DEL {u07}:presence:life:x"), true, false),
         (of("ZRANGEBYSCORE {u07}:presence:lives 0 1"), true, false),
         (of("SET presence:sweeper 1"), true, false),
+        (of("SET {07}:gateway:1 x"), true, false),
         (of("GET {07}:members:tea"), true, false),
         // Both users.
         (of("XLEN {07}:ingest"), true, true),

@@ -12,6 +12,7 @@ mod conversation_order;
 mod deflate;
 mod engine_io;
 mod engine_io_gateway;
+mod engine_io_nodes;
 mod engine_io_sessions;
 mod epochs;
 mod flow_history_and_presence;

@@ -11,6 +11,7 @@ const SETTING_PREFIX: &str = "TIDINGS_";
 /// variables may be used for both services. A test compares this list with the settings.
 pub const ONE_SERVICE_VARIABLES: &[&str] = &[
     "TIDINGS_ABUSE_PER_MINUTE",
+    "TIDINGS_ADVERTISE_ADDRESS",
     "TIDINGS_COMMANDS_PER_SECOND",
     "TIDINGS_CONNECTIONS_PER_USER",
     "TIDINGS_DATABASE_CONNECTIONS",

@@ -188,6 +188,14 @@ impl FromIterator<Partition> for PartitionSet {
     }
 }
 
+/// Partition and key of the address of a gateway process. `instance` is the random number of the process.
+pub fn gateway_address(instance: u64) -> (Partition, String) {
+    let id = format!("{instance:016x}");
+    let partition = Partition::of_id(&id);
+    let key = partition.join_key(&["gateway:", &id]);
+    (partition, key)
+}
+
 /// The 64-bit FNV-1a hash of a text (Fowler, Noll, Vo; RFC 9923).
 pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {

@@ -25,6 +25,8 @@ named_enum! {
         People = "people",
         /// Reads or writes presence.
         Presence = "presence",
+        /// Reads or writes the address of a gateway.
+        Nodes = "nodes",
     }
 }
 

@@ -11,9 +11,15 @@ use actix_web::{
     },
     web,
 };
+use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::{error::EngineError, session_id::SessionId, worker::EngineWorker, workers::EngineAnswer};
+use super::{
+    error::EngineError,
+    forward::FORWARDED_HEADER,
+    worker::{EngineWorker, RequestTarget},
+    workers::EngineAnswer,
+};
 use crate::transport::{
     Acceptor,
     handshake::{HandshakeRequest, Refusal},
@@ -52,23 +58,48 @@ async fn answer<A: Acceptor>(
     if *method == Method::OPTIONS {
         return preflight(request);
     }
-    match engine.session_of(request.query_string(), false) {
-        Ok(Some(session)) => {
-            let answer = if *method == Method::GET {
-                to_response(engine.poll(session).await)
-            } else if *method == Method::POST || *method == Method::PUT {
-                post(engine, session, body).await
-            } else {
-                to_http_response(EngineError::BadMethod.refusal())
-            };
-            allow_origin(answer, request)
+    let is_forwarded = request.headers().contains_key(FORWARDED_HEADER);
+    match engine.target_of(request.query_string(), false, is_forwarded) {
+        Ok(RequestTarget::Handshake) if *method == Method::GET => {
+            match handshake(engine, acceptor, request).await {
+                Ok(body) => allow_origin(to_response(EngineAnswer::Packets(body)), request),
+                Err(refusal) => to_http_response(refusal),
+            }
         }
-        Ok(None) if *method == Method::GET => match handshake(engine, acceptor, request).await {
-            Ok(body) => allow_origin(to_response(EngineAnswer::Packets(body)), request),
-            Err(refusal) => to_http_response(refusal),
-        },
-        Ok(None) => to_http_response(EngineError::BadMethod.refusal()),
+        Ok(RequestTarget::Handshake) => to_http_response(EngineError::BadMethod.refusal()),
+        Ok(target) => {
+            let answer = answer_in_session(engine, target, request, body).await;
+            allow_origin(answer.unwrap_or_else(to_http_response), request)
+        }
         Err(error) => to_http_response(error.refusal()),
+    }
+}
+
+/// Answers a request of a session, or passes it on to the node of the session.
+async fn answer_in_session(
+    engine: &Rc<EngineWorker>,
+    target: RequestTarget,
+    request: &HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let method = request.method();
+    let packets = if *method == Method::GET {
+        None
+    } else if *method == Method::POST || *method == Method::PUT {
+        Some(read_packets(engine, body).await?)
+    } else {
+        return Err(EngineError::BadMethod.refusal());
+    };
+    match (target, packets) {
+        (RequestTarget::Session(session), None) => Ok(to_response(engine.poll(session).await)),
+        (RequestTarget::Session(session), Some(packets)) => {
+            Ok(to_response(engine.post(session, packets).await))
+        }
+        (RequestTarget::OtherNode(forwarder, instance), packets) => {
+            let path_and_query = request.uri().path_and_query().map_or("/", |target| target.as_str());
+            Ok(forwarder.forward(instance, path_and_query, packets).await)
+        }
+        (RequestTarget::Handshake, _) => Err(EngineError::BadMethod.refusal()),
     }
 }
 
@@ -86,20 +117,20 @@ async fn handshake<A: Acceptor>(
     Ok(engine.open_polling(|connection| acceptor.open(ticket, connection)))
 }
 
-/// Reads the body of a POST, and passes its packets to the session.
-async fn post(engine: &Rc<EngineWorker>, session: SessionId, body: web::Payload) -> HttpResponse {
+/// Reads the body of a POST. The error is the answer to a body that is too long or does not come.
+async fn read_packets(engine: &EngineWorker, body: web::Payload) -> Result<Bytes, Refusal> {
     let max_payload = engine.workers.config.max_payload;
     match timeout(BODY_TIMEOUT, body.to_bytes_limited(max_payload)).await {
         Ok(Ok(Ok(body))) => {
             engine.worker.counters.bytes_in.add(body.len());
-            to_response(engine.post(session, body).await)
+            Ok(body)
         }
         Ok(Err(_)) => {
             let mut refusal = EngineError::BadRequest.refusal();
             refusal.status = StatusCode::PAYLOAD_TOO_LARGE;
-            to_http_response(refusal)
+            Err(refusal)
         }
-        Ok(Ok(Err(_))) | Err(_) => to_http_response(EngineError::BadRequest.refusal()),
+        Ok(Ok(Err(_))) | Err(_) => Err(EngineError::BadRequest.refusal()),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{
     error::EngineError,
+    forward::Forwarder,
     polling_task::PollingTask,
     probe::{close_unused, probe},
     query,
@@ -28,11 +29,23 @@ use crate::transport::{
     worker::{Link, TransportWorker},
 };
 
+/// What a request is for.
+pub(crate) enum RequestTarget {
+    /// Opens a session.
+    Handshake,
+    /// A session of this process.
+    Session(SessionId),
+    /// A session of the process with this number.
+    OtherNode(Rc<Forwarder>, u64),
+}
+
 /// The state of Engine.IO on one worker.
 pub(crate) struct EngineWorker {
     pub worker: Rc<TransportWorker>,
     pub workers: Arc<EngineWorkers>,
     signer: SessionIdSigner,
+    /// `None` if there are no other nodes.
+    forwarder: Option<Rc<Forwarder>>,
     number: u16,
     table: Rc<SessionTable>,
 }
@@ -41,10 +54,13 @@ impl EngineWorker {
     /// Starts to take the requests that other workers hand over. Must be called on the worker's thread.
     pub(crate) fn start(worker: &Rc<TransportWorker>, workers: &Arc<EngineWorkers>) -> Rc<EngineWorker> {
         let jobs = workers.add_worker(worker.number);
+        let config = &workers.config;
+        let forwarder = config.nodes.as_ref().map(|nodes| Rc::new(Forwarder::new(nodes, config, worker)));
         let engine = Rc::new(EngineWorker {
             worker: Rc::clone(worker),
             workers: Arc::clone(workers),
-            signer: SessionIdSigner::new(&workers.config.secret),
+            signer: SessionIdSigner::new(&config.secret),
+            forwarder,
             number: u16::try_from(worker.number).unwrap_or(u16::MAX),
             table: Rc::new(SessionTable::new(FxHashMap::default())),
         });
@@ -58,17 +74,27 @@ impl EngineWorker {
         path == engine_path || engine_path.strip_suffix('/') == Some(path)
     }
 
-    /// Checks the query of a request, and returns its session; `None` if the request is a handshake.
-    pub(crate) fn session_of(
+    /// Checks the query of a request, and returns what the request is for. A forwarded request can only be for a session
+    /// of this process.
+    pub(crate) fn target_of(
         &self,
         query: &str,
         is_websocket: bool,
-    ) -> Result<Option<SessionId>, EngineError> {
-        let Some(text) = query::session_of(query, is_websocket)? else { return Ok(None) };
+        is_forwarded: bool,
+    ) -> Result<RequestTarget, EngineError> {
+        let Some(text) = query::session_of(query, is_websocket)? else {
+            return Ok(RequestTarget::Handshake);
+        };
         let session = self.signer.decode(text).ok_or(EngineError::UnknownSession)?;
-        // A session of an earlier process, or of another node, is unknown here.
-        let is_ours = session.instance == self.workers.instance;
-        if is_ours { Ok(Some(session)) } else { Err(EngineError::UnknownSession) }
+        if session.instance == self.workers.instance {
+            return Ok(RequestTarget::Session(session));
+        }
+        match &self.forwarder {
+            Some(forwarder) if !is_forwarded => {
+                Ok(RequestTarget::OtherNode(Rc::clone(forwarder), session.instance))
+            }
+            _ => Err(EngineError::UnknownSession),
+        }
     }
 
     /// The first packet of a session. Only a session that begins with polling can be upgraded.
