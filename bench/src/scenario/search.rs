@@ -1,5 +1,5 @@
-//! Searches databases of two sizes that the product's own indexer has indexed. Shows how the time of a search grows with
-//! the number of messages.
+//! Searches databases of two sizes that the product's own indexer has indexed. Shows how the time of a search grows
+//! with the number of messages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::history::{POSTGRES_SETTINGS, SUBJECT, ServedDatabase, format_thousand
 use crate::processes;
 use crate::results::Scenario;
 
-/// Number of results after which a search ends.
+/// A search ends when it has this many results.
 const WANTED_RESULTS: usize = 20;
 /// Searches of one kind in one sample.
 const SEARCHES_PER_SAMPLE: usize = 15;
@@ -60,7 +60,7 @@ impl SearchKind {
         }
     }
 
-    /// A query of this kind. Queries of different numbers look for different words, where there are several.
+    /// The query with this number. Different numbers search for different words, if the kind has several.
     fn query(self, number: usize) -> String {
         let rare = |number: usize| format!("{}", 10_000 + (number * 7_919) % 80_000);
         match self {
@@ -152,8 +152,8 @@ async fn add_searches(
     Ok(())
 }
 
-/// Follows `next` until enough is found or the search is at its end. Returns the number of pages. A page that the server
-/// refuses for now is requested again.
+/// Follows `next` until enough results are found or the search has no next page. Returns the number of pages. Retries a
+/// page that the server refuses temporarily.
 async fn search_to_end(http: &Http, query: &str, room: Option<&str>) -> Result<u32> {
     let room = room.map(|room| format!("&room={room}")).unwrap_or_default();
     let first = format!("/search?q={}&limit={WANTED_RESULTS}{room}", encode(query));

@@ -118,7 +118,7 @@ impl TransportConfig {
         // at most 1 s, so that deadlines stay exact with a long heartbeat.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
         let Some(engine) = &self.engine else { return tick };
-        // Shorter only for times below 2 s, which conformance suites use.
+        // Only conformance suites set times below 2 s. For those, the tick is shorter.
         let engine_tick = engine.ping_interval.min(engine.ping_timeout) / 20;
         tick.min(engine_tick.clamp(Duration::from_millis(10), Duration::from_secs(1)))
     }
@@ -140,8 +140,8 @@ pub struct EngineConfig {
     pub secret: [u8; 32],
     /// The name of the node, which is a part of each session id: at most 64 bytes.
     pub node: String,
-    /// Finds other nodes. Requests of their sessions are passed on to them, if the nodes have the same `secret`. With
-    /// `None` such sessions are unknown.
+    /// Finds other nodes. Requests of their sessions are forwarded to them. All nodes must have the same `secret`. With
+    /// `None`, sessions of other nodes are unknown.
     pub nodes: Option<Arc<dyn NodeDirectory>>,
 }
 

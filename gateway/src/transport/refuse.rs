@@ -42,7 +42,7 @@ pub(super) fn to_http_response(refusal: Refusal) -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-/// Sends the refusal behind the bytes that are still unsent, and closes the socket.
+/// Sends the unsent bytes and then the refusal, and closes the socket.
 pub(super) async fn send_refusal(socket: TcpStream, unsent: &[u8], refusal: &Refusal) {
     send_and_close(socket, &[unsent, &refusal.encode()].concat()).await;
 }

@@ -92,7 +92,7 @@ impl TransportWorker {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let first_ping = if kind.is_engine() {
-            // Never early, because a client may expect nothing before its interval is over.
+            // The first ping is never early, because a client may expect no ping before the interval is over.
             self.limits.engine_heartbeat.ping_ticks + 1
         } else {
             // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.

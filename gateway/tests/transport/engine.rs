@@ -13,7 +13,7 @@ use crate::{
     server::Fixture,
 };
 
-/// Times of a heartbeat that a test can wait for.
+/// Sets a heartbeat that is short enough for a test to wait for.
 fn with_short_heartbeat(config: &mut TransportConfig) {
     with_engine(config);
     let engine = config.engine.as_mut().unwrap();
@@ -119,7 +119,7 @@ async fn long_queue_is_split_over_polls_in_order() {
 }
 
 #[tokio::test]
-async fn request_against_rules_ends_session() {
+async fn invalid_request_ends_session() {
     let mut fixture = Fixture::start_with(with_engine);
     for invalid in ["abc", "", "2", "4hello\u{1e}", "b!"] {
         let client = PollingClient::open(&fixture).await;
@@ -315,7 +315,7 @@ async fn drain_notifies_polling_sessions() {
 }
 
 #[tokio::test]
-async fn scripts_of_other_origins_may_read_answers() {
+async fn cross_origin_scripts_may_read_answers() {
     let fixture = Fixture::start_with(with_engine);
     let origin = "Origin: https://chat.example\r\n";
     let allowed = "access-control-allow-origin: https://chat.example\r\n";

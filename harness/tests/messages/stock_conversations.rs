@@ -1,9 +1,9 @@
 //! Conversations of stock Socket.IO clients of JavaScript and Python: nothing is missing, doubled or out of order, with
-//! each transport, and with gateways that are killed behind a load balancer without stickiness.
+//! each transport, and with gateways that are killed behind a load balancer without sticky sessions.
 
 use std::time::Duration;
 
-use crate::spread::Spread;
+use crate::load_balancer::LoadBalancer;
 use crate::stock_clients::{POLLING, STOCK_CLIENTS, StockClient, StockConversation, UPGRADE, WEBSOCKET};
 use anyhow::{Context, Result, ensure};
 use rstest::rstest;
@@ -48,11 +48,11 @@ async fn stock_clients_converse_with_each_transport(#[case] version: &'static st
 #[ignore = "long: twelve conversations of 500 messages while gateways are killed"]
 async fn stock_clients_lose_nothing_with_killed_gateways() -> Result<()> {
     let stack = start_stack(3).await?;
-    let spread = Spread::start(&stack).await?;
+    let balancer = LoadBalancer::start(&stack).await?;
     let mut victims = stack.gateways().iter().cycle();
     for client in STOCK_CLIENTS {
         for transports in [WEBSOCKET, POLLING, UPGRADE] {
-            let urls = [spread.url(), spread.url()];
+            let urls = [balancer.url(), balancer.url()];
             let conversation = StockConversation::start(&stack, client, transports, urls, LONG_COUNT);
             let conversation = timeout(SHORT_TIMEOUT, conversation).await.context("no join")??;
             let mut kills = 0;

@@ -1,5 +1,5 @@
-//! Runs an example of the gateway that echoes, as conformance suites use it. Its heartbeats are so short that a busy
-//! machine may end a session, so each behaviour gets several tries.
+//! Runs an echo example of the gateway, with the settings of the conformance suites. A busy machine may end a session,
+//! because the heartbeats are short, so each check is tried several times.
 
 use std::process::Command;
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub async fn ensure_gone(polling: &EnginePolling) -> Result<()> {
     ensure_refused(&polling.get().await?, 400, 1)
 }
 
-/// Starts the example, and checks a behaviour until it is right or all tries were used.
+/// Starts the example, and repeats a check until it succeeds or all tries were used.
 pub async fn check(
     example: &str,
     path: &str,

@@ -37,7 +37,7 @@ pub const STOCK_CLIENTS: [StockClient; 4] = [
     StockClient::JavaScript("4.8"),
     StockClient::Python,
 ];
-/// The transports of a client, as its option names them.
+/// Values for the option `transports` of a client.
 pub const WEBSOCKET: &[&str] = &["websocket"];
 pub const POLLING: &[&str] = &["polling"];
 pub const UPGRADE: &[&str] = &["polling", "websocket"];
@@ -94,7 +94,7 @@ impl StockClient {
     }
 }
 
-/// What one user has received at the end.
+/// Everything that one user has received.
 #[derive(Debug, Deserialize)]
 struct UserReport {
     user: usize,
@@ -113,7 +113,7 @@ struct ReportedMessage {
     content: String,
 }
 
-/// A conversation of `ann` and `ben`, which runs.
+/// A running conversation of `ann` and `ben`.
 pub struct StockConversation {
     room: String,
     history: Vec<Http>,
@@ -122,7 +122,7 @@ pub struct StockConversation {
     process: Child,
 }
 
-/// What happened to the connections of a conversation without errors.
+/// The connections of a conversation that ended without errors.
 #[derive(Debug)]
 pub struct ConversationReport {
     /// How often both users connected.

@@ -1,4 +1,4 @@
-//! Answers CONNECT packets: checks the namespace and the token, connects, then joins the rooms that the client named.
+//! Answers CONNECT packets: checks the namespace and the token, connects, and joins the rooms that the packet names.
 
 use std::{num::NonZeroU32, rc::Rc};
 
@@ -34,8 +34,8 @@ struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// Reads the JSON object. A token of a wrong type counts as missing. Without a token in the object, the token of
-    /// the handshake counts.
+    /// Reads the JSON object. A token of a wrong type counts as missing. If the object has no token, the token of the
+    /// handshake is used.
     fn parse(data: Option<&RawValue>, handshake_token: Option<&str>, max_message_chars: usize) -> Self {
         let object = data.map_or("{}", RawValue::get);
         let Ok(fields) = Fields::parse(object) else { return Self { token: None, join: None } };
@@ -100,7 +100,7 @@ async fn admit_by_token(chat: &ChatSession, token: Option<String>) -> Result<Adm
     let token = token.ok_or(Reason::Missing)?;
     let node = &chat.worker.node;
     let identity = node.verifier.verify_or_fetch(&token).await?;
-    // Each CONNECT packet reads the account, and one connection may send many of them.
+    // Limits CONNECT packets, because each one reads the account and one connection may send many.
     node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
     admit(&chat.worker, identity).await
 }

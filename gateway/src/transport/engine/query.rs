@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 
-/// Checks version and transport, and returns the session id; `None` if the request is a handshake.
+/// Checks the version and the transport, and returns the session id. A handshake has none.
 pub(crate) fn session_of(query: &str, is_websocket: bool) -> Result<Option<&str>, EngineError> {
     let value = |name: &str| {
         query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))

@@ -1,5 +1,6 @@
-//! The HTTP route of Engine.IO: handshakes, polls and POSTs of polling sessions, and preflight requests of browsers. The
-//! acceptor decides about origins at the handshake. Later requests need the session's id, which only its client knows.
+//! The HTTP route of Engine.IO: handshakes, polls and POSTs of polling sessions, and preflight requests of browsers.
+//! The acceptor decides about origins at the handshake. Later requests need the session's id, which only its client
+//! knows.
 
 use std::{rc::Rc, time::Duration};
 
@@ -46,8 +47,8 @@ pub(crate) fn configure<A: Acceptor>(
     app.service(web::resource(vec![path, without_slash]).to(handler));
 }
 
-/// Answers a request. Scripts of other origins may read the answers to the requests that the acceptor, or the id of a
-/// session, has allowed.
+/// Answers a request. If the acceptor or a valid session id has allowed the request, scripts of other origins may read
+/// the answer.
 async fn answer<A: Acceptor>(
     engine: &Rc<EngineWorker>,
     acceptor: &Rc<A>,
@@ -75,7 +76,7 @@ async fn answer<A: Acceptor>(
     }
 }
 
-/// Answers a request of a session, or passes it on to the node of the session.
+/// Answers a request of a session, or forwards it to the node of the session.
 async fn answer_in_session(
     engine: &Rc<EngineWorker>,
     target: RequestTarget,
@@ -117,7 +118,7 @@ async fn handshake<A: Acceptor>(
     Ok(engine.open_polling(|connection| acceptor.open(ticket, connection)))
 }
 
-/// Reads the body of a POST. The error is the answer to a body that is too long or does not come.
+/// Reads the body of a POST. The error is the answer to a body that is too long or does not arrive in time.
 async fn read_packets(engine: &EngineWorker, body: web::Payload) -> Result<Bytes, Refusal> {
     let max_payload = engine.workers.config.max_payload;
     match timeout(BODY_TIMEOUT, body.to_bytes_limited(max_payload)).await {
@@ -145,7 +146,7 @@ fn to_response(answer: EngineAnswer) -> HttpResponse {
     }
 }
 
-/// Answers the preflight request of a browser. The request that follows is checked.
+/// Answers the preflight request of a browser without a check, because the request that follows is checked.
 fn preflight(request: &HttpRequest) -> HttpResponse {
     let mut answer = HttpResponse::NoContent();
     answer
