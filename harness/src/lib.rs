@@ -8,6 +8,7 @@ pub mod clock;
 pub mod daemon;
 pub mod deflate;
 pub mod dev;
+pub mod engine_io;
 pub mod faults;
 pub mod folder;
 pub mod frames;
@@ -30,6 +31,7 @@ pub mod redis;
 pub mod request_counter;
 #[cfg(feature = "sink")]
 pub mod sink;
+pub mod socket_io;
 pub mod stack;
 pub mod steered;
 pub mod tls;

@@ -16,6 +16,7 @@ use crate::recorder::{Interner, Recorder};
 mod backoff;
 mod engine;
 mod fetch;
+mod frame_socket;
 mod outbox;
 mod outboxes;
 
@@ -25,7 +26,7 @@ pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;
 /// The addresses of the nodes, and the secret for tokens.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    /// WebSocket URLs of the gateways.
+    /// WebSocket URLs of the gateways. A listener speaks Socket.IO with a URL that has the path of Socket.IO.
     pub gateways: Vec<String>,
     /// URLs of the persistence nodes.
     pub persistence: Vec<String>,

@@ -14,6 +14,7 @@ use tidings_harness::play::player::Players;
 use tidings_harness::play::run::{self, PlayOptions, Progress, Speed};
 use tidings_harness::play::transcript;
 use tidings_harness::say;
+use tidings_harness::socket_io::SOCKET_IO_PATH;
 
 /// Plays real conversations through the running system and checks every copy of every message.
 #[derive(Parser)]
@@ -50,6 +51,19 @@ enum PlayClient {
     Harness,
     /// The TypeScript kit.
     Ts,
+    /// The client of this harness over Socket.IO, which the gateways must serve.
+    #[value(name = "socketio")]
+    SocketIo,
+}
+
+impl PlayClient {
+    /// The address of a gateway for this client. A listener speaks Socket.IO with an address that has its path.
+    fn address(self, ws: String) -> String {
+        match self {
+            PlayClient::SocketIo => ws.replace("/v1/ws", SOCKET_IO_PATH),
+            PlayClient::Harness | PlayClient::Ts => ws,
+        }
+    }
 }
 
 fn parse_speed(text: &str) -> Result<Speed, String> {
@@ -94,7 +108,7 @@ async fn play(arguments: Arguments) -> Result<bool> {
         None => Status::read(&Home::new(&arguments.folder)?)?,
     };
     let nodes = Nodes {
-        gateways: status.gateways.into_iter().map(|node| node.ws).collect(),
+        gateways: status.gateways.into_iter().map(|node| arguments.client.address(node.ws)).collect(),
         persistence: status.persistence.into_iter().map(|node| node.url).collect(),
         jwt_secret: status.jwt_secret,
         http: tidings_harness::http::client(),
@@ -102,7 +116,7 @@ async fn play(arguments: Arguments) -> Result<bool> {
     ensure!(!nodes.gateways.is_empty() && !nodes.persistence.is_empty(), "no nodes to play through");
     let options = PlayOptions::new(arguments.speed, arguments.observers);
     let players = match arguments.client {
-        PlayClient::Harness => Players::Harness,
+        PlayClient::Harness | PlayClient::SocketIo => Players::Harness,
         PlayClient::Ts => Players::Kit(Arc::new(Kit::start(&arguments.player).await?)),
     };
     let (report, verdict) =

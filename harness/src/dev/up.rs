@@ -227,6 +227,8 @@ fn node_settings(
             add("TIDINGS_PERSISTENCE_URLS", urls.join(","));
             // Returns freed memory to the system at once: see docs/OPERATIONS.md, "Memory".
             add("MIMALLOC_PURGE_DELAY", "0".to_owned());
+            // For `./dev play --client socketio`.
+            add("TIDINGS_SOCKET_IO", "on".to_owned());
         }
     }
     // Settings in the developer's environment are passed to the nodes, except the ports of listeners.

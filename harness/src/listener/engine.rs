@@ -9,14 +9,13 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::Message;
 
 use super::backoff::Backoff;
 use super::fetch::{self, FetchResult};
 use super::outbox::{DeadlineAction, Outgoing};
 use super::outboxes::Outboxes;
 use super::{ListenerCommand, Nodes, Observers, SharedState, lock};
-use crate::client::socket::{self, Incoming};
+use crate::client::socket::Incoming;
 use crate::history::EntryKind;
 use crate::recorder::{Fill, Recorder};
 
@@ -124,7 +123,7 @@ impl Engine {
         let far = Instant::now() + Duration::from_secs(3600);
         let incoming = async {
             match self.connection.as_mut() {
-                Some(connection) => socket::next_message(&mut connection.socket).await,
+                Some(connection) => connection.socket.next_message().await,
                 None => std::future::pending().await,
             }
         };
@@ -159,7 +158,7 @@ impl Engine {
                 self.wanted = wanted;
                 if !wanted && let Some(mut connection) = self.disconnect() {
                     // If the server does not answer the close, the connection is dropped anyway.
-                    let _ = timeout(CLOSE_TIMEOUT, connection.socket.close(None)).await;
+                    let _ = timeout(CLOSE_TIMEOUT, connection.socket.close()).await;
                 }
             }
             ListenerCommand::Send(sending) => self.outboxes.push(*sending),
@@ -204,7 +203,7 @@ impl Engine {
         }
         let Some(connection) = self.connection.as_mut() else { return };
         // Reading from the connection reports its end, with the reason.
-        let _ = socket::send(&mut connection.socket, Message::text(frame)).await;
+        let _ = connection.socket.send(frame).await;
     }
 
     fn fetch(&mut self, room: &str, wanted: FetchTarget, pause: Duration) {

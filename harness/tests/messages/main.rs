@@ -10,6 +10,9 @@ mod changes_seen;
 mod conversation;
 mod conversation_order;
 mod deflate;
+mod engine_io;
+mod engine_io_gateway;
+mod engine_io_sessions;
 mod epochs;
 mod flow_history_and_presence;
 mod flow_http_and_private;
@@ -35,9 +38,15 @@ mod replay_storm;
 mod search;
 mod search_blocks;
 mod search_look;
+mod socket_io;
+mod socket_io_ends;
+mod socket_io_gateway;
+mod stock_conversations;
 mod too_few_replicas;
 mod wire;
 
+#[path = "../support/example_server.rs"]
+mod example_server;
 #[path = "../support/log_world.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod log_world;
@@ -46,6 +55,10 @@ mod log_world;
 mod room_log;
 #[path = "../support/search_index.rs"]
 mod search_index;
+#[path = "../support/spread.rs"]
+mod spread;
+#[path = "../support/stock_clients.rs"]
+mod stock_clients;
 #[path = "../support/ways.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod ways;

@@ -93,9 +93,11 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
         std::fs::write(clients.join("package-lock.json"), "{}").unwrap();
         let checks = folder.path().join("deploy/tools");
         std::fs::create_dir_all(&checks).unwrap();
-        let pins = folder.path().join("harness/tests/http/openapi");
-        std::fs::create_dir_all(&pins).unwrap();
-        std::fs::write(pins.join("requirements.txt"), "").unwrap();
+        for pins in ["harness/tests/http/openapi", "harness/stock-clients"] {
+            let pins = folder.path().join(pins);
+            std::fs::create_dir_all(&pins).unwrap();
+            std::fs::write(pins.join("requirements.txt"), "").unwrap();
+        }
         let built = folder.path().join("target/debug");
         for dependencies in [".fingerprint", "build", "deps"] {
             std::fs::create_dir_all(built.join(dependencies)).unwrap();

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::Engine;
-use crate::client::socket::{self, Incoming, TokenBy, WebSocket};
+use crate::client::socket::Incoming;
 use crate::client::{ClientError, Closed};
 use crate::frames::ServerFrame;
 use crate::history::EntryKind;
+use crate::listener::frame_socket::FrameSocket;
 use crate::listener::{TOKEN_TTL_S, lock};
 use crate::token::Token;
 
@@ -21,7 +22,7 @@ const PAUSE_AFTER_CODE_4429: Duration = Duration::from_secs(30);
 
 /// One open connection.
 pub(super) struct Connection {
-    pub(super) socket: WebSocket,
+    pub(super) socket: FrameSocket,
     pub(super) heartbeat: Duration,
     pub(super) last_heard: Instant,
     pub(super) pinged: bool,
@@ -69,8 +70,8 @@ impl Engine {
     }
 
     async fn open(&self, ws: &str, token: &str) -> Result<Connection, ClientError> {
-        let mut socket = socket::open(ws, token, TokenBy::Header, &[]).await?;
-        let first = timeout(CONNECTED_TIMEOUT, socket::next_message(&mut socket)).await;
+        let mut socket = FrameSocket::open(ws, token).await?;
+        let first = timeout(CONNECTED_TIMEOUT, socket.next_message()).await;
         let frame = match first {
             Ok(Incoming::Text(text)) => ServerFrame::parse(&text),
             Ok(Incoming::Closed(closed)) => return Err(ClientError::Closed(closed)),

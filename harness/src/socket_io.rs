@@ -1,0 +1,233 @@
+//! A client of Socket.IO 5: events and acks in namespaces, over WebSocket, long polling, or an upgrade from one to the
+//! other. Touches one connection. It answers pings, and never reconnects or repeats anything: the test does.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{ClientError, Closed};
+use crate::engine_io::EngineMessage;
+
+mod frames;
+mod packet;
+mod transport;
+
+pub(crate) use frames::SocketIoFrames;
+pub use packet::{SocketIoKind, SocketIoPacket};
+pub use transport::SocketIoVia;
+
+/// The path of Socket.IO on a gateway.
+pub const SOCKET_IO_PATH: &str = "/socket.io/";
+
+/// How long an answer may take. The server answers with an error after 30 s at the latest.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// One Engine.IO connection with any number of namespaces.
+pub struct SocketIo {
+    outgoing: mpsc::UnboundedSender<EngineMessage>,
+    incoming: mpsc::UnboundedReceiver<EngineMessage>,
+    /// Packets that a call has passed over, in the order of arrival.
+    held: VecDeque<SocketIoPacket>,
+    closed: Option<Closed>,
+    transport: JoinHandle<()>,
+    next_ack: u64,
+}
+
+impl SocketIo {
+    /// Opens a connection to a node with this URL, which has no path. No namespace is connected yet.
+    ///
+    /// # Errors
+    /// When the handshake of Engine.IO fails.
+    pub async fn open(url: &str, via: SocketIoVia) -> Result<SocketIo, ClientError> {
+        let (to_transport, from_client) = mpsc::unbounded_channel();
+        let (to_client, incoming) = mpsc::unbounded_channel();
+        let base = format!("{url}{SOCKET_IO_PATH}");
+        let transport = transport::start(&base, via, from_client, to_transport.clone(), to_client).await?;
+        Ok(SocketIo {
+            outgoing: to_transport,
+            incoming,
+            held: VecDeque::new(),
+            closed: None,
+            transport,
+            next_ack: 0,
+        })
+    }
+
+    /// Opens a connection and connects the main namespace with this token.
+    ///
+    /// # Errors
+    /// When the namespace is refused, as [`SocketIo::connect`] does.
+    pub async fn connect_with_token(
+        url: &str,
+        via: SocketIoVia,
+        token: &str,
+    ) -> Result<SocketIo, ClientError> {
+        let mut client = Self::open(url, via).await?;
+        client.connect("/", &json!({ "token": token })).await?;
+        Ok(client)
+    }
+
+    /// Connects a namespace, and returns the content of the answer.
+    ///
+    /// # Errors
+    /// When the namespace is refused: [`ClientError::Refused`] with the content of the refusal and the status 0.
+    pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, ClientError> {
+        self.send_packet(&SocketIoPacket::new(SocketIoKind::Connect, namespace, None, auth.clone()));
+        let is_answer = |packet: &SocketIoPacket| {
+            packet.namespace == namespace
+                && matches!(packet.kind, SocketIoKind::Connect | SocketIoKind::ConnectError)
+        };
+        let answer = self.next_packet_that(ANSWER_TIMEOUT, is_answer).await?;
+        if answer.kind == SocketIoKind::Connect {
+            return Ok(answer.data);
+        }
+        Err(ClientError::Refused { status: 0, body: answer.data, retry_after_s: None })
+    }
+
+    /// Sends an event to the main namespace, and does not ask for an ack.
+    pub fn emit(&self, event: &str, argument: &Value) {
+        self.send_packet(&SocketIoPacket::new(SocketIoKind::Event, "/", None, json!([event, argument])));
+    }
+
+    /// Sends an event to the main namespace, and returns the argument of its ack, also if it is an error.
+    pub async fn ask(&mut self, event: &str, argument: &Value) -> Result<Value, ClientError> {
+        self.ask_in("/", event, argument).await
+    }
+
+    /// Like [`SocketIo::ask`], in another namespace.
+    pub async fn ask_in(
+        &mut self,
+        namespace: &str,
+        event: &str,
+        argument: &Value,
+    ) -> Result<Value, ClientError> {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        let content = json!([event, argument]);
+        self.send_packet(&SocketIoPacket::new(SocketIoKind::Event, namespace, Some(id), content));
+        let is_ack = |packet: &SocketIoPacket| {
+            packet.kind == SocketIoKind::Ack && packet.namespace == namespace && packet.id == Some(id)
+        };
+        Ok(self.next_packet_that(ANSWER_TIMEOUT, is_ack).await?.take_argument(0))
+    }
+
+    /// The argument of the next event with this name in the main namespace. Other packets stay in the queue.
+    pub async fn wait_for(&mut self, event: &str, time_limit: Duration) -> Result<Value, ClientError> {
+        self.wait_for_in("/", event, time_limit).await
+    }
+
+    /// Like [`SocketIo::wait_for`], in another namespace.
+    pub async fn wait_for_in(
+        &mut self,
+        namespace: &str,
+        event: &str,
+        time_limit: Duration,
+    ) -> Result<Value, ClientError> {
+        let is_event = |packet: &SocketIoPacket| packet.event() == event && packet.namespace == namespace;
+        Ok(self.next_packet_that(time_limit, is_event).await?.take_argument(1))
+    }
+
+    /// Joins a room and waits until its replay is complete. Returns the answer to the join.
+    ///
+    /// # Errors
+    /// When the join is refused: with the error frame.
+    pub async fn join(&mut self, room: &str) -> Result<Value, ClientError> {
+        let joined = self.ask("room:join", &json!({ "room": room })).await?;
+        if joined["type"] == "error" {
+            return Err(ClientError::Broken(joined.to_string()));
+        }
+        self.wait_for("room:caught_up", ANSWER_TIMEOUT).await?;
+        Ok(joined)
+    }
+
+    /// The next packet, whatever it is.
+    pub async fn next_packet(&mut self, time_limit: Duration) -> Result<SocketIoPacket, ClientError> {
+        self.next_packet_that(time_limit, |_| true).await
+    }
+
+    /// The next packet of this kind in a namespace. Other packets stay in the queue.
+    pub async fn next_packet_of(
+        &mut self,
+        kind: SocketIoKind,
+        namespace: &str,
+        time_limit: Duration,
+    ) -> Result<SocketIoPacket, ClientError> {
+        let is_wanted = |packet: &SocketIoPacket| packet.kind == kind && packet.namespace == namespace;
+        self.next_packet_that(time_limit, is_wanted).await
+    }
+
+    /// Sends a packet.
+    pub fn send_packet(&self, packet: &SocketIoPacket) {
+        self.send_message(EngineMessage::Text(packet.to_string()));
+    }
+
+    /// Sends a message of Engine.IO unchanged. A text begins with its type.
+    pub fn send_message(&self, message: EngineMessage) {
+        // This fails if the connection has ended. Then the next call that waits reports the end.
+        let _ = self.outgoing.send(message);
+    }
+
+    /// Waits until the connection has ended, and drops packets that come before.
+    ///
+    /// # Errors
+    /// When the server does not end it in this time.
+    pub async fn until_closed(&mut self, time_limit: Duration) -> Result<Closed, ClientError> {
+        match self.next_packet_that(time_limit, |_| false).await {
+            Err(ClientError::Closed(closed)) => Ok(closed),
+            Err(error) => Err(error),
+            Ok(packet) => Err(ClientError::Broken(format!("{packet} was wanted by nobody"))),
+        }
+    }
+
+    async fn next_packet_that(
+        &mut self,
+        time_limit: Duration,
+        is_wanted: impl Fn(&SocketIoPacket) -> bool,
+    ) -> Result<SocketIoPacket, ClientError> {
+        if let Some(position) = self.held.iter().position(&is_wanted) {
+            return self.held.remove(position).ok_or_else(|| ClientError::Broken("just found".to_owned()));
+        }
+        if let Some(closed) = &self.closed {
+            return Err(ClientError::Closed(closed.clone()));
+        }
+        let deadline = Instant::now() + time_limit;
+        loop {
+            let message = match timeout_at(deadline, self.incoming.recv()).await {
+                Err(_) => {
+                    let held: Vec<String> = self.held.iter().map(ToString::to_string).collect();
+                    return Err(ClientError::Silent(format!("not within {time_limit:?}; came: {held:?}")));
+                }
+                Ok(Some(message)) => message,
+                Ok(None) => EngineMessage::Closed(Closed { code: None, reason: "ended".to_owned() }),
+            };
+            match message {
+                EngineMessage::Closed(closed) => {
+                    self.closed = Some(closed.clone());
+                    return Err(ClientError::Closed(closed));
+                }
+                EngineMessage::Binary(bytes) => {
+                    return Err(ClientError::Broken(format!("{} binary bytes", bytes.len())));
+                }
+                EngineMessage::Text(text) => {
+                    let packet = SocketIoPacket::parse(&text);
+                    let packet =
+                        packet.ok_or_else(|| ClientError::Broken(format!("not a packet: {text}")))?;
+                    if is_wanted(&packet) {
+                        return Ok(packet);
+                    }
+                    self.held.push_back(packet);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for SocketIo {
+    fn drop(&mut self) {
+        self.transport.abort();
+    }
+}
