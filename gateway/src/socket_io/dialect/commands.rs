@@ -26,6 +26,14 @@ pub enum EventAction {
     Refuse { refusal: Refusal, reference: String },
 }
 
+impl EventAction {
+    /// Refuses an event of which no rule can be known.
+    pub fn refuse(ack: Option<u64>, message: &str) -> Self {
+        let refusal = Refusal::new(ErrorCode::BadRequest, message);
+        Self::Refuse { refusal, reference: AnswerReference { rule: None, ack }.to_ref() }
+    }
+}
+
 /// What a CONNECT packet asks for.
 #[derive(Debug, PartialEq)]
 pub struct DialectConnect {
@@ -50,9 +58,7 @@ impl Dialect {
         let rules = self.client.get(event).into_iter().flatten();
         let mut rules = rules.filter_map(|index| Some((*index, self.rules.client.get(*index)?)));
         let Some((index, rule)) = rules.find(|(_, rule)| rule.when.hold(&scope)) else {
-            let refusal = Refusal::new(ErrorCode::BadRequest, "the dialect has no rule for this event");
-            let reference = AnswerReference { rule: None, ack }.to_ref();
-            return EventAction::Refuse { refusal, reference };
+            return EventAction::refuse(ack, "the dialect has no rule for this event");
         };
         let reference = AnswerReference { rule: Some(index), ack }.to_ref();
         let Some(command) = &rule.command else { return EventAction::Send(answer_now(rule, ack, &scope)) };
@@ -122,7 +128,10 @@ impl Dialect {
             }
             mine => json!({ "rooms": mine }),
         });
-        DialectConnect { token: token.map(|token| token.strip_prefix(BEARER).unwrap_or(token).to_owned()), join }
+        DialectConnect {
+            token: token.map(|token| token.strip_prefix(BEARER).unwrap_or(token).to_owned()),
+            join,
+        }
     }
 }
 

@@ -199,7 +199,8 @@ impl RuleReader {
             }
         }
         // The answer is all that is known when a command has run; without a command, the event is.
-        let is_answer_field = |name: &str| name == "me" || form.is_some_and(|form| is_field_of(form.answer, name));
+        let is_answer_field =
+            |name: &str| name == "me" || form.is_some_and(|form| is_field_of(form.answer, name));
         let is_root: &dyn Fn(&str) -> bool = if command.is_some() { &is_answer_field } else { &is_argument };
         let (mut ack, mut reply) = (None, None);
         for entry in entries {
@@ -220,14 +221,18 @@ impl RuleReader {
         let entries = self.entries(node, "command");
         let kind = entries.iter().find(|entry| entry.key == "type").and_then(|entry| entry.value.as_text());
         let Some(form) = command_form(kind.unwrap_or_default()) else {
-            let message = format!("`type` of `command` must be a command, not `{}`", kind.unwrap_or_default());
+            let message =
+                format!("`type` of `command` must be a command, not `{}`", kind.unwrap_or_default());
             self.refuse(node.line, message);
             return None;
         };
         for entry in entries.iter().filter(|entry| entry.key != "type") {
             if !form.fields.contains(&entry.key.as_str()) {
                 let fields = form.fields.join("`, `");
-                self.refuse(entry.line, format!("`{}` has no field `{}`, but `{fields}`", form.kind, entry.key));
+                self.refuse(
+                    entry.line,
+                    format!("`{}` has no field `{}`, but `{fields}`", form.kind, entry.key),
+                );
             }
         }
         Some(form)
@@ -245,9 +250,9 @@ impl RuleReader {
             return None;
         };
         let each = find("each").and_then(|entry| self.text(entry));
-        let is_root =
-            |name: &str| is_frame_field(fields, name) || (name == "each" && each.is_some());
-        let (mut when, mut receivers, mut emit) = (Conditions::default(), RuleReceivers::Everybody, Vec::new());
+        let is_root = |name: &str| is_frame_field(fields, name) || (name == "each" && each.is_some());
+        let (mut when, mut receivers, mut emit) =
+            (Conditions::default(), RuleReceivers::Everybody, Vec::new());
         for entry in entries {
             match (entry.key.as_str(), entry.value.as_text()) {
                 ("frame", _) => {}

@@ -51,10 +51,8 @@ impl Reference {
         let is_name = |name: &str| {
             !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-:".contains(letter))
         };
-        let alternatives: Vec<Vec<String>> = text
-            .split('|')
-            .map(|path| path.split('.').map(ToOwned::to_owned).collect())
-            .collect();
+        let alternatives: Vec<Vec<String>> =
+            text.split('|').map(|path| path.split('.').map(ToOwned::to_owned).collect()).collect();
         if alternatives.iter().flatten().all(|name| is_name(name)) {
             return Ok(Self { alternatives });
         }
@@ -126,12 +124,16 @@ impl Template {
             if let Some(after) = after.strip_prefix('$') {
                 literal.push('$');
                 rest = after;
-            } else if let Some((inside, after)) = after.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+            } else if let Some((inside, after)) =
+                after.strip_prefix('{').and_then(|rest| rest.split_once('}'))
+            {
                 parts.push(TextPart::Literal(std::mem::take(&mut literal)));
                 parts.push(TextPart::Reference(Reference::parse(inside)?));
                 rest = after;
             } else {
-                return Err("write `$$` for a dollar sign, and `${name}` for a value inside a text".to_owned());
+                return Err(
+                    "write `$$` for a dollar sign, and `${name}` for a value inside a text".to_owned()
+                );
             }
         }
         literal.push_str(rest);
@@ -232,7 +234,8 @@ mod tests {
     #[test]
     fn object_leaves_out_absent_fields_and_array_keeps_places() {
         let absent = || Template::parse_text("$nothing").unwrap();
-        let object = Template::Object(vec![("a".into(), absent()), ("b".into(), Template::Literal(json!(1)))]);
+        let object =
+            Template::Object(vec![("a".into(), absent()), ("b".into(), Template::Literal(json!(1)))]);
         assert_eq!(object.evaluate(&Scope::default()), Some(json!({ "b": 1 })));
         let array = Template::Array(vec![absent(), Template::Literal(json!(1))]);
         assert_eq!(array.evaluate(&Scope::default()), Some(json!([null, 1])));

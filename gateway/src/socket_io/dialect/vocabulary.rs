@@ -11,11 +11,7 @@ pub(super) struct CommandForm {
     pub answer: &'static str,
 }
 
-const fn command(
-    kind: &'static str,
-    answer: &'static str,
-    fields: &'static [&'static str],
-) -> CommandForm {
+const fn command(kind: &'static str, answer: &'static str, fields: &'static [&'static str]) -> CommandForm {
     CommandForm { kind, fields, answer }
 }
 
