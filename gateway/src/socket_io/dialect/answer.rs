@@ -25,8 +25,8 @@ impl PacketReceivers {
     pub fn include(&self, user: Option<&str>) -> bool {
         match self {
             Self::Everybody => true,
-            Self::AllBut(author) => user != Some(author),
-            Self::Only(author) => user == Some(author),
+            Self::AllBut(author) => user != Some(&**author),
+            Self::Only(author) => user == Some(&**author),
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Number, Value};
 use toml::{
     Spanned,
-    de::{DeFloat, DeInteger, DeTable, DeValue},
+    de::{DeFloat, DeInteger, DeString, DeTable, DeValue},
 };
 
 /// Why a file is no dialect.
@@ -75,15 +75,15 @@ fn line_at(text: &str, start: usize) -> usize {
 }
 
 fn read_table(text: &str, table: &DeTable<'_>) -> Vec<TomlEntry> {
-    let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
-        let name: &std::borrow::Cow<'_, str> = key.get_ref();
-        TomlEntry {
-            line: line_at(text, key.span().start),
-            key: name.clone().into_owned(),
-            value: read_value(text, value),
-        }
-    };
-    table.iter().map(entry).collect()
+    table.iter().map(|(key, value)| read_entry(text, key, value)).collect()
+}
+
+fn read_entry(text: &str, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>) -> TomlEntry {
+    TomlEntry {
+        line: line_at(text, key.span().start),
+        key: key.get_ref().clone().into_owned(),
+        value: read_value(text, value),
+    }
 }
 
 fn read_value(text: &str, value: &Spanned<DeValue<'_>>) -> TomlNode {

@@ -156,7 +156,12 @@ impl Template {
                 .collect(),
             _ => Vec::new(),
         };
-        match references.iter().flat_map(|reference| reference.roots()).find(|root| !is_root(root)) {
+        let unknown: Option<String> = references
+            .iter()
+            .flat_map(|reference| reference.roots())
+            .find(|root| !is_root(root))
+            .map(ToOwned::to_owned);
+        match unknown {
             Some(unknown) => Err(format!("`${unknown}` is not known here")),
             None => Ok(self),
         }
