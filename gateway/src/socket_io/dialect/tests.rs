@@ -2,6 +2,7 @@
 
 mod shipped;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -241,4 +242,52 @@ fn errors_name_line_and_key() {
     }
     let many = errors("x = 1\n[rooms]\ny = 1\n[[server]]\nz = 1\n");
     assert_eq!(many.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 3, 4]);
+}
+
+/// Small JSON values.
+fn any_json() -> impl Strategy<Value = Value> {
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z~:$ ]{0,8}".prop_map(Value::from),
+    ];
+    scalar.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map(
+                "(chatId|content|messageId|replyTo|status|[a-z]{1,3})",
+                inner,
+                0..4
+            )
+            .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn event_with_any_arguments_is_a_command_or_refused(
+        event in "(chat:join|chat:leave|message:send|message:read|user:status|other)",
+        arguments in proptest::collection::vec(any_json(), 0..3),
+    ) {
+        let dialect = parse(include_str!("../../../../deploy/dialects/chat.toml"));
+        if let EventAction::Run { command, .. } = dialect.event(&event, &arguments, None, None, || "c".to_owned()) {
+            let command: Value = serde_json::from_str(&command).unwrap();
+            prop_assert!(command["type"].is_string() && command.get("message_id").is_none());
+        }
+    }
+
+    #[test]
+    fn frame_with_any_fields_becomes_arrays(kind in "(message:new|receipt:read|presence|error)", fields in any_json()) {
+        let dialect = parse(include_str!("../../../../deploy/dialects/chat.toml"));
+        let mut frame = json!({ "room": fields, "marks": fields, "sender": fields, "seq": fields });
+        frame["type"] = kind.into();
+        for packet in dialect.packets(frame.to_string().as_bytes(), None) {
+            let items: Value = serde_json::from_str(&packet.json).unwrap();
+            prop_assert!(items[0].is_string());
+        }
+    }
 }
