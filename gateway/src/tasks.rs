@@ -54,6 +54,7 @@ pub enum DialectTask {
         /// The name of an event, or the type of a frame
         event: String,
         /// The arguments of the event, or the fields of the frame, as JSON
+        #[arg(allow_negative_numbers = true)]
         arguments: Vec<String>,
         /// The frame that answers the command of the event, as JSON
         #[arg(long)]
