@@ -1,4 +1,5 @@
-//! Reads the file of a dialect, and shows what the dialect makes of events and frames. Uses the file system, no network.
+//! Reads the file of a dialect, and shows what the dialect makes of events and frames. Uses the file system, but no
+//! network.
 
 use std::{fmt::Write, fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Conversations of applications whose clients know nothing of the protocol: stock Socket.IO clients on gateways with the
-//! dialects of deploy/dialects.
+//! Conversations of applications whose clients know nothing of the protocol: stock Socket.IO clients on gateways with
+//! the dialects of deploy/dialects.
 
 use std::time::Duration;
 

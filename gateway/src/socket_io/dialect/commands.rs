@@ -43,8 +43,8 @@ pub struct DialectConnect {
 }
 
 impl Dialect {
-    /// What an event of a client leads to. `me` is the user. `fresh_client_id` makes the client id of a message that the
-    /// dialect gives none.
+    /// What an event of a client leads to. `me` is the user. `fresh_client_id` makes the client id of a message to which
+    /// the dialect gives none.
     pub fn event(
         &self,
         event: &str,

@@ -1,5 +1,5 @@
-//! The rules of a dialect, read from its file. Each key of the file is known and each reference can have a value, or the
-//! file is refused with all its errors. Pure.
+//! The rules of a dialect, read from its file. Each key of the file is known and each reference can have a value.
+//! Otherwise the file is refused with all its errors. Pure.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Templates of a dialect: values of the file in which a text such as `$content` stands for a value of an event or frame,
-//! and `${user.name}` inside a text for its characters. Pure.
+//! Templates of a dialect: values of the file in which a text such as `$content` stands for a value of an event or
+//! frame, and `${user.name}` inside a text for its characters. Pure.
 
 use serde_json::{Map, Value};
 
