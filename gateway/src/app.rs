@@ -186,6 +186,7 @@ fn serve(
     }
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_admission, namespaces) = (node.clone(), admission.clone(), config.namespaces());
+    let dialect = config.dialect().map_err(anyhow::Error::msg)?;
     let acceptor = move |index: usize| {
         let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
@@ -199,7 +200,7 @@ fn serve(
         ChatAcceptor {
             worker: Worker::start(index, worker_node.clone(), inbox),
             admission: worker_admission.clone(),
-            namespaces: namespaces.iter().map(|name| Namespace::new(name)).collect(),
+            namespaces: namespaces.iter().map(|name| Namespace::new(name, dialect.clone())).collect(),
         }
     };
     let (admission, poll_workers) = (admission.clone(), Arc::<poll::PollWorkers>::default());

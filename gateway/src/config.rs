@@ -1,6 +1,6 @@
 //! The gateway's settings, from flags, environment variables and files.
 
-use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Parser;
 use tidings_shared::{
@@ -13,8 +13,12 @@ use tidings_shared::{
 };
 
 use crate::{
+    dialect_file,
     limits::Limit,
-    socket_io::packet::{MAIN_NAMESPACE, MAX_NAMESPACE_BYTES},
+    socket_io::{
+        dialect::Dialect,
+        packet::{MAIN_NAMESPACE, MAX_NAMESPACE_BYTES},
+    },
     transport::{EngineConfig, FrameRate},
 };
 
@@ -121,6 +125,10 @@ pub struct GatewayConfig {
     /// Namespaces besides `/` to which Socket.IO clients can connect, comma separated, such as `/admin`
     #[arg(long, env = "TIDINGS_SOCKET_IO_NAMESPACES", value_delimiter = ',', value_name = "NAMES")]
     pub socket_io_namespaces: Vec<String>,
+    /// File that maps the events of an existing application's Socket.IO clients onto this protocol. See
+    /// docs/clients/DIALECTS.md
+    #[arg(long, env = "TIDINGS_SOCKET_IO_DIALECT", value_name = "PATH")]
+    pub socket_io_dialect: Option<PathBuf>,
     /// Time over which the connections of a stopping node leave, up to an hour: each is notified when to leave. See
     /// docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
@@ -147,6 +155,7 @@ impl Check for GatewayConfig {
         if self.advertise_address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
             problems.push(Problem::new("advertise-address", "must be HOST:PORT, such as 10.0.0.7:8080"));
         }
+        problems.extend(self.dialect().err().map(|why| Problem::new("socket-io-dialect", why)));
         // Ids of Engine.IO sessions contain the name of the node.
         let node_bytes = self.node.as_deref().map_or(0, str::len);
         if self.socket_io == SocketIoSwitch::On && node_bytes > MAX_ENGINE_NODE_BYTES {
@@ -183,6 +192,11 @@ impl GatewayConfig {
     /// All namespaces to which Socket.IO clients can connect.
     pub fn namespaces(&self) -> Vec<String> {
         std::iter::once(MAIN_NAMESPACE).chain(self.named_namespaces()).map(ToOwned::to_owned).collect()
+    }
+
+    /// The dialect of Socket.IO clients, read from its file. The error names the file and all lines that are wrong.
+    pub fn dialect(&self) -> Result<Option<Arc<Dialect>>, String> {
+        self.socket_io_dialect.as_deref().map(dialect_file::read).transpose().map(|read| read.map(Arc::new))
     }
 
     /// The settings of Engine.IO, the protocol below Socket.IO, without other nodes; `None` if Socket.IO is not served.

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod dialect_file;
 pub mod drain;
 pub mod hub;
 pub mod limits;

@@ -2,9 +2,11 @@
 //! one namespace of one connection. May use the transport and the names of the protocol, but not rooms, users or Redis.
 //! The sessions of Socket.IO clients are in `session::socket_io`.
 
+pub mod dialect;
 mod namespace;
 pub mod packet;
 mod socket;
+mod translation;
 
 pub use namespace::Namespace;
 pub(crate) use namespace::ack_reference;

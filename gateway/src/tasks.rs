@@ -1,6 +1,6 @@
 //! The subcommands of the gateway's program. Without a subcommand, the program serves clients.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use tidings_shared::{
@@ -12,13 +12,16 @@ use tidings_shared::{
     program::{self, DescribeCommand},
 };
 
-use crate::config::GatewayConfig;
+use crate::{config::GatewayConfig, dialect_file};
 
 /// Subcommands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Task {
     /// Ask the gateway that these settings describe for its health, on its admin port: exit code 0 when it is ready
     Health(Health),
+    /// Check a dialect of Socket.IO clients, or try it. See docs/clients/DIALECTS.md
+    #[command(subcommand)]
+    Dialect(DialectTask),
     #[command(flatten)]
     Describe(DescribeCommand),
 }
@@ -36,12 +39,52 @@ pub struct Health {
     pub probe: HealthProbe,
 }
 
+/// Subcommands for the file of a dialect.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DialectTask {
+    /// Print the number of rules, or all errors with their lines
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show what becomes of an event of a client, or of a frame of the server
+    Try {
+        /// The file
+        file: PathBuf,
+        /// The name of an event, or the type of a frame
+        event: String,
+        /// The arguments of the event, or the fields of the frame, as JSON
+        #[arg(allow_negative_numbers = true)]
+        arguments: Vec<String>,
+        /// The frame that answers the command of the event, as JSON
+        #[arg(long)]
+        answer: Option<String>,
+    },
+}
+
+impl DialectTask {
+    /// The text to print. The error is for people.
+    fn run(&self) -> Result<String, String> {
+        match self {
+            Self::Check { file } => {
+                let (client, server) = dialect_file::read(file)?.rule_counts();
+                Ok(format!("ok: {client} rules for events of clients, {server} for frames of the server\n"))
+            }
+            Self::Try { file, event, arguments, answer } => {
+                let dialect = dialect_file::read(file)?;
+                dialect_file::describe(&dialect, event, arguments, answer.as_deref())
+            }
+        }
+    }
+}
+
 impl Check for Task {
     fn check(&self) -> Vec<Problem> {
         match self {
             Self::Health(health) => {
                 admin_address(health.listen, health.admin_listen).err().into_iter().collect()
             }
+            Self::Dialect(_) => Vec::new(),
             Self::Describe(describe) => describe.check(),
         }
     }
@@ -53,6 +96,10 @@ pub async fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
             Ok(health.probe.run(admin).await)
+        }
+        Task::Dialect(dialect) => {
+            program::print(&dialect.run().map_err(anyhow::Error::msg)?)?;
+            Ok(ExitCode::SUCCESS)
         }
         Task::Describe(describe) => {
             program::print(&describe.text(load::command::<GatewayConfig, Task>()))?;

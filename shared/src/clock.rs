@@ -29,3 +29,8 @@ pub fn rfc3339(at_ms: i64) -> String {
     put(20, 3, at.nanosecond() / 1_000_000 % 1000);
     text.iter().map(|byte| char::from(*byte)).collect()
 }
+
+/// The time of a text in the form of [`rfc3339`], in milliseconds since the Unix epoch.
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+}

@@ -109,6 +109,11 @@ impl RoomId {
 }
 
 impl ClientId {
+    /// Creates a new client id, for a command whose client has not chosen one. It is a UUIDv7 (RFC 9562).
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+
     /// The time in a client id, in milliseconds since the Unix epoch, if the id is a UUIDv7 (RFC 9562, 5.7).
     pub fn uuid_v7_at_ms(&self) -> Option<u64> {
         let id = uuid::Uuid::try_parse(&self.0).ok()?;

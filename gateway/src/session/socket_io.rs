@@ -2,20 +2,18 @@
 //! each namespace to which the client is connected. An event is a command, and its ack is the answer.
 
 mod connect;
+mod event;
 
 use std::{rc::Rc, time::Duration};
 
-use tidings_shared::{
-    error::{ErrorCode, Refusal},
-    protocol::{CloseCode, Parsed, client},
-};
+use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
 use super::{AUTH_TIMEOUT, ChatSession};
 use crate::{
     client::CLOSE_REASON_STOPPING,
     socket_io::{
-        Namespace, NamespaceSocket, SharedConnection, ack_reference,
+        Namespace, NamespaceSocket, SharedConnection,
         packet::{self, PacketKind, SocketIoPacket},
     },
     transport::{Connection, Session, close_code},
@@ -110,11 +108,7 @@ impl SocketIoSession {
         if !namespace.socket.is_connected() {
             return;
         }
-        let mut parsed = parse_event(packet, self.worker.node.limits.max_message_chars);
-        if let Some(id) = packet.id {
-            parsed.reference = Some(ack_reference(id));
-        }
-        namespace.chat.run_parsed(parsed);
+        namespace.run_event(packet, self.worker.node.limits.max_message_chars);
     }
 
     /// Ends the chat sessions of the namespaces that have ended.
@@ -138,17 +132,6 @@ impl SocketIoSession {
         if self.connected.is_empty() {
             self.shared.request_deadline(self.close_at);
         }
-    }
-}
-
-/// Parses an event as a command. The name of the event is the command's type, and its argument has the fields.
-fn parse_event(packet: &SocketIoPacket<'_>, max_message_chars: usize) -> Parsed {
-    let refused = |message| Parsed::refused(Refusal::new(ErrorCode::BadRequest, message));
-    match packet.arguments.as_slice() {
-        _ if packet.kind.is_binary() => refused("binary data is not supported; send JSON"),
-        [kind] => client::parse_event(kind, "{}", max_message_chars),
-        [kind, object] => client::parse_event(kind, object.get(), max_message_chars),
-        _ => refused("an event has one object besides its name"),
     }
 }
 
@@ -212,36 +195,5 @@ impl Session for SocketIoSession {
     fn on_closed(&mut self, _: u16) {
         self.connected.iter().for_each(|namespace| namespace.socket.end());
         self.remove_ended();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tidings_shared::protocol::Command;
-
-    use super::*;
-
-    fn parse(text: &str) -> Parsed {
-        parse_event(&packet::decode(text).unwrap(), 1_000)
-    }
-
-    #[test]
-    fn event_with_one_object_is_a_command() {
-        let text = r#"2["message:send",{"room":"a","client_id":"c","content":"x"}]"#;
-        assert!(matches!(parse(text).frame, Ok(Command::Send { .. })));
-        assert!(matches!(parse(r#"27["ping"]"#).frame, Ok(Command::Ping)));
-    }
-
-    #[test]
-    fn other_events_are_refused_as_bad_request() {
-        for text in [
-            r#"2["dance",{}]"#,
-            r#"2["ping",{},{}]"#,
-            r#"2["ping",7]"#,
-            "2[7,{}]",
-            r#"51-["ping",{"_placeholder":true,"num":0}]"#,
-        ] {
-            assert_eq!(parse(text).frame.unwrap_err().code, ErrorCode::BadRequest, "{text}");
-        }
     }
 }

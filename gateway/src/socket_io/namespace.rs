@@ -2,11 +2,15 @@
 //! becomes the event T with the frame as its only argument. The answer to an event with an ack id becomes an ack. A
 //! frame for many connections is translated once, because the namespace keeps its last translation. Pure.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
-use super::packet::{PacketKind, append_header};
+use super::{
+    dialect::{Dialect, DialectPacket},
+    packet::{PacketKind, append_header},
+    translation::{NamespaceDialect, is_same_buffer},
+};
 use crate::transport::{Frame, FrameRun};
 
 /// The start of every frame of the server.
@@ -46,20 +50,32 @@ pub struct Namespace {
     frame: RefCell<Option<(Frame, Frame)>>,
     /// The bytes of the last run, and its translation.
     run: RefCell<Option<(Bytes, Rc<FrameRun>)>>,
-}
-
-/// Whether both are the same bytes at the same address.
-fn is_same_buffer(one: &Bytes, other: &Bytes) -> bool {
-    one.as_ptr() == other.as_ptr() && one.len() == other.len()
+    /// How frames are translated in place of the plain translation.
+    pub(super) dialect: Option<NamespaceDialect>,
 }
 
 impl Namespace {
-    pub fn new(name: &str) -> Rc<Self> {
-        Rc::new(Self { name: name.into(), frame: RefCell::default(), run: RefCell::default() })
+    pub fn new(name: &str, dialect: Option<Arc<Dialect>>) -> Rc<Self> {
+        let dialect = dialect.map(NamespaceDialect::new);
+        Rc::new(Self { name: name.into(), frame: RefCell::default(), run: RefCell::default(), dialect })
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The dialect of the application whose clients connect here.
+    pub fn dialect(&self) -> Option<&Dialect> {
+        self.dialect.as_ref().map(|namespace| &*namespace.dialect)
+    }
+
+    /// The payload of a packet of a dialect.
+    pub(super) fn encode(&self, packet: &DialectPacket) -> Vec<u8> {
+        let kind = if packet.ack.is_some() { PacketKind::Ack } else { PacketKind::Event };
+        let mut buffer = Vec::with_capacity(self.name.len() + EXTRA_BYTES + packet.json.len());
+        append_header(&mut buffer, kind, 0, &self.name, packet.ack);
+        buffer.extend_from_slice(packet.json.as_bytes());
+        buffer
     }
 
     /// A packet without an id, whose JSON is in these parts.
@@ -142,17 +158,17 @@ mod tests {
     #[test]
     fn frame_becomes_event_with_the_whole_frame() {
         let frame = br#"{"type":"message:new","room":"a","content":"\"ref\":\"x\""}"#;
-        let of = |name: &str| text(&Namespace::new(name).translate(frame)).to_owned();
+        let of = |name: &str| text(&Namespace::new(name, None).translate(frame)).to_owned();
         let json = std::str::from_utf8(frame).unwrap();
         assert_eq!(of("/"), format!(r#"42["message:new",{json}]"#));
         assert_eq!(of("/admin"), format!(r#"42/admin,["message:new",{json}]"#));
-        assert_eq!(Namespace::new("/").event(frame), of("/").as_bytes());
+        assert_eq!(Namespace::new("/", None).event(frame), of("/").as_bytes());
     }
 
     #[test]
     fn answer_with_ack_id_becomes_ack_without_ref() {
         let reference = ack_reference(456);
-        let namespace = Namespace::new("/");
+        let namespace = Namespace::new("/", None);
         let ok = format!(r#"{{"type":"ok","ref":"{reference}"}}"#);
         assert_eq!(text(&namespace.translate(ok.as_bytes())), r#"43456[{"type":"ok"}]"#);
         let ack = format!(r#"{{"type":"ack","ref":"{reference}","room":"a","seq":7}}"#);
@@ -165,7 +181,7 @@ mod tests {
 
     #[test]
     fn shared_frame_and_run_are_translated_once() {
-        let namespace = Namespace::new("/");
+        let namespace = Namespace::new("/", None);
         let frame = Frame::text(r#"{"type":"message:new","room":"a"}"#);
         let first = namespace.translate_shared(&frame);
         assert_eq!(text(&first), r#"42["message:new",{"type":"message:new","room":"a"}]"#);

@@ -158,10 +158,15 @@ fn is_event_name(name: &RawValue) -> bool {
         None => json.starts_with(|first: char| first == '-' || first.is_ascii_digit()),
         Some(_) if json.contains('\\') => {
             let name: Result<String, _> = serde_json::from_str(json);
-            name.is_ok_and(|name| !RESERVED_EVENTS.contains(&name.as_str()))
+            name.is_ok_and(|name| !is_reserved_event(&name))
         }
-        Some(rest) => !RESERVED_EVENTS.contains(&rest.trim_end_matches('"')),
+        Some(rest) => !is_reserved_event(rest.trim_end_matches('"')),
     }
+}
+
+/// Whether libraries give the event with this name a meaning of their own.
+pub fn is_reserved_event(name: &str) -> bool {
+    RESERVED_EVENTS.contains(&name)
 }
 
 /// Appends everything that comes before the JSON of a packet, with the type of the Engine.IO packet in front.

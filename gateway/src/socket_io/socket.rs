@@ -3,18 +3,22 @@
 //! each keeps its own deadline and its own pause of reading.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
-use super::{Namespace, packet::PacketKind};
+use super::{
+    Namespace,
+    dialect::{Dialect, DialectPacket, PacketReceivers},
+    packet::PacketKind,
+};
 use crate::transport::{Connection, Frame, FrameRun};
 
 /// The first id of a namespace. Namespace ids are above all connection ids, so the two never collide.
@@ -74,6 +78,8 @@ pub(crate) struct NamespaceSocket {
     phase: Cell<SocketPhase>,
     has_paused: Cell<bool>,
     deadline: Cell<Option<Instant>>,
+    /// The user, once the CONNECT packet was answered, if the namespace has a dialect.
+    user: OnceCell<Box<str>>,
 }
 
 impl NamespaceSocket {
@@ -86,12 +92,23 @@ impl NamespaceSocket {
             phase: Cell::new(SocketPhase::Connecting),
             has_paused: Cell::new(false),
             deadline: Cell::new(None),
+            user: OnceCell::new(),
         })
     }
 
     /// The name of the namespace.
     pub fn name(&self) -> &str {
         self.namespace.name()
+    }
+
+    /// The dialect of the application whose clients connect here.
+    pub fn dialect(&self) -> Option<&Dialect> {
+        self.namespace.dialect()
+    }
+
+    /// The user, if the namespace has a dialect and the CONNECT packet was answered.
+    pub fn user(&self) -> Option<&str> {
+        self.user.get().map(|user| &**user)
     }
 
     /// Differs from the ids of all connections and of all other namespaces of this node.
@@ -117,14 +134,37 @@ impl NamespaceSocket {
     pub fn send(&self, frame: &Frame) {
         match self.phase.get() {
             SocketPhase::Connecting => self.answer_connect(frame.payload()),
-            SocketPhase::Connected => self.shared.connection.send(self.namespace.translate(frame.payload())),
+            SocketPhase::Connected => self.send_payload(frame.payload()),
             SocketPhase::Ended => {}
+        }
+    }
+
+    /// Sends the payload of a frame as events or acks.
+    fn send_payload(&self, payload: &[u8]) {
+        match self.namespace.dialect() {
+            None => self.shared.connection.send(self.namespace.translate(payload)),
+            Some(dialect) => self.send_packets(&dialect.packets(payload, self.user())),
+        }
+    }
+
+    /// Sends packets of a dialect, as far as they are for this user.
+    pub fn send_packets(&self, packets: &[DialectPacket]) {
+        for packet in packets.iter().filter(|packet| packet.receivers.include(self.user())) {
+            self.shared.connection.send(Frame::text_for_one(self.namespace.encode(packet)));
         }
     }
 
     /// Sends a frame that other connections also get: see [`Connection::send_shared`].
     pub fn send_shared(&self, frame: &Frame) -> bool {
-        !self.is_connected() || self.shared.connection.send_shared(&self.namespace.translate_shared(frame))
+        if !self.is_connected() {
+            return true;
+        }
+        match &self.namespace.dialect {
+            None => self.shared.connection.send_shared(&self.namespace.translate_shared(frame)),
+            Some(dialect) => {
+                self.send_translated(&dialect.translate_shared(frame, |packet| self.namespace.encode(packet)))
+            }
+        }
     }
 
     /// Sends the frames of a run, which other connections also get: see [`Connection::send_run`].
@@ -132,7 +172,26 @@ impl NamespaceSocket {
         if !self.is_connected() {
             return run.frames().len();
         }
-        self.shared.connection.send_run(&self.namespace.translate_run(run))
+        match &self.namespace.dialect {
+            None => self.shared.connection.send_run(&self.namespace.translate_run(run)),
+            Some(dialect) => {
+                let translated = dialect.translate_run(run, |packet| self.namespace.encode(packet));
+                translated.iter().take_while(|frames| self.send_translated(frames)).count()
+            }
+        }
+    }
+
+    /// Sends what one shared frame became for this user. Returns false, and sends nothing, if the connection does not
+    /// take the first of these frames. The others follow it in any case.
+    fn send_translated(&self, frames: &[(PacketReceivers, Frame)]) -> bool {
+        let mut of_user = frames.iter().filter(|(receivers, _)| receivers.include(self.user()));
+        let Some((_, first)) = of_user.next() else { return true };
+        let connection = &self.shared.connection;
+        let is_sent = connection.send_shared(first);
+        if is_sent {
+            of_user.for_each(|(_, frame)| connection.send(frame.clone()));
+        }
+        is_sent
     }
 
     /// Answers the CONNECT packet with the frame `connected` or `error`.
@@ -140,15 +199,20 @@ impl NamespaceSocket {
         #[derive(Deserialize)]
         struct Answer<'a> {
             connection: Option<String>,
+            user: Option<Box<str>>,
             #[serde(borrow)]
             message: Option<&'a RawValue>,
         }
         let connection = &self.shared.connection;
         match serde_json::from_slice(payload) {
-            Ok(Answer { connection: Some(id), .. }) => {
+            Ok(Answer { connection: Some(id), user, .. }) => {
+                if let Some(user) = user.filter(|_| self.dialect().is_some()) {
+                    // The CONNECT packet is answered once.
+                    let _ = self.user.set(user);
+                }
                 let sid = json!({ "sid": id }).to_string();
                 connection.send(self.namespace.packet(PacketKind::Connect, &[sid.as_bytes()]));
-                connection.send(self.namespace.translate(payload));
+                self.send_payload(payload);
                 self.phase.set(SocketPhase::Connected);
             }
             Ok(Answer { message: Some(message), .. }) => {
@@ -173,7 +237,7 @@ impl NamespaceSocket {
                 connection.send(self.namespace.packet(PacketKind::ConnectError, &[data.as_bytes()]));
             }
             SocketPhase::Connected => {
-                connection.send(self.namespace.named_event("close", &value));
+                self.send_close(value);
                 if !should_reconnect(code) {
                     connection.send(self.namespace.packet(PacketKind::Disconnect, &[]));
                 }
@@ -183,6 +247,16 @@ impl NamespaceSocket {
         if should_reconnect(code) && self.shared.open.get() == 0 {
             connection.close(code, reason);
         }
+    }
+
+    /// Sends the event `close`, or what a dialect makes of it.
+    fn send_close(&self, mut value: Value) {
+        if self.dialect().is_none() {
+            self.shared.connection.send(self.namespace.named_event("close", &value));
+            return;
+        }
+        value["type"] = "close".into();
+        self.send_payload(value.to_string().as_bytes());
     }
 
     /// Ends the namespace without a packet. Requests a call of `on_drained`, in which the session removes the

@@ -43,6 +43,7 @@ mod socket_io;
 mod socket_io_ends;
 mod socket_io_gateway;
 mod stock_conversations;
+mod stock_dialects;
 mod too_few_replicas;
 mod wire;
 

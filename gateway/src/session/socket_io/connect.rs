@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, rc::Rc};
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 use tidings_shared::{
     auth::Reason,
     command_fields::{Fields, optional},
@@ -18,6 +18,7 @@ use crate::{
     session::{AdmittedUser, ChatSession, admit, send_connected},
     socket_io::{
         Namespace, NamespaceSocket,
+        dialect::Dialect,
         packet::{PacketKind, SocketIoPacket, append_header},
     },
     transport::Frame,
@@ -44,10 +45,27 @@ impl ConnectRequest {
             Err(_) => None,
         };
         let has_rooms = fields.rooms.or(fields.room).is_some();
-        let kind: Option<&RawValue> = serde_json::from_str(JOIN_TYPE).ok().filter(|_| has_rooms);
-        let join = kind.map(|kind| client::parse_event(kind, object, max_message_chars));
-        Self { token, join }
+        Self { token, join: has_rooms.then(|| parse_join(object, max_message_chars)).flatten() }
     }
+
+    /// Reads the JSON object as a dialect says.
+    fn parse_by(
+        dialect: &Dialect,
+        data: Option<&RawValue>,
+        handshake_token: Option<&str>,
+        max_message_chars: usize,
+    ) -> Self {
+        let auth = data.and_then(|data| serde_json::from_str::<Value>(data.get()).ok()).unwrap_or_default();
+        let connect = dialect.connect(&auth);
+        let join = connect.join.and_then(|object| parse_join(&object.to_string(), max_message_chars));
+        Self { token: connect.token.or_else(|| handshake_token.map(ToOwned::to_owned)), join }
+    }
+}
+
+/// Parses a `room:join` with the fields of this object.
+fn parse_join(object: &str, max_message_chars: usize) -> Option<Parsed> {
+    let kind: &RawValue = serde_json::from_str(JOIN_TYPE).ok()?;
+    Some(client::parse_event(kind, object, max_message_chars))
 }
 
 impl SocketIoSession {
@@ -64,7 +82,11 @@ impl SocketIoSession {
             return;
         };
         let max_message_chars = self.worker.node.limits.max_message_chars;
-        let request = ConnectRequest::parse(packet.data, self.handshake_token.as_deref(), max_message_chars);
+        let token = self.handshake_token.as_deref();
+        let request = match namespace.dialect() {
+            Some(dialect) => ConnectRequest::parse_by(dialect, packet.data, token, max_message_chars),
+            None => ConnectRequest::parse(packet.data, token, max_message_chars),
+        };
         let namespace: Rc<Namespace> = namespace.clone();
         self.start_connecting(namespace, request);
     }
