@@ -62,7 +62,8 @@ impl SearchKind {
 
     /// The query with this number. Different numbers search for different words, if the kind has several.
     fn query(self, number: usize) -> String {
-        let rare = |number: usize| format!("{}", 10_000 + (number * 7_919) % 80_000);
+        // The large room has even numbers only.
+        let rare = |number: usize| format!("{}", 10_000 + (number * 7_918) % 80_000);
         match self {
             SearchKind::AbsentWord => format!("absent{number} "),
             SearchKind::RareWord => format!("{} ", rare(number)),
@@ -152,18 +153,13 @@ async fn add_searches(
     Ok(())
 }
 
-/// Follows `next` until enough results are found or the search has no next page. Returns the number of pages. Retries a
-/// page that the server refuses temporarily.
+/// Follows `next` until enough results are found or the search has no next page. Returns the number of pages.
 async fn search_to_end(http: &Http, query: &str, room: Option<&str>) -> Result<u32> {
     let room = room.map(|room| format!("&room={room}")).unwrap_or_default();
     let first = format!("/search?q={}&limit={WANTED_RESULTS}{room}", encode(query));
     let (mut path, mut found, mut pages) = (first.clone(), 0, 0);
     loop {
         let answer = http.get(&path).await?;
-        if answer.status == 429 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        }
         ensure!(answer.status == 200, "{path}: {answer:?}");
         pages += 1;
         found += answer.body["results"].as_array().map_or(0, Vec::len);

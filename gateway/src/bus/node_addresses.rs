@@ -65,6 +65,7 @@ impl NodeAnnouncement {
 
     async fn renew_until_end(self, bus: Arc<Bus>, instance: u64, address: String) {
         let mut denial = FirstDenial::default();
+        let mut is_denied = false;
         while !self.ending.is_cancelled() {
             let pause = match bus.write_node_address(instance, &address).await {
                 Ok(()) => {
@@ -72,6 +73,7 @@ impl NodeAnnouncement {
                     RENEW_INTERVAL
                 }
                 Err(LookupError::Redis(error)) if denial.record(&error) => {
+                    is_denied = true;
                     tracing::warn!(
                         "the Redis user may not use the keys `{{??}}:gateway:*`: other gateways cannot forward \
                          requests of Engine.IO sessions to this node; see deploy/redis/users.acl"
@@ -81,7 +83,7 @@ impl NodeAnnouncement {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the address of this node cannot be written; retrying");
-                    WRITE_RETRY_INTERVAL
+                    if is_denied { RENEW_INTERVAL } else { WRITE_RETRY_INTERVAL }
                 }
             };
             tokio::select! {

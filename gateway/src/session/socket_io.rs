@@ -47,6 +47,8 @@ pub struct SocketIoSession {
     has_authenticated: bool,
     /// The connection is closed at this time if it then has no namespace.
     close_at: Instant,
+    /// When the client must leave, because the node drains.
+    leave_at: Option<Instant>,
 }
 
 impl SocketIoSession {
@@ -69,6 +71,7 @@ impl SocketIoSession {
             has_connected: false,
             has_authenticated: false,
             close_at,
+            leave_at: None,
         })
     }
 
@@ -182,6 +185,7 @@ impl Session for SocketIoSession {
     }
 
     fn on_draining(&mut self, leave_after: Duration) {
+        self.leave_at = Some(Instant::now() + leave_after);
         self.connected.iter_mut().for_each(|namespace| namespace.chat.on_draining(leave_after));
     }
 

@@ -22,6 +22,10 @@ pub struct TransportConfig {
     pub workers: usize,
     /// Maximum number of WebSockets per worker. Further handshakes are refused with 503. Default: 1,000,000.
     pub max_connections_per_worker: usize,
+    /// Maximum number of polling sessions of Engine.IO per worker, which also count as connections. The limit is lower
+    /// than that of connections, because a client can open any number of them over one socket and without a token.
+    /// Further handshakes are refused with 503. Default: 20,000.
+    pub max_polling_sessions_per_worker: usize,
     /// The path of the WebSocket. The default `None` accepts every path.
     pub websocket_path: Option<String>,
     /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
@@ -65,6 +69,7 @@ impl TransportConfig {
             backlog: 4096,
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
             max_connections_per_worker: 1_000_000,
+            max_polling_sessions_per_worker: 20_000,
             websocket_path: None,
             subprotocol: Some("tidings.v1".to_owned()),
             max_message_bytes: 64 * 1024,
@@ -101,6 +106,7 @@ impl TransportConfig {
             },
             frames: self.frame_rate.map(|rate| rate.to_limits(tick)),
             max_connections: self.max_connections_per_worker,
+            max_polling_sessions: self.max_polling_sessions_per_worker,
             outbox_bytes: self.outbox_bytes,
             shared_bytes: self.outbox_bytes / 4 * 3,
             stall_ticks: to_ticks(self.stall_timeout, tick),
@@ -165,6 +171,7 @@ pub(crate) struct WorkerLimits {
     pub rules: DecoderRules,
     pub frames: Option<FrameLimits>,
     pub max_connections: usize,
+    pub max_polling_sessions: usize,
     pub outbox_bytes: usize,
     /// Maximum number of bytes queued for one connection after a shared frame was added.
     pub shared_bytes: usize,

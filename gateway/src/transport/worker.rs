@@ -87,6 +87,11 @@ impl TransportWorker {
         self.connections.borrow().len() + self.tunnels.count() < self.limits.max_connections
     }
 
+    /// Whether the worker may open another polling session of Engine.IO.
+    pub(crate) fn has_polling_capacity(&self) -> bool {
+        self.counters.engine_polling.get() < self.limits.max_polling_sessions as u64
+    }
+
     /// Registers a new connection and starts its heartbeat.
     pub(crate) fn open_link(self: &Rc<Self>, kind: TransportKind) -> Rc<Link> {
         let id = self.next_id.get();

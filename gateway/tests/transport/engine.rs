@@ -89,6 +89,22 @@ async fn full_worker_refuses_polling_handshake() {
 }
 
 #[tokio::test]
+async fn polling_sessions_cannot_take_the_places_of_websockets() {
+    let fixture = Fixture::start_with(|config| {
+        with_engine(config);
+        config.workers = 1;
+        config.max_polling_sessions_per_worker = 1;
+    });
+    let open = PollingClient::open(&fixture).await;
+    let answer = request(fixture.address(), "GET", POLLING, "").await;
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    assert!(answer.body.contains(r#""code":"overloaded""#), "{answer:?}");
+    assert_eq!(Answer::read(begin_websocket(fixture.address(), WEBSOCKET).await).await.status(), 101);
+    open.send("4hello").await;
+    assert_eq!(open.receive().await, "4hello");
+}
+
+#[tokio::test]
 async fn polling_session_echoes_text_and_binary() {
     let fixture = Fixture::start_with(with_engine);
     let client = PollingClient::open(&fixture).await;

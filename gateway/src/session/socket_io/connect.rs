@@ -10,6 +10,8 @@ use tidings_shared::{
     protocol::{Parsed, client},
 };
 
+use tokio::time::Instant;
+
 use super::{ConnectedNamespace, SocketIoSession};
 use crate::{
     client::{Client, ClientTransport},
@@ -21,7 +23,7 @@ use crate::{
         dialect::Dialect,
         packet::{PacketKind, SocketIoPacket, append_header},
     },
-    transport::Frame,
+    transport::{Frame, Session as _},
 };
 
 /// The command that joins the rooms of a CONNECT packet, as JSON.
@@ -94,7 +96,10 @@ impl SocketIoSession {
     fn start_connecting(&mut self, namespace: Rc<Namespace>, request: ConnectRequest) {
         let socket = NamespaceSocket::new(namespace, self.shared.clone());
         let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
-        let chat = ChatSession { worker: self.worker.clone(), client };
+        let mut chat = ChatSession { worker: self.worker.clone(), client };
+        if let Some(leave_at) = self.leave_at {
+            chat.on_draining(leave_at.saturating_duration_since(Instant::now()));
+        }
         self.has_connected = true;
         self.worker.node.metrics.socket_io_namespaces.inc();
         let connecting = chat.clone();

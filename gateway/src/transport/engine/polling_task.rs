@@ -117,8 +117,10 @@ impl<S: Session> PollingTask<S> {
         if let Some(poll) = self.polling.poll.take()
             && poll.send(EngineAnswer::Packets(body)).is_err()
         {
-            // The poll was cancelled after its packets left the outbox. They are lost, so the session must end.
+            // The poll was cancelled after its packets left the outbox. They are lost, so the session must end, also if
+            // it was already closing.
             self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
+            self.link.phase.set(Phase::Discarding);
         }
     }
 

@@ -18,13 +18,14 @@ use tokio::time::timeout;
 use super::{
     error::EngineError,
     forward::FORWARDED_HEADER,
+    query,
     worker::{EngineWorker, RequestTarget},
     workers::EngineAnswer,
 };
 use crate::transport::{
     Acceptor,
     handshake::{HandshakeRequest, Refusal},
-    refuse::{refuse_unless_open, to_http_response},
+    refuse::{refuse_unless_polling_allowed, to_http_response},
 };
 
 /// Time limit for the body of a POST.
@@ -97,8 +98,8 @@ async fn answer_in_session(
             Ok(to_response(engine.post(session, packets).await))
         }
         (RequestTarget::OtherNode(forwarder, instance), packets) => {
-            let path_and_query = request.uri().path_and_query().map_or("/", |target| target.as_str());
-            Ok(forwarder.forward(instance, path_and_query, packets).await)
+            let target = query::forwarded_target(request.path(), request.query_string());
+            Ok(forwarder.forward(instance, &target, packets).await)
         }
         (RequestTarget::Handshake, _) => Err(EngineError::BadMethod.refusal()),
     }
@@ -111,10 +112,10 @@ async fn handshake<A: Acceptor>(
     request: &HttpRequest,
 ) -> Result<Vec<u8>, Refusal> {
     // Checked before and after the wait, like the handshake of a WebSocket.
-    refuse_unless_open(&engine.worker)?;
+    refuse_unless_polling_allowed(&engine.worker)?;
     let handshake = HandshakeRequest::poll(request.uri().clone(), request.headers().clone());
     let ticket = acceptor.accept(handshake).await?;
-    refuse_unless_open(&engine.worker)?;
+    refuse_unless_polling_allowed(&engine.worker)?;
     Ok(engine.open_polling(|connection| acceptor.open(ticket, connection)))
 }
 

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     error::EngineError,
     forward::{CONNECT_TIMEOUT, FORWARDED_HEADER, Forwarder},
+    query,
 };
 use crate::transport::{refuse::send_refusal, tunnels::OpenTunnel};
 
@@ -36,11 +37,16 @@ pub(crate) struct TunnelSocket {
     pub head: Vec<u8>,
 }
 
+/// The headers of a handshake that the other node needs. Others may contain tokens, which are not sent further.
+fn is_of_handshake(name: &str) -> bool {
+    matches!(name, "host" | "connection" | "upgrade") || name.starts_with("sec-websocket-")
+}
+
 /// The head of a valid handshake with the header of a forwarded request.
 pub(crate) fn forwarded_head(request: &Request) -> Vec<u8> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = query::forwarded_target(request.path(), request.uri().query().unwrap_or_default());
     let mut head = format!("GET {target} HTTP/1.1\r\n{FORWARDED_HEADER}: 1\r\n").into_bytes();
-    for (name, value) in &request.head().headers {
+    for (name, value) in request.headers().iter().filter(|(name, _)| is_of_handshake(name.as_str())) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());

@@ -83,7 +83,8 @@ impl EngineWorkers {
         if let Some(queue) = queue
             && queue.try_send(job).is_err()
         {
-            tracing::warn!(
+            // Any client can cause this, so it is no warning.
+            tracing::debug!(
                 "an Engine.IO request was dropped: the worker of its session is overloaded or has ended"
             );
         }
