@@ -46,7 +46,7 @@ fn is_of_handshake(name: &str) -> bool {
 pub(crate) fn forwarded_head(request: &Request) -> Vec<u8> {
     let target = query::forwarded_target(request.path(), request.uri().query().unwrap_or_default());
     let mut head = format!("GET {target} HTTP/1.1\r\n{FORWARDED_HEADER}: 1\r\n").into_bytes();
-    for (name, value) in request.headers().iter().filter(|(name, _)| is_of_handshake(name.as_str())) {
+    for (name, value) in request.head().headers.iter().filter(|(name, _)| is_of_handshake(name.as_str())) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
