@@ -198,4 +198,5 @@ for (const user of users) {
   const { number, messages, violations, connects } = user;
   print({ user: number, messages, violations, connects, transport: user.socket.io.engine.transport.name });
 }
-process.exit(0);
+// Ends after all output was written, although sockets are open.
+process.stdout.write("", () => process.exit(0));
