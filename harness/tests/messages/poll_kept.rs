@@ -257,8 +257,18 @@ async fn few_polls_of_a_worker_join_at_once() -> Result<()> {
         Poller::new(&stack, user, &[]).poll(0).await?;
     }
     let monitor = CommandMonitor::start(&stack).await?;
-    let polls =
-        own_rooms.iter().map(|(user, rooms)| async { Poller::new(&stack, user, rooms).poll(0).await });
+    let polls = own_rooms.iter().map(async |(user, rooms)| {
+        let poller = Poller::new(&stack, user, rooms);
+        loop {
+            let (status, answer) = poller.ask(0).await?;
+            // On a busy machine a poll may not get its turn in time. Its user polls again.
+            if status != 503 {
+                ensure!(status == 200, "{status}: {answer}");
+                return Ok(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
     for answer in futures_util::future::try_join_all(polls).await? {
         ensure!(
             answer["failed"] == json!([]) && answer["cursors"].as_object().map(Map::len) == Some(ROOMS_EACH)
