@@ -63,6 +63,7 @@ test("time and ticks never cover a text, in any direction of writing", async () 
     })
     .toBe(texts.length);
   await ada.messages.evaluate((box) => box.scrollTo(0, box.scrollHeight));
+  await expect.poll(async () => (await ada.texts()).at(-1)).toBe(texts.at(-1));
   // The time of a Hebrew text is on its left.
   const last = ada.rows.last();
   const time = await last.locator("time").boundingBox();
