@@ -60,20 +60,13 @@ fn local_address_towards(redis: &RedisClient, listen: SocketAddr) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
     use tidings_shared::log::client;
 
     use super::*;
+    use crate::config;
 
     fn advertised(listen: &str, arguments: &[&str]) -> String {
-        let required = [
-            "tidings-gateway",
-            "--persistence-url=http://127.0.0.1:1",
-            "--redis-url=redis://127.0.0.1:1",
-            "--internal-secret=0123456789abcdef",
-            "--jwt-secret=0123456789abcdef",
-        ];
-        let config = GatewayConfig::parse_from(required.iter().chain(arguments));
+        let config = config::tests::parse(arguments);
         advertised_address(&config, listen.parse().unwrap(), &client("redis://127.0.0.1:1").unwrap())
     }
 

@@ -250,10 +250,11 @@ impl GatewayConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> GatewayConfig {
+    /// The configuration with these arguments and those that are required.
+    pub(crate) fn parse(arguments: &[&str]) -> GatewayConfig {
         let required = [
             "tidings-gateway",
             "--persistence-url=http://127.0.0.1:1",

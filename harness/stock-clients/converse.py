@@ -1,16 +1,17 @@
 """The same as converse.mjs with the stock client for Python: two users converse, and each prints what it received.
 
-Argument: JSON {transports, urls, tokens, room, head, persistence, count}, see converse.mjs.
+Argument: JSON {transports, urls, tokens, room, head, persistence, count}, see converse.mjs. The client is that for
+asyncio, because the other one calls each handler in a thread of its own: events could overtake each other.
 """
 
+import asyncio
+import functools
 import json
 import sys
-import threading
-import time
 import urllib.parse
-import urllib.request
 import uuid
 
+import aiohttp
 import socketio
 
 ANSWER_TIMEOUT_S = 10
@@ -26,41 +27,43 @@ options = json.loads(sys.argv[1])
 class User:
     """A user who always reconnects, joins at the cursor, fills gaps, and retries each message until it is stored."""
 
-    def __init__(self, number):
+    def __init__(self, number, http):
         self.number = number
+        self.http = http
         self.cursor = dict(options["head"])
         self.joined_epoch = None
         self.messages = []
         self.violations = []
         self.connects = 0
         self.last_acked = 0
-        self.joined = threading.Event()
+        self.joined = asyncio.Event()
         self.client = None
-        threading.Thread(target=self.stay_connected, daemon=True).start()
+        # The events that wait for the end of a fill, as pairs of a method and its argument.
+        self.held = None
 
-    def stay_connected(self):
+    async def stay_connected(self):
         while True:
-            self.client = client = socketio.Client(reconnection=False)
-            client.on("message:new", self.receive)
-            client.on("room:caught_up", self.catch_up)
-            client.on("room:gap", self.fill)
+            self.client = client = socketio.AsyncClient(reconnection=False)
+            self.held = None
+            client.on("message:new", functools.partial(self.after_fill, client, self.receive))
+            client.on("room:caught_up", functools.partial(self.after_fill, client, self.catch_up))
+            client.on("room:gap", functools.partial(self.fill, client))
             try:
                 auth = {"token": options["tokens"][self.number]}
-                client.connect(options["urls"][self.number], auth=auth, transports=options["transports"])
+                await client.connect(options["urls"][self.number], auth=auth, transports=options["transports"])
                 self.connects += 1
-                self.join(client)
-                client.wait()
+                await self.join(client)
+                await client.wait()
             except Exception as error:  # The library has no common class for failures of a connection.
                 print(f"user {self.number}: {error!r}", file=sys.stderr)
             self.joined.clear()
-            time.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(RETRY_PAUSE_S)
 
-    def join(self, client):
+    async def join(self, client):
         self.joined_epoch = None
         while client.connected:
-            answer = client.call(
-                "room:join", {"room": options["room"], "after": self.cursor}, timeout=ANSWER_TIMEOUT_S
-            )
+            content = {"room": options["room"], "after": self.cursor}
+            answer = await client.call("room:join", content, timeout=ANSWER_TIMEOUT_S)
             if answer["type"] == "room:joined":
                 # Events that came before this answer have the epoch of the cursor only if the epoch did not change.
                 self.joined_epoch = answer["rooms"][0]["head"]["epoch"]
@@ -68,9 +71,16 @@ class User:
                 return
             if answer["code"] not in TEMPORARY:
                 self.violations.append(f"join: {answer}")
-            time.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(RETRY_PAUSE_S)
 
-    # The client calls the handlers of one connection in turn, so a fill delays all later events.
+    def after_fill(self, client, act, event):
+        """Calls `act` now, or, while a gap is filled, after the fill. Events of earlier connections do not count."""
+        if client is not self.client:
+            return
+        if self.held is None:
+            act(event)
+        else:
+            self.held.append((act, event))
 
     def receive(self, event):
         if event["seq"] <= self.cursor["seq"]:
@@ -88,38 +98,54 @@ class User:
         kept = {name: event[name] for name in ("seq", "id", "client_id", "content")}
         self.messages.append({**kept, "sender": event["sender"]["id"]})
 
-    def fill(self, gap):
+    async def fill(self, client, gap):
+        if client is not self.client:
+            return
+        self.held = held = []
         head = gap["head"]
         seq = min(self.cursor["seq"], gap["after"])
+        self.cursor = {"epoch": head["epoch"], "seq": seq}
         self.messages = [message for message in self.messages if message["seq"] <= seq]
-        while seq < head["seq"]:
-            query = {"after": seq, "epoch": head["epoch"], "upto": head["seq"], "limit": PAGE_LIMIT}
-            room = urllib.parse.quote(options["room"], safe="")
-            url = f"{options['persistence']}/v1/rooms/{room}/events?{urllib.parse.urlencode(query)}"
-            request = urllib.request.Request(url)
-            request.add_header("Authorization", f"Bearer {options['tokens'][self.number]}")
-            try:
-                with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as answer:
-                    page = json.load(answer)
-            except OSError:
-                time.sleep(RETRY_PAUSE_S)
+        while self.cursor["seq"] < head["seq"]:
+            page = await self.read_page(head)
+            if self.held is not held:  # The connection has ended, or a later gap began.
+                return
+            if page is None:
+                await asyncio.sleep(RETRY_PAUSE_S)
                 continue
             for event in page["events"]:
-                if event["type"] == "message:new" and seq < event["seq"] <= head["seq"]:
+                if event["type"] == "message:new" and self.cursor["seq"] < event["seq"] <= head["seq"]:
                     self.keep(event)
-            seq = max(seq, min(page["next"]["seq"], head["seq"]))
-        self.cursor = {"epoch": head["epoch"], "seq": seq}
+            seq = max(self.cursor["seq"], min(page["next"]["seq"], head["seq"]))
+            self.cursor = {"epoch": head["epoch"], "seq": seq}
+        if self.held is not held:
+            return
+        self.held = None
+        for act, event in held:
+            act(event)
 
-    def say(self, content):
+    async def read_page(self, head):
+        """The events from the cursor to `head`, or None if they cannot be read now."""
+        room = urllib.parse.quote(options["room"], safe="")
+        url = f"{options['persistence']}/v1/rooms/{room}/events"
+        query = {"after": self.cursor["seq"], "epoch": head["epoch"], "upto": head["seq"], "limit": PAGE_LIMIT}
+        headers = {"authorization": f"Bearer {options['tokens'][self.number]}"}
+        try:
+            async with self.http.get(url, params=query, headers=headers) as answer:
+                return await answer.json() if answer.ok else None
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+
+    async def say(self, content):
         """Sends a message, and retries it until it is stored."""
         client_id = str(uuid.uuid4())
         attempt = 0
         while True:
             attempt += 1
-            self.joined.wait()
+            await self.joined.wait()
             message = {"room": options["room"], "client_id": client_id, "content": content, "attempt": attempt}
             try:
-                answer = self.client.call("message:send", message, timeout=ANSWER_TIMEOUT_S)
+                answer = await self.client.call("message:send", message, timeout=ANSWER_TIMEOUT_S)
             except socketio.exceptions.SocketIOError:
                 answer = None
             if answer and answer["type"] == "ack" and answer["stage"] == "stored":
@@ -127,37 +153,41 @@ class User:
                 return
             if answer and answer.get("code") not in TEMPORARY:
                 raise RuntimeError(answer)
-            time.sleep(RETRY_PAUSE_S)
+            await asyncio.sleep(RETRY_PAUSE_S)
 
-    def say_all(self):
+    async def say_all(self):
         for number in range(options["count"]):
-            self.say(f"{self.number} says {number}")
+            await self.say(f"{self.number} says {number}")
 
 
 def show(line):
     print(json.dumps(line), flush=True)
 
 
-users = [User(number) for number in range(len(options["urls"]))]
-for user in users:
-    user.joined.wait()
-show({"ready": True})
-threads = [threading.Thread(target=user.say_all) for user in users]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-last = max(user.last_acked for user in users)
-while any(user.cursor["seq"] < last for user in users):
-    time.sleep(0.05)
-time.sleep(SETTLE_S)
-for user in users:
-    show(
-        {
-            "user": user.number,
-            "messages": user.messages,
-            "violations": user.violations,
-            "connects": user.connects,
-            "transport": user.client.transport(),
-        }
-    )
+async def main():
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(ANSWER_TIMEOUT_S)) as http:
+        users = [User(number, http) for number in range(len(options["urls"]))]
+        connections = [asyncio.create_task(user.stay_connected()) for user in users]
+        for user in users:
+            await user.joined.wait()
+        show({"ready": True})
+        await asyncio.gather(*(user.say_all() for user in users))
+        last = max(user.last_acked for user in users)
+        while any(user.cursor["seq"] < last for user in users):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
+        for user in users:
+            show(
+                {
+                    "user": user.number,
+                    "messages": user.messages,
+                    "violations": user.violations,
+                    "connects": user.connects,
+                    "transport": user.client.transport(),
+                }
+            )
+        for connection in connections:
+            connection.cancel()
+
+
+asyncio.run(main())

@@ -112,6 +112,17 @@ impl PollingClient {
     }
 
     /// Opens a WebSocket for this session.
+    /// Opens a WebSocket for the session, and completes the upgrade.
+    pub async fn upgrade(&self) -> Client {
+        let mut socket = self.websocket().await;
+        socket.send_text("2probe").await;
+        assert_eq!(socket.next_text().await, "3probe");
+        socket.send_text("5").await;
+        socket.send_text("4over WebSocket").await;
+        assert_eq!(socket.next_text().await, "4over WebSocket");
+        socket
+    }
+
     pub async fn websocket(&self) -> Client {
         open_websocket(self.address, &self.query.replace("polling", "websocket")).await
     }

@@ -84,17 +84,6 @@ impl Nodes {
     }
 }
 
-/// Opens a WebSocket for the session, and completes the upgrade.
-async fn upgrade(client: &PollingClient) -> Client {
-    let mut socket = client.websocket().await;
-    socket.send_text("2probe").await;
-    assert_eq!(socket.next_text().await, "3probe");
-    socket.send_text("5").await;
-    socket.send_text("4over WebSocket").await;
-    assert_eq!(socket.next_text().await, "4over WebSocket");
-    socket
-}
-
 #[tokio::test]
 async fn session_is_reached_through_either_node() {
     let nodes = Nodes::start();
@@ -144,7 +133,7 @@ async fn poll_cancelled_at_other_node_ends_session() {
 async fn upgrade_at_other_node_moves_session_to_tunnel() {
     let mut nodes = Nodes::start();
     let (direct, forwarded) = nodes.open().await;
-    let mut socket = upgrade(&forwarded).await;
+    let mut socket = forwarded.upgrade().await;
     socket.send(&frame(BINARY, &[1, 2, 3, 4])).await;
     assert_eq!(socket.next_message().await, Some((BINARY, vec![1, 2, 3, 4])));
     // Needs many reads of the tunnel's buffer.
@@ -178,7 +167,7 @@ async fn frames_behind_forwarded_handshake_are_not_lost() {
 async fn close_of_owner_reaches_client_through_tunnel() {
     let nodes = Nodes::start();
     let (_, forwarded) = nodes.open().await;
-    let mut socket = upgrade(&forwarded).await;
+    let mut socket = forwarded.upgrade().await;
     socket.send_text("4!close 4403").await;
     for number in 1..=3 {
         assert_eq!(socket.next_text().await, format!("4last {number}"));
@@ -229,11 +218,11 @@ async fn tunnels_count_towards_maximum_of_connections() {
     });
     let (first, second) = (nodes.open().await, nodes.open().await);
     let third = PollingClient::open(&nodes.other).await;
-    let _socket = upgrade(&first.1).await;
+    let _socket = first.1.upgrade().await;
     let query = second.1.query.replace("polling", "websocket");
     let answer = Answer::read(begin_websocket(nodes.other.address(), &query).await).await;
     assert_eq!(answer.status(), 503, "{answer:?}");
-    // Polling goes on, at both nodes.
+    // Both clients continue to poll.
     second.1.send("4hello").await;
     assert_eq!(second.1.receive().await, "4hello");
     third.send("4hello").await;
@@ -245,7 +234,7 @@ async fn drain_and_stop_end_tunnels() {
     for is_drain in [true, false] {
         let mut nodes = Nodes::start();
         let (_, forwarded) = nodes.open().await;
-        let mut socket = upgrade(&forwarded).await;
+        let mut socket = forwarded.upgrade().await;
         if is_drain {
             within_timeout("the drain", nodes.other.server.drain(Duration::from_secs(2))).await;
             nodes.wait_for_tunnels(0).await;

@@ -4,28 +4,17 @@
 use std::time::Duration;
 
 use crate::{
-    client::{Client, PING, PONG, TEXT, frame},
+    client::{PING, PONG, TEXT, frame},
     engine_client::{Answer, PollingClient, with_engine},
     server::Fixture,
 };
-
-/// Completes the upgrade of a session.
-async fn upgrade(client: &PollingClient) -> Client {
-    let mut socket = client.websocket().await;
-    socket.send_text("2probe").await;
-    assert_eq!(socket.next_text().await, "3probe");
-    socket.send_text("5").await;
-    socket.send_text("4over WebSocket").await;
-    assert_eq!(socket.next_text().await, "4over WebSocket");
-    socket
-}
 
 #[tokio::test]
 async fn upgraded_session_uses_only_its_websocket() {
     let mut fixture = Fixture::start_with(with_engine);
     for _ in 0..6 {
         let client = PollingClient::open(&fixture).await;
-        let mut socket = upgrade(&client).await;
+        let mut socket = client.upgrade().await;
         client.expect_gone().await;
         let mut second = client.websocket().await;
         assert_eq!(second.close_code().await, 1000);
@@ -98,7 +87,7 @@ async fn failed_upgrade_leaves_session_polling() {
     assert_eq!(probed.close_code().await, 1000);
     client.send("4still polling").await;
     assert_eq!(client.receive().await, "4still polling");
-    upgrade(&client).await;
+    client.upgrade().await;
 }
 
 #[tokio::test]

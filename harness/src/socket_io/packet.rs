@@ -36,7 +36,7 @@ pub struct SocketIoPacket {
     pub namespace: String,
     /// The id of an ack, or of the event that asks for one.
     pub id: Option<u64>,
-    /// The content; `null` if there is none.
+    /// The content; `null` if the packet has no content.
     pub data: Value,
 }
 
@@ -68,7 +68,7 @@ impl SocketIoPacket {
         Some(SocketIoPacket { kind, attachments, namespace: namespace.to_owned(), id, data })
     }
 
-    /// Takes the argument with this number, from 0; `null` if there is none. The name of an event is its argument 0.
+    /// Takes the argument at this index; `null` if the packet has fewer arguments. The name of an event is at index 0.
     pub fn take_argument(&mut self, number: usize) -> Value {
         self.data.get_mut(number).map(Value::take).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! Conversations of applications whose clients know nothing of the protocol: stock Socket.IO clients on gateways with
-//! the dialects of deploy/dialects.
+//! Stock Socket.IO clients converse with the events of an existing application. Each gateway translates these events by
+//! one of the dialects in deploy/dialects.
 
 use std::time::Duration;
 

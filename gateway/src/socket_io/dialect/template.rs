@@ -46,7 +46,7 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    /// Parses `a.b|c`, without the dollar sign.
+    /// Parses the text of a reference behind its dollar sign, such as `a.b|c`.
     fn parse(text: &str) -> Result<Self, String> {
         let is_name = |name: &str| {
             !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-:".contains(letter))

@@ -1,5 +1,5 @@
 //! Moves a polling session to a WebSocket: the client proves with a probe that the WebSocket works, stops polling, and
-//! then completes the upgrade. A WebSocket that breaks these rules is closed, and the session goes on polling.
+//! then completes the upgrade. A WebSocket that breaks these rules is closed, and the client continues to poll.
 
 use std::{io, mem, ops::ControlFlow, time::Duration};
 

@@ -171,7 +171,7 @@ impl PollingSession {
         matches!(self.upgrade.get(), UpgradeState::Probed | UpgradeState::Done)
     }
 
-    /// Ends an upgrade that failed. The session goes on polling.
+    /// Ends an upgrade that failed. The client continues to poll.
     pub(super) fn cancel_upgrade(&self) {
         self.upgrade.set(UpgradeState::None);
     }
