@@ -5,9 +5,11 @@
 pub mod dialect;
 mod namespace;
 pub mod packet;
+mod recovery;
 mod socket;
 mod translation;
 
 pub use namespace::Namespace;
 pub(crate) use namespace::ack_reference;
+pub(crate) use recovery::RoomPositions;
 pub(crate) use socket::{NamespaceSocket, SharedConnection};

@@ -2,8 +2,10 @@
 //! turns frames into packets, and ends when the server closes the client. Several namespaces share one connection, so
 //! each keeps its own deadline and its own pause of reading.
 
+mod sending;
+
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -14,12 +16,8 @@ use serde_json::{Value, json, value::RawValue};
 use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
-use super::{
-    Namespace,
-    dialect::{Dialect, DialectPacket, PacketReceivers},
-    packet::PacketKind,
-};
-use crate::transport::{Connection, Frame, FrameRun};
+use super::{Namespace, dialect::Dialect, packet::PacketKind, recovery::RoomPositions};
+use crate::transport::Connection;
 
 /// The first id of a namespace. Namespace ids are above all connection ids, so the two never collide.
 const FIRST_NAMESPACE_ID: u64 = 1 << 56;
@@ -80,6 +78,8 @@ pub(crate) struct NamespaceSocket {
     deadline: Cell<Option<Instant>>,
     /// The user, once the CONNECT packet was answered, if the namespace has a dialect.
     user: OnceCell<Box<str>>,
+    /// The client's positions, if the namespace recovers connections and the token was accepted.
+    positions: RefCell<Option<Box<RoomPositions>>>,
 }
 
 impl NamespaceSocket {
@@ -93,6 +93,7 @@ impl NamespaceSocket {
             has_paused: Cell::new(false),
             deadline: Cell::new(None),
             user: OnceCell::new(),
+            positions: RefCell::default(),
         })
     }
 
@@ -109,6 +110,16 @@ impl NamespaceSocket {
     /// The user, if the namespace has a dialect and the CONNECT packet was answered.
     pub fn user(&self) -> Option<&str> {
         self.user.get().map(|user| &**user)
+    }
+
+    /// Whether connections are recovered.
+    pub fn recovers(&self) -> bool {
+        self.namespace.recovers()
+    }
+
+    /// Sets the positions with which the client begins. Must be called before the CONNECT packet is answered.
+    pub fn track_positions(&self, positions: RoomPositions) {
+        self.positions.replace(Some(Box::new(positions)));
     }
 
     /// Differs from the ids of all connections and of all other namespaces of this node.
@@ -130,70 +141,6 @@ impl NamespaceSocket {
         self.has_ended() || self.shared.connection.is_closed()
     }
 
-    /// Sends a frame as an event or ack. The first frame answers the CONNECT packet: it is `connected` or `error`.
-    pub fn send(&self, frame: &Frame) {
-        match self.phase.get() {
-            SocketPhase::Connecting => self.answer_connect(frame.payload()),
-            SocketPhase::Connected => self.send_payload(frame.payload()),
-            SocketPhase::Ended => {}
-        }
-    }
-
-    /// Sends the payload of a frame as events or acks.
-    fn send_payload(&self, payload: &[u8]) {
-        match self.namespace.dialect() {
-            None => self.shared.connection.send(self.namespace.translate(payload)),
-            Some(dialect) => self.send_packets(&dialect.packets(payload, self.user())),
-        }
-    }
-
-    /// Sends packets of a dialect, as far as they are for this user.
-    pub fn send_packets(&self, packets: &[DialectPacket]) {
-        for packet in packets.iter().filter(|packet| packet.receivers.include(self.user())) {
-            self.shared.connection.send(Frame::text_for_one(self.namespace.encode(packet)));
-        }
-    }
-
-    /// Sends a frame that other connections also get: see [`Connection::send_shared`].
-    pub fn send_shared(&self, frame: &Frame) -> bool {
-        if !self.is_connected() {
-            return true;
-        }
-        match &self.namespace.dialect {
-            None => self.shared.connection.send_shared(&self.namespace.translate_shared(frame)),
-            Some(dialect) => {
-                self.send_translated(&dialect.translate_shared(frame, |packet| self.namespace.encode(packet)))
-            }
-        }
-    }
-
-    /// Sends the frames of a run, which other connections also get: see [`Connection::send_run`].
-    pub fn send_run(&self, run: &FrameRun) -> usize {
-        if !self.is_connected() {
-            return run.frames().len();
-        }
-        match &self.namespace.dialect {
-            None => self.shared.connection.send_run(&self.namespace.translate_run(run)),
-            Some(dialect) => {
-                let translated = dialect.translate_run(run, |packet| self.namespace.encode(packet));
-                translated.iter().take_while(|frames| self.send_translated(frames)).count()
-            }
-        }
-    }
-
-    /// Sends what one shared frame became for this user. Returns false, and sends nothing, if the connection does not
-    /// take the first of these frames. The others follow it in any case.
-    fn send_translated(&self, frames: &[(PacketReceivers, Frame)]) -> bool {
-        let mut of_user = frames.iter().filter(|(receivers, _)| receivers.include(self.user()));
-        let Some((_, first)) = of_user.next() else { return true };
-        let connection = &self.shared.connection;
-        let is_sent = connection.send_shared(first);
-        if is_sent {
-            of_user.for_each(|(_, frame)| connection.send(frame.clone()));
-        }
-        is_sent
-    }
-
     /// Answers the CONNECT packet with the frame `connected` or `error`.
     fn answer_connect(&self, payload: &[u8]) {
         #[derive(Deserialize)]
@@ -210,8 +157,12 @@ impl NamespaceSocket {
                     // The CONNECT packet is answered once.
                     let _ = self.user.set(user);
                 }
-                let sid = json!({ "sid": id }).to_string();
-                connection.send(self.namespace.packet(PacketKind::Connect, &[sid.as_bytes()]));
+                let mut answer = json!({ "sid": id });
+                if let Some(positions) = self.positions.borrow_mut().as_mut() {
+                    answer["pid"] = positions.take_pid().into();
+                }
+                let answer = answer.to_string();
+                connection.send(self.namespace.packet(PacketKind::Connect, &[answer.as_bytes()]));
                 self.send_payload(payload);
                 self.phase.set(SocketPhase::Connected);
             }
