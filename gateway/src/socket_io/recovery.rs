@@ -146,6 +146,11 @@ impl RoomPositions {
         self.rooms.iter().filter_map(cursor).collect()
     }
 
+    /// Whether the client has joined the room, or has left a room of the `pid`.
+    pub fn contains(&self, room: &RoomId) -> bool {
+        self.rooms.iter().any(|tracked| tracked.room == *room)
+    }
+
     /// A join was answered. Its replay begins at a cursor that the answer does not name, so the position is unknown
     /// until the first event. A recovered room keeps its position, because its join begins there.
     fn join(&mut self, RoomHeadFields { room, head }: RoomHeadFields) {

@@ -99,9 +99,9 @@ async fn recover(
 ) -> Option<(RoomPositions, RecoveredJoin)> {
     let positions = RoomPositions::resume(&lost.pid, &lost.offset, user.as_str())?;
     let cursors = positions.cursors();
-    let is_recovered = |room: &RoomId| cursors.iter().any(|(recovered, _)| recovered == room);
     let mut rooms: Vec<RoomId> = cursors.iter().map(|(room, _)| room.clone()).collect();
-    rooms.extend(wished.iter().filter(|room| !is_recovered(room)).cloned());
+    // A room that the client has left stays left.
+    rooms.extend(wished.iter().filter(|room| !positions.contains(room)).cloned());
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms.len()));
     let worker = &chat.worker;
     worker.node.take_tokens(Limit::Joins, user, cost).ok()?;
