@@ -19,7 +19,7 @@ const TIME_START: &[u8] = br#","at":"#;
 enum JoinPhase {
     /// The client has not joined the room.
     Absent,
-    /// The join with which the connection begins is not answered yet.
+    /// The answer to the join with which the connection begins is not applied yet.
     Expected,
     Joined,
 }

@@ -16,8 +16,10 @@ use serde_json::{Value, json, value::RawValue};
 use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
-use super::{Namespace, dialect::Dialect, packet::PacketKind, recovery::RoomPositions};
-use crate::transport::Connection;
+use super::{
+    Namespace, dialect::Dialect, namespace::split_type, packet::PacketKind, recovery::RoomPositions,
+};
+use crate::transport::{Connection, Frame};
 
 /// The first id of a namespace. Namespace ids are above all connection ids, so the two never collide.
 const FIRST_NAMESPACE_ID: u64 = 1 << 56;
@@ -64,6 +66,9 @@ fn should_reconnect(code: u16) -> bool {
 enum SocketPhase {
     /// The CONNECT packet is not answered yet.
     Connecting,
+    /// The token was accepted. The CONNECT packet is answered when the rooms that it names are joined, because the
+    /// answer contains their heads.
+    Joining,
     Connected,
     Ended,
 }
@@ -80,6 +85,10 @@ pub(crate) struct NamespaceSocket {
     user: OnceCell<Box<str>>,
     /// The client's positions, if the namespace recovers connections and the token was accepted.
     positions: RefCell<Option<Box<RoomPositions>>>,
+    /// Whether the CONNECT packet is answered only after a join.
+    awaits_join: Cell<bool>,
+    /// The frames that follow the answer to the CONNECT packet.
+    held: RefCell<Vec<Frame>>,
 }
 
 impl NamespaceSocket {
@@ -94,6 +103,8 @@ impl NamespaceSocket {
             deadline: Cell::new(None),
             user: OnceCell::new(),
             positions: RefCell::default(),
+            awaits_join: Cell::new(false),
+            held: RefCell::default(),
         })
     }
 
@@ -117,9 +128,11 @@ impl NamespaceSocket {
         self.namespace.recovers()
     }
 
-    /// Sets the positions with which the client begins. Must be called before the CONNECT packet is answered.
-    pub fn track_positions(&self, positions: RoomPositions) {
+    /// Sets the positions with which the client begins. Must be called before the first frame. `awaits_join` says that
+    /// the answer to a join follows the first frame, and that the `pid` names the rooms of this join.
+    pub fn track_positions(&self, positions: RoomPositions, awaits_join: bool) {
         self.positions.replace(Some(Box::new(positions)));
+        self.awaits_join.set(awaits_join);
     }
 
     /// Differs from the ids of all connections and of all other namespaces of this node.
@@ -142,7 +155,7 @@ impl NamespaceSocket {
     }
 
     /// Answers the CONNECT packet with the frame `connected` or `error`.
-    fn answer_connect(&self, payload: &[u8]) {
+    fn answer_connect(&self, frame: &Frame) {
         #[derive(Deserialize)]
         struct Answer<'a> {
             connection: Option<String>,
@@ -150,8 +163,12 @@ impl NamespaceSocket {
             #[serde(borrow)]
             message: Option<&'a RawValue>,
         }
-        let connection = &self.shared.connection;
+        let (connection, payload) = (&self.shared.connection, frame.payload());
         match serde_json::from_slice(payload) {
+            Ok(Answer { connection: Some(_), .. }) if self.awaits_join.get() => {
+                self.phase.set(SocketPhase::Joining);
+                self.held.borrow_mut().push(frame.clone());
+            }
             Ok(Answer { connection: Some(id), user, .. }) => {
                 if let Some(user) = user.filter(|_| self.dialect().is_some()) {
                     // The CONNECT packet is answered once.
@@ -176,6 +193,20 @@ impl NamespaceSocket {
         }
     }
 
+    /// Keeps a frame back until the answer to the join, then answers the CONNECT packet and sends all frames.
+    fn hold_until_joined(&self, frame: &Frame) {
+        self.held.borrow_mut().push(frame.clone());
+        if !matches!(split_type(frame.payload()).0, b"room:joined" | b"error") {
+            return;
+        }
+        if let Some(positions) = self.positions.borrow_mut().as_mut() {
+            positions.name_rooms(frame.payload());
+        }
+        self.awaits_join.set(false);
+        self.phase.set(SocketPhase::Connecting);
+        self.held.take().iter().for_each(|frame| self.send(frame));
+    }
+
     /// Ends the namespace with a close code of the protocol. If clients should reconnect after the code, the last
     /// namespace also closes the connection, because libraries reconnect only after a closed connection.
     pub fn close(&self, code: u16, reason: &str) {
@@ -183,7 +214,7 @@ impl NamespaceSocket {
         let value = json!({ "code": code, "reason": reason });
         match self.phase.get() {
             SocketPhase::Ended => return,
-            SocketPhase::Connecting => {
+            SocketPhase::Connecting | SocketPhase::Joining => {
                 let data = json!({ "message": reason, "data": value }).to_string();
                 connection.send(self.namespace.packet(PacketKind::ConnectError, &[data.as_bytes()]));
             }

@@ -82,11 +82,17 @@ async fn join_is_in_the_offset_before_its_ack() -> Result<()> {
     ensure!(!bob.offset().ends_with('!'), "{}", bob.offset);
     let join = json!(["room:join", { "room": room }]);
     bob.client.send_packet(&SocketIoPacket::new(SocketIoKind::Event, "/", Some(7), join));
-    let recovery = bob.client.next_packet(WAIT_TIMEOUT).await?;
-    ensure!(recovery.event() == "recovery", "{recovery}");
+    let mut events = Vec::new();
+    let ack = loop {
+        let packet = bob.client.next_packet(WAIT_TIMEOUT).await?;
+        if packet.kind == SocketIoKind::Ack {
+            break packet;
+        }
+        events.push(packet);
+    };
+    ensure!(ack.data[0]["type"] == "room:joined", "{ack}");
+    let recovery = events.iter().find(|event| event.event() == "recovery").context("no offset")?;
     ensure!(recovery.data[1].as_str().is_some_and(|offset| offset.ends_with('!')), "{recovery}");
-    let ack = bob.client.next_packet(WAIT_TIMEOUT).await?;
-    ensure!(ack.kind == SocketIoKind::Ack && ack.data[0]["type"] == "room:joined", "{ack}");
     // A client that is cut off here begins anew, because it does not have the position of the room.
     bob.offset = recovery.data[1].clone();
     let again = bob.connect_again(&stack, 1, "bob").await?;
@@ -160,7 +166,7 @@ async fn client_of_a_dialect_is_recovered() -> Result<()> {
     let ann = stack.connect("ann").await?;
     ann.send("room-tea", "1").await?;
     let message = ben.next("message").await?;
-    ensure!(message.data[1]["message"] == "1" && ben.offset().ends_with(&offset_end(1)), "{message}");
+    ensure!(message.data[1]["message"] == "1" && ben.offset().contains(";room-tea=1@"), "{message}");
     drop(ben.client);
     ann.send("room-tea", "2").await?;
     let again = json!({ "token": stack.token("ben"), "pid": ben.pid, "offset": ben.offset });
@@ -169,9 +175,4 @@ async fn client_of_a_dialect_is_recovered() -> Result<()> {
     let missed = again.next("message").await?;
     ensure!(missed.data[1]["message"] == "2" && missed.data[1]["room"] == "tea", "{missed}");
     Ok(())
-}
-
-/// The end of the offset of a client that has the events of `room-tea` up to this one, in the first epoch.
-fn offset_end(seq: u64) -> String {
-    format!(";room-tea={seq}@1")
 }

@@ -51,22 +51,16 @@ pub(super) async fn begin_tracking(
     lost: Option<LostConnection>,
     join: Option<&Parsed>,
 ) -> Option<RecoveredJoin> {
-    let wished = wished_rooms(chat, user, join).await;
-    if let (Some(lost), Ok(wished)) = (lost, &wished)
-        && let Some((positions, join)) = recover(chat, user, lost, wished).await
+    if let Some(lost) = lost
+        && let Some((positions, recovered)) = recover(chat, user, lost, join).await
     {
-        socket.track_positions(positions);
-        return Some(join);
+        socket.track_positions(positions, false);
+        return Some(recovered);
     }
-    let (rooms, _) = wished.unwrap_or_default();
-    // Rooms without a known head are not in the `pid`, so offsets name them by their ids.
-    let heads = if rooms.is_empty() { Ok(Vec::new()) } else { chat.worker.node.bus.log.heads(&rooms).await };
-    let with_head = |(room, head): (RoomId, Option<_>)| head.map(|(epoch, seq)| (room, epoch, seq));
-    let heads = rooms.into_iter().zip(heads.unwrap_or_default()).filter_map(with_head).collect();
     let random = ClientId::generate();
     // The last characters of a UUIDv7 are random.
     let tag = &random.as_str()[random.as_str().len() - TAG_CHARS..];
-    socket.track_positions(RoomPositions::new(tag, user.as_str(), heads));
+    socket.track_positions(RoomPositions::new(tag, user.as_str()), join.is_some());
     None
 }
 
@@ -95,13 +89,14 @@ async fn recover(
     chat: &ChatSession,
     user: &UserId,
     lost: LostConnection,
-    (wished, wished_after): &WishedRooms,
+    join: Option<&Parsed>,
 ) -> Option<(RoomPositions, RecoveredJoin)> {
     let positions = RoomPositions::resume(&lost.pid, &lost.offset, user.as_str())?;
+    let (wished, mut after) = wished_rooms(chat, user, join).await.ok()?;
     let cursors = positions.cursors();
     let mut rooms: Vec<RoomId> = cursors.iter().map(|(room, _)| room.clone()).collect();
     // A room that the client has left stays left.
-    rooms.extend(wished.iter().filter(|room| !positions.contains(room)).cloned());
+    rooms.extend(wished.into_iter().filter(|room| !positions.contains(room)));
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms.len()));
     let worker = &chat.worker;
     worker.node.take_tokens(Limit::Joins, user, cost).ok()?;
@@ -109,7 +104,6 @@ async fn recover(
     if join_all(checks).await.contains(&false) {
         return None;
     }
-    let mut after = wished_after.clone();
     after.extend(cursors);
     Some((positions, (JoinTarget::Many { rooms, after }, lost.presence.unwrap_or(true))))
 }

@@ -6,10 +6,6 @@ use super::*;
 
 const USER: &str = "an~n;=@";
 
-fn room(name: &str) -> RoomId {
-    RoomId::parse(name).unwrap()
-}
-
 fn event(room: &str, seq: u64) -> Vec<u8> {
     let start = format!(r#"{{"type":"message:new","room":"{room}","seq":{seq},"#);
     (start + r#""at":"2026-01-31T09:30:00.123Z","content":"\"seq\":9"}"#).into_bytes()
@@ -33,9 +29,10 @@ fn caught_up(room: &str, epoch: u64, seq: u64) -> Vec<u8> {
 
 /// A client of a `pid` with `a` at 5 and `b` at 9, which has joined both.
 fn two_rooms() -> RoomPositions {
-    let heads = vec![(room("a"), Epoch(7), Seq(5)), (room("b"), Epoch(7), Seq(9))];
-    let mut positions = RoomPositions::new("tag", USER, heads);
-    assert!(positions.apply(&joined(&[("a", 7, 5), ("b", 7, 9)], &[])));
+    let answer = joined(&[("a", 7, 5), ("b", 7, 9)], &["c"]);
+    let mut positions = RoomPositions::new("tag", USER);
+    positions.name_rooms(&answer);
+    assert!(positions.apply(&answer));
     assert_eq!(positions.offset(), "tag!", "where the replays begin is unknown");
     assert!(positions.apply(&caught_up("a", 7, 5)));
     assert!(positions.apply(&caught_up("b", 7, 9)));
@@ -180,8 +177,9 @@ proptest! {
         heads in prop::collection::btree_map("[a-f]{1,3}", (1..4u64, 0..9u64), 0..5),
         moves in prop::collection::vec(("[a-f]{1,3}", 1..4u64, 0..99u64), 0..8),
     ) {
-        let named = heads.iter().map(|(name, (epoch, seq))| (room(name), Epoch(*epoch), Seq(*seq))).collect();
-        let mut positions = RoomPositions::new("t", "user", named);
+        let named: Vec<_> = heads.iter().map(|(name, (epoch, seq))| (name.as_str(), *epoch, *seq)).collect();
+        let mut positions = RoomPositions::new("t", "user");
+        positions.name_rooms(&joined(&named, &[]));
         let mut expected = std::collections::BTreeMap::new();
         let first = heads.iter().map(|(name, (epoch, seq))| (name.clone(), *epoch, *seq));
         for (name, epoch, seq) in first.chain(moves) {

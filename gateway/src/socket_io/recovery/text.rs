@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use tidings_shared::ids::{Epoch, RoomId, Seq};
 
-use super::{JoinPhase, RoomPositions, TrackedRoom};
+use super::{JoinPhase, JoinedFields, RoomHeadFields, RoomPositions, TrackedRoom};
 
 /// Maximum length of a `pid`, in bytes. A `pid` of 200 rooms with long ids is shorter.
 const MAX_PID_BYTES: usize = 32 * 1024;
@@ -29,17 +29,25 @@ fn read_position(text: &str, epoch: Option<Epoch>) -> Option<(Epoch, Seq)> {
 }
 
 impl RoomPositions {
-    /// The positions of a client whose connection begins. `tag` is a random word of letters and digits, and `heads` are
-    /// the positions of the rooms that the client joins at once.
-    pub fn new(tag: &str, user: &str, heads: Vec<(RoomId, Epoch, Seq)>) -> Self {
-        let named: Vec<String> =
-            heads.iter().map(|(room, epoch, seq)| format!("{room}={seq}@{epoch}")).collect();
-        let pid = format!("{}{PID_SEPARATOR}{tag}{PID_SEPARATOR}{user}", named.join(";"));
-        let rooms = heads.into_iter().map(|(room, epoch, seq)| {
+    /// The positions of a client that begins anew. `tag` is a random word of letters and digits.
+    pub fn new(tag: &str, user: &str) -> Self {
+        let pid = format!("{PID_SEPARATOR}{tag}{PID_SEPARATOR}{user}");
+        Self { pid, tag: tag.into(), rooms: Vec::new() }
+    }
+
+    /// Names the rooms of this `room:joined` in the `pid`, with their heads. Must be called before all frames are
+    /// applied, and only for a client that begins anew.
+    pub fn name_rooms(&mut self, joined: &[u8]) {
+        let Ok(JoinedFields { rooms, .. }) = serde_json::from_slice(joined) else { return };
+        let base = |joined: &RoomHeadFields| Some((Epoch::parse(&joined.head.epoch)?, joined.head.seq));
+        let named = rooms.into_iter().filter_map(|joined| Some((base(&joined)?, joined.room)));
+        self.rooms.extend(named.map(|((epoch, seq), room)| {
             let (base, phase) = (Some((epoch, seq)), JoinPhase::Expected);
             TrackedRoom { room, base, phase, epoch, seq: None }
-        });
-        Self { pid, tag: tag.into(), rooms: rooms.collect() }
+        }));
+        let bases = self.rooms.iter().filter_map(|tracked| Some((&tracked.room, tracked.base?)));
+        let bases: Vec<String> = bases.map(|(room, (epoch, seq))| format!("{room}={seq}@{epoch}")).collect();
+        self.pid.insert_str(0, &bases.join(";"));
     }
 
     /// The positions of a client that was away; `None` if these texts do not tell all positions of this user.

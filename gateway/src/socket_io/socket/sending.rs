@@ -35,7 +35,8 @@ impl NamespaceSocket {
     /// Sends a frame as an event or ack. The first frame answers the CONNECT packet: it is `connected` or `error`.
     pub fn send(&self, frame: &Frame) {
         match self.phase.get() {
-            SocketPhase::Connecting => self.answer_connect(frame.payload()),
+            SocketPhase::Connecting => self.answer_connect(frame),
+            SocketPhase::Joining => self.hold_until_joined(frame),
             SocketPhase::Connected => self.send_payload(frame.payload()),
             SocketPhase::Ended => {}
         }
