@@ -35,16 +35,25 @@ impl Worker {
         }
     }
 
-    /// Whether a join of a room after this cursor would be sent all missed events that are in the tail, without a gap.
-    pub(crate) async fn can_replay(&self, room: &RoomId, after: &Cursor, user: &UserId) -> bool {
+    /// Whether this user can join a room after this cursor and would be sent all missed events, without a gap. The
+    /// membership mark of the user counts before `is_member`, because it is newer.
+    pub(crate) async fn can_replay(
+        &self,
+        room: &RoomId,
+        after: &Cursor,
+        user: &UserId,
+        is_member: bool,
+    ) -> bool {
         let _permit = self.replay_read_permits.acquire().await;
         let newest = self.hub.borrow().room(room).newest_position().epoch;
         // The tail has no holes, so the first missed event proves the others.
         let part = TailPart { after: after.seq, max_records: Some(1) };
         let read = self.node.bus.read_room(room, Some(part), newest, std::slice::from_ref(user)).await;
         let Ok(read) = read else { return false };
-        let is_removed = read.marks.first().and_then(Option::as_ref).is_some_and(|mark| mark.role.is_none());
-        !is_removed && read.head.gap_after(after).is_none() && read.next_records(after.seq).is_some()
+        let mark = read.marks.first().and_then(Option::as_ref);
+        mark.map_or(is_member, |mark| mark.role.is_some())
+            && read.head.gap_after(after).is_none()
+            && read.next_records(after.seq).is_some()
     }
 
     /// Replays lagging subscriptions, whose connections did not take a record.

@@ -132,7 +132,7 @@ async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
 }
 
 #[tokio::test]
-async fn other_users_and_removed_members_are_not_recovered() -> Result<()> {
+async fn only_rooms_of_the_user_are_recovered() -> Result<()> {
     let stack = start_stack("on", None).await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut bob = Kept::connect(&stack, 0, &auth(&stack, "bob")).await?;
@@ -140,6 +140,14 @@ async fn other_users_and_removed_members_are_not_recovered() -> Result<()> {
     bob.next("room:caught_up").await?;
     let recovered = bob.connect_again(&stack, 1, "bob").await?;
     ensure!(recovered.pid == bob.pid, "{}", recovered.pid);
+    let foreign = stack.http("alice").new_room(&[]).await?;
+    let forged = Kept {
+        client: SocketIo::open(&stack.gateway(0).url(), SocketIoTransport::WebSocket).await?,
+        pid: json!("~tag~bob"),
+        offset: json!(format!("tag;{foreign}={}", bob.offset().rsplit('=').next().unwrap_or_default())),
+    };
+    let refused = forged.connect_again(&stack, 1, "bob").await?;
+    ensure!(refused.pid.is_string() && refused.pid != forged.pid, "{}", refused.pid);
     let carol = bob.connect_again(&stack, 1, "carol").await?;
     ensure!(carol.pid.is_string() && carol.pid != bob.pid, "{}", carol.pid);
     stack.http("alice").remove_member(&room, "bob").await?.expect(200);
