@@ -1,6 +1,7 @@
-//! Socket.IO 5 on Engine.IO connections: its packets, the translation of frames into packets, and the sender's side of
-//! one namespace of one connection. May use the transport and the names of the protocol, but not rooms, users or Redis.
-//! The sessions of Socket.IO clients are in `session::socket_io`.
+//! Socket.IO 5 on Engine.IO connections: its packets, the translation of frames into packets, the positions by which a
+//! lost connection is recovered, and the sender's side of one namespace of one connection. May use the transport and
+//! the names of the protocol, but not rooms, users or Redis. The sessions of Socket.IO clients are in
+//! `session::socket_io`.
 
 pub mod dialect;
 mod namespace;

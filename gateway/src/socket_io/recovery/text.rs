@@ -8,6 +8,8 @@ use tidings_shared::ids::{Epoch, RoomId, Seq};
 
 use super::{JoinPhase, JoinedFields, RoomHeadFields, RoomPositions, TrackedRoom};
 
+/// Maximum number of rooms in a `pid`. A join has at most this many.
+const MAX_PID_ROOMS: usize = 200;
 /// Maximum length of a `pid`, in bytes. A `pid` of 200 rooms with long ids is shorter.
 const MAX_PID_BYTES: usize = 32 * 1024;
 /// Maximum length of an offset, in bytes. Each event has one.
@@ -64,6 +66,9 @@ impl RoomPositions {
         for base in bases.split(';').filter(|base| !base.is_empty()) {
             let (room, position) = base.split_once('=')?;
             rooms.push(TrackedRoom::expected(room, read_position(position, None)?, true)?);
+        }
+        if rooms.len() > MAX_PID_ROOMS {
+            return None;
         }
         let mut changes = offset.strip_prefix(tag)?.split(';');
         // Of an offset of another tag, more than a separator is left.
