@@ -129,8 +129,8 @@ pub struct GatewayConfig {
     /// docs/clients/DIALECTS.md
     #[arg(long, env = "TIDINGS_SOCKET_IO_DIALECT", value_name = "PATH")]
     pub socket_io_dialect: Option<PathBuf>,
-    /// Whether Socket.IO clients can continue where a lost connection ended (connection state recovery). Each event then
-    /// has one more argument. See docs/clients/SOCKET_IO.md#recovery
+    /// Whether Socket.IO clients can continue where a lost connection ended (connection state recovery). Each event
+    /// then has one more argument. See docs/clients/SOCKET_IO.md#recovery
     #[arg(long, env = "TIDINGS_SOCKET_IO_RECOVERY", default_value = "off", value_name = "SWITCH")]
     pub socket_io_recovery: SocketIoSwitch,
     /// Time over which the connections of a stopping node leave, up to an hour: each is notified when to leave. See

@@ -1,5 +1,5 @@
-//! Stock Socket.IO clients recover lost connections on any gateway: nothing is missing, doubled or out of order, and the
-//! application does nothing for it.
+//! Stock Socket.IO clients recover lost connections on any gateway: nothing is missing, doubled or out of order, and
+//! the application does nothing for it.
 
 use std::time::Duration;
 

@@ -12,14 +12,15 @@ fn event(room: &str, seq: u64) -> Vec<u8> {
 }
 
 fn joined(rooms: &[(&str, u64, u64)], failed: &[&str]) -> Vec<u8> {
-    let head = |(room, epoch, seq): &(&str, u64, u64)| serde_json::json!({ "room": room, "head": { "epoch": epoch.to_string(), "seq": seq } });
-    let (rooms, failed): (Vec<_>, Vec<_>) = (
-        rooms.iter().map(head).collect(),
-        failed.iter().map(|room| serde_json::json!({ "room": room, "code": "not_found" })).collect(),
-    );
-    // The type of a frame comes first, but `json!` sorts the keys.
-    let rest = serde_json::json!({ "rooms": rooms, "failed": failed }).to_string();
-    format!(r#"{{"type":"room:joined",{}"#, &rest[1..]).into_bytes()
+    let head = |(room, epoch, seq): &(&str, u64, u64)| {
+        let kind = r#""kind":"private","name":null"#;
+        format!(r#"{{"room":"{room}",{kind},"head":{{"epoch":"{epoch}","seq":{seq}}}}}"#)
+    };
+    let failure = |room: &&str| format!(r#"{{"room":"{room}","code":"not_found"}}"#);
+    let rooms: Vec<String> = rooms.iter().map(head).collect();
+    let failed: Vec<String> = failed.iter().map(failure).collect();
+    let (rooms, failed) = (rooms.join(","), failed.join(","));
+    format!(r#"{{"type":"room:joined","rooms":[{rooms}],"failed":[{failed}]}}"#).into_bytes()
 }
 
 fn caught_up(room: &str, epoch: u64, seq: u64) -> Vec<u8> {
