@@ -20,25 +20,25 @@ async fn start_stack(recovery: &str, dialect: Option<&str>) -> Result<Stack> {
     stack.start().await
 }
 
-/// A connection and what a client keeps of it.
-struct Kept {
+/// A client with what a stock client keeps for recovery.
+struct TrackedClient {
     client: SocketIo,
     pid: Value,
     offset: Value,
 }
 
-impl Kept {
-    async fn connect(stack: &Stack, gateway: usize, auth: &Value) -> Result<Kept> {
+impl TrackedClient {
+    async fn connect(stack: &Stack, gateway: usize, auth: &Value) -> Result<TrackedClient> {
         let url = stack.gateway(gateway).url();
         let mut client = SocketIo::open(&url, SocketIoTransport::WebSocket).await?;
         let answer = client.connect("/", auth).await?;
-        Ok(Kept { client, pid: answer["pid"].clone(), offset: Value::Null })
+        Ok(TrackedClient { client, pid: answer["pid"].clone(), offset: Value::Null })
     }
 
     /// Connects again as this user. The pid of the answer is the same if the connection was recovered.
-    async fn connect_again(&self, stack: &Stack, gateway: usize, user: &str) -> Result<Kept> {
+    async fn connect_again(&self, stack: &Stack, gateway: usize, user: &str) -> Result<TrackedClient> {
         let auth = json!({ "token": stack.token(user), "pid": self.pid, "offset": self.offset });
-        Kept::connect(stack, gateway, &auth).await
+        TrackedClient::connect(stack, gateway, &auth).await
     }
 
     /// The next event with this name. Keeps the offset, as stock clients do.
@@ -66,9 +66,9 @@ fn auth(stack: &Stack, user: &str) -> Value {
 #[tokio::test]
 async fn events_have_no_offset_unless_recovery_is_on() -> Result<()> {
     let stack = start_stack("off", None).await?;
-    let mut kept = Kept::connect(&stack, 0, &auth(&stack, "bob")).await?;
-    ensure!(kept.pid.is_null(), "{}", kept.pid);
-    let connected = kept.client.next_packet_of(SocketIoKind::Event, "/", WAIT_TIMEOUT).await?;
+    let mut client = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
+    ensure!(client.pid.is_null(), "{}", client.pid);
+    let connected = client.client.next_packet_of(SocketIoKind::Event, "/", WAIT_TIMEOUT).await?;
     ensure!(connected.data.as_array().is_some_and(|arguments| arguments.len() == 2), "{connected}");
     Ok(())
 }
@@ -77,7 +77,7 @@ async fn events_have_no_offset_unless_recovery_is_on() -> Result<()> {
 async fn join_is_in_the_offset_before_its_ack() -> Result<()> {
     let stack = start_stack("on", None).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let mut bob = Kept::connect(&stack, 0, &auth(&stack, "bob")).await?;
+    let mut bob = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
     bob.next("connected").await?;
     ensure!(!bob.offset().ends_with('!'), "{}", bob.offset);
     let join = json!(["room:join", { "room": room }]);
@@ -109,7 +109,7 @@ async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
     let stack = start_stack("on", None).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let wish = json!({ "token": stack.token("bob"), "rooms": "mine" });
-    let mut bob = Kept::connect(&stack, 0, &wish).await?;
+    let mut bob = TrackedClient::connect(&stack, 0, &wish).await?;
     bob.next("room:caught_up").await?;
     let alice = stack.connect("alice").await?;
     alice.send(&room, "1").await?;
@@ -121,7 +121,7 @@ async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
     let later = stack.http("alice").new_room(&["bob"]).await?;
     let mut wish = wish;
     (wish["pid"], wish["offset"]) = (bob.pid.clone(), bob.offset.clone());
-    let mut again = Kept::connect(&stack, 1, &wish).await?;
+    let mut again = TrackedClient::connect(&stack, 1, &wish).await?;
     ensure!(again.pid == bob.pid, "{}", again.pid);
     let joined = again.next("room:joined").await?;
     let rooms = joined.data[1]["rooms"].as_array().context("no rooms")?;
@@ -135,13 +135,13 @@ async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
 async fn only_rooms_of_the_user_are_recovered() -> Result<()> {
     let stack = start_stack("on", None).await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
-    let mut bob = Kept::connect(&stack, 0, &auth(&stack, "bob")).await?;
+    let mut bob = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
     bob.client.emit("room:join", &json!({ "room": room }));
     bob.next("room:caught_up").await?;
     let recovered = bob.connect_again(&stack, 1, "bob").await?;
     ensure!(recovered.pid == bob.pid, "{}", recovered.pid);
     let foreign = stack.http("alice").new_room(&[]).await?;
-    let forged = Kept {
+    let forged = TrackedClient {
         client: SocketIo::open(&stack.gateway(0).url(), SocketIoTransport::WebSocket).await?,
         pid: json!("~tag~bob"),
         offset: json!(format!("tag;{foreign}={}", bob.offset().rsplit('=').next().unwrap_or_default())),
@@ -165,7 +165,7 @@ async fn client_of_a_dialect_is_recovered() -> Result<()> {
     let admin = stack.http("ann").with_token(&stack.admin_token("ann"));
     let room = json!({ "id": "room-tea", "kind": "private", "members": [{ "user": "ben" }] });
     admin.post("/rooms", room).await?.expect(201);
-    let mut ben = Kept::connect(&stack, 0, &auth(&stack, "ben")).await?;
+    let mut ben = TrackedClient::connect(&stack, 0, &auth(&stack, "ben")).await?;
     ben.next("status").await?;
     ben.client.emit("join", &json!({ "room": "tea" }));
     ben.next("joined").await?;
@@ -178,7 +178,7 @@ async fn client_of_a_dialect_is_recovered() -> Result<()> {
     drop(ben.client);
     ann.send("room-tea", "2").await?;
     let again = json!({ "token": stack.token("ben"), "pid": ben.pid, "offset": ben.offset });
-    let mut again = Kept::connect(&stack, 1, &again).await?;
+    let mut again = TrackedClient::connect(&stack, 1, &again).await?;
     ensure!(again.pid == ben.pid, "{}", again.pid);
     let missed = again.next("message").await?;
     ensure!(missed.data[1]["message"] == "2" && missed.data[1]["room"] == "tea", "{missed}");

@@ -37,7 +37,7 @@ impl LostConnection {
 }
 
 /// The rooms that a CONNECT packet names, with the cursors that it gives.
-type WishedRooms = (Vec<RoomId>, HashMap<RoomId, Cursor>);
+type RequestedRooms = (Vec<RoomId>, HashMap<RoomId, Cursor>);
 
 /// The rooms with the cursors after which a recovered client continues, and whether it receives presence changes.
 type RecoveredJoin = (JoinTarget, bool);
@@ -64,13 +64,13 @@ pub(super) async fn begin_tracking(
     None
 }
 
-async fn wished_rooms(
+async fn requested_rooms(
     chat: &ChatSession,
     user: &UserId,
     join: Option<&Parsed>,
-) -> Result<WishedRooms, Refusal> {
+) -> Result<RequestedRooms, Refusal> {
     let Some(Ok(Command::Join { target, .. })) = join.map(|join| &join.frame) else {
-        return Ok(WishedRooms::default());
+        return Ok(RequestedRooms::default());
     };
     Ok(match target.clone() {
         JoinTarget::One { room, after } => {
@@ -83,7 +83,7 @@ async fn wished_rooms(
 }
 
 /// Checks that the replays of all rooms of a lost connection can begin at its positions. Returns the positions, and the
-/// join of these rooms and of the wished ones. Takes the rate limit tokens of this join, because the join must not be
+/// join of these rooms and of the requested ones. Takes the rate limit tokens of this join, because the join must not be
 /// refused after the client was told that it has recovered.
 async fn recover(
     chat: &ChatSession,
@@ -92,12 +92,12 @@ async fn recover(
     join: Option<&Parsed>,
 ) -> Option<(RoomPositions, RecoveredJoin)> {
     let positions = RoomPositions::resume(&lost.pid, &lost.offset, user.as_str())?;
-    let (wished, mut after) = wished_rooms(chat, user, join).await.ok()?;
+    let (requested, mut after) = requested_rooms(chat, user, join).await.ok()?;
     let cursors = positions.cursors();
     let mut rooms: Vec<RoomId> = cursors.iter().map(|(room, _)| room.clone()).collect();
     let recovered = rooms.len();
     // A room that the client has left stays left.
-    rooms.extend(wished.into_iter().filter(|room| !positions.contains(room)));
+    rooms.extend(requested.into_iter().filter(|room| !positions.contains(room)));
     let cost = NonZeroU32::MIN.saturating_add(rooms_cost(rooms.len()));
     let worker = &chat.worker;
     worker.node.take_tokens(Limit::Joins, user, cost).ok()?;

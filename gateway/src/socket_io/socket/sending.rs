@@ -190,3 +190,21 @@ impl NamespaceSocket {
         is_sent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offset_becomes_last_argument_of_event() {
+        let offset = |packet: &str| {
+            let event = with_offset(&Frame::text(packet), "tag;#0=7");
+            String::from_utf8(event.payload().to_vec()).unwrap()
+        };
+        assert_eq!(offset(r#"42["m",{"a":[1]}]"#), r#"42["m",{"a":[1]},"tag;#0=7"]"#);
+        assert_eq!(offset(r#"42/admin,["m"]"#), r#"42/admin,["m","tag;#0=7"]"#);
+        assert!(with_offset(&Frame::text("42[1]").to_immediate(), "").immediate);
+        let is_event = |packet: &str| is_event(&Frame::text(packet));
+        assert!(is_event(r#"42["m"]"#) && !is_event(r#"437["m"]"#) && !is_event(r#"40{"sid":"a"}"#));
+    }
+}
