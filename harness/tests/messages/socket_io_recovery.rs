@@ -66,9 +66,9 @@ fn auth(stack: &Stack, user: &str) -> Value {
 #[tokio::test]
 async fn events_have_no_offset_unless_recovery_is_on() -> Result<()> {
     let stack = start_stack("off", None).await?;
-    let mut client = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
-    ensure!(client.pid.is_null(), "{}", client.pid);
-    let connected = client.client.next_packet_of(SocketIoKind::Event, "/", WAIT_TIMEOUT).await?;
+    let mut bob = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
+    ensure!(bob.pid.is_null(), "{}", bob.pid);
+    let connected = bob.client.next_packet_of(SocketIoKind::Event, "/", WAIT_TIMEOUT).await?;
     ensure!(connected.data.as_array().is_some_and(|arguments| arguments.len() == 2), "{connected}");
     Ok(())
 }
@@ -108,8 +108,8 @@ async fn join_is_in_the_offset_before_its_ack() -> Result<()> {
 async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
     let stack = start_stack("on", None).await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let wish = json!({ "token": stack.token("bob"), "rooms": "mine" });
-    let mut bob = TrackedClient::connect(&stack, 0, &wish).await?;
+    let mut request = json!({ "token": stack.token("bob"), "rooms": "mine" });
+    let mut bob = TrackedClient::connect(&stack, 0, &request).await?;
     bob.next("room:caught_up").await?;
     let alice = stack.connect("alice").await?;
     alice.send(&room, "1").await?;
@@ -119,9 +119,8 @@ async fn rooms_of_auth_are_joined_and_added_to_recovered_rooms() -> Result<()> {
     drop(bob.client);
     alice.send(&room, "2").await?;
     let later = stack.http("alice").new_room(&["bob"]).await?;
-    let mut wish = wish;
-    (wish["pid"], wish["offset"]) = (bob.pid.clone(), bob.offset.clone());
-    let mut again = TrackedClient::connect(&stack, 1, &wish).await?;
+    (request["pid"], request["offset"]) = (bob.pid.clone(), bob.offset.clone());
+    let mut again = TrackedClient::connect(&stack, 1, &request).await?;
     ensure!(again.pid == bob.pid, "{}", again.pid);
     let joined = again.next("room:joined").await?;
     let rooms = joined.data[1]["rooms"].as_array().context("no rooms")?;
