@@ -37,7 +37,7 @@ impl RoomPositions {
         Self { pid, tag: tag.into(), rooms: Vec::new() }
     }
 
-    /// Names the rooms of this `room:joined` in the `pid`, with their heads. Must be called before all frames are
+    /// Names the rooms of this `room:joined` in the `pid`, with their heads. Must be called before any frame is
     /// applied, and only for a client that begins anew.
     pub fn name_rooms(&mut self, joined: &[u8]) {
         let Ok(JoinedFields { rooms, .. }) = serde_json::from_slice(joined) else { return };
