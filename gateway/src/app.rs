@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     advertised_address::advertised_address,
     bus::{Bus, MAX_WORKERS, NodeAddresses, NodeAnnouncement},
-    config::GatewayConfig,
+    config::{GatewayConfig, SocketIoSwitch},
     drain,
     limits::RateLimits,
     lock::lock,
@@ -187,6 +187,7 @@ fn serve(
     let inboxes: Arc<Mutex<Vec<_>>> = Arc::new(Mutex::new(inboxes.into_iter().map(Some).collect()));
     let (worker_node, worker_admission, namespaces) = (node.clone(), admission.clone(), config.namespaces());
     let dialect = config.dialect().map_err(anyhow::Error::msg)?;
+    let recovers = config.socket_io_recovery == SocketIoSwitch::On;
     let acceptor = move |index: usize| {
         let inbox = lock(&inboxes).get_mut(index).and_then(Option::take);
         // A worker that actix restarts after a panic finds no inbox, so its connections would receive nothing.
@@ -200,7 +201,10 @@ fn serve(
         ChatAcceptor {
             worker: Worker::start(index, worker_node.clone(), inbox),
             admission: worker_admission.clone(),
-            namespaces: namespaces.iter().map(|name| Namespace::new(name, dialect.clone())).collect(),
+            namespaces: namespaces
+                .iter()
+                .map(|name| Namespace::new(name, dialect.clone(), recovers))
+                .collect(),
         }
     };
     let (admission, poll_workers) = (admission.clone(), Arc::<poll::PollWorkers>::default());

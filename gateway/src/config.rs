@@ -30,7 +30,7 @@ const MAX_ENGINE_NODE_BYTES: usize = 64;
 /// Names the key that signs the ids of Engine.IO sessions, among all keys that come from the internal secret.
 const SESSION_ID_KEY: &str = "tidings engine.io session ids 1";
 
-/// Whether this node serves Socket.IO clients.
+/// Whether a part of Socket.IO is switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum SocketIoSwitch {
     Off,
@@ -129,6 +129,10 @@ pub struct GatewayConfig {
     /// docs/clients/DIALECTS.md
     #[arg(long, env = "TIDINGS_SOCKET_IO_DIALECT", value_name = "PATH")]
     pub socket_io_dialect: Option<PathBuf>,
+    /// Whether Socket.IO clients can continue where a lost connection ended (connection state recovery). Each event
+    /// then has one more argument. See docs/clients/SOCKET_IO.md#recovery
+    #[arg(long, env = "TIDINGS_SOCKET_IO_RECOVERY", default_value = "off", value_name = "SWITCH")]
+    pub socket_io_recovery: SocketIoSwitch,
     /// Time over which the connections of a stopping node leave, up to an hour: each is notified when to leave. See
     /// docs/OPERATIONS.md#stopping
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]

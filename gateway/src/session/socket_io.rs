@@ -3,6 +3,7 @@
 
 mod connect;
 mod event;
+mod recovery;
 
 use std::{rc::Rc, time::Duration};
 

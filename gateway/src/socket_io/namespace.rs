@@ -29,7 +29,7 @@ pub(crate) fn ack_reference(id: u64) -> String {
 }
 
 /// The type of a frame, and the text behind the type's closing quote.
-fn split_type(payload: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split_type(payload: &[u8]) -> (&[u8], &[u8]) {
     let rest = payload.strip_prefix(TYPE_START).unwrap_or_default();
     rest.split_at(rest.iter().position(|byte| *byte == b'"').unwrap_or(rest.len()))
 }
@@ -52,16 +52,24 @@ pub struct Namespace {
     run: RefCell<Option<(Bytes, Rc<FrameRun>)>>,
     /// How frames are translated in place of the plain translation.
     pub(super) dialect: Option<NamespaceDialect>,
+    recovers: bool,
 }
 
 impl Namespace {
-    pub fn new(name: &str, dialect: Option<Arc<Dialect>>) -> Rc<Self> {
+    /// `recovers` says whether connections are recovered.
+    pub fn new(name: &str, dialect: Option<Arc<Dialect>>, recovers: bool) -> Rc<Self> {
         let dialect = dialect.map(NamespaceDialect::new);
-        Rc::new(Self { name: name.into(), frame: RefCell::default(), run: RefCell::default(), dialect })
+        let (frame, run) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { name: name.into(), frame, run, dialect, recovers })
     }
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether clients can continue where a lost connection ended.
+    pub fn recovers(&self) -> bool {
+        self.recovers
     }
 
     /// The dialect of the application whose clients connect here.
@@ -158,17 +166,17 @@ mod tests {
     #[test]
     fn frame_becomes_event_with_the_whole_frame() {
         let frame = br#"{"type":"message:new","room":"a","content":"\"ref\":\"x\""}"#;
-        let of = |name: &str| text(&Namespace::new(name, None).translate(frame)).to_owned();
+        let of = |name: &str| text(&Namespace::new(name, None, false).translate(frame)).to_owned();
         let json = std::str::from_utf8(frame).unwrap();
         assert_eq!(of("/"), format!(r#"42["message:new",{json}]"#));
         assert_eq!(of("/admin"), format!(r#"42/admin,["message:new",{json}]"#));
-        assert_eq!(Namespace::new("/", None).event(frame), of("/").as_bytes());
+        assert_eq!(Namespace::new("/", None, false).event(frame), of("/").as_bytes());
     }
 
     #[test]
     fn answer_with_ack_id_becomes_ack_without_ref() {
         let reference = ack_reference(456);
-        let namespace = Namespace::new("/", None);
+        let namespace = Namespace::new("/", None, false);
         let ok = format!(r#"{{"type":"ok","ref":"{reference}"}}"#);
         assert_eq!(text(&namespace.translate(ok.as_bytes())), r#"43456[{"type":"ok"}]"#);
         let ack = format!(r#"{{"type":"ack","ref":"{reference}","room":"a","seq":7}}"#);
@@ -181,7 +189,7 @@ mod tests {
 
     #[test]
     fn shared_frame_and_run_are_translated_once() {
-        let namespace = Namespace::new("/", None);
+        let namespace = Namespace::new("/", None, false);
         let frame = Frame::text(r#"{"type":"message:new","room":"a"}"#);
         let first = namespace.translate_shared(&frame);
         assert_eq!(text(&first), r#"42["message:new",{"type":"message:new","room":"a"}]"#);

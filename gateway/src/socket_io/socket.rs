@@ -2,8 +2,10 @@
 //! turns frames into packets, and ends when the server closes the client. Several namespaces share one connection, so
 //! each keeps its own deadline and its own pause of reading.
 
+mod sending;
+
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -15,11 +17,9 @@ use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
 use super::{
-    Namespace,
-    dialect::{Dialect, DialectPacket, PacketReceivers},
-    packet::PacketKind,
+    Namespace, dialect::Dialect, namespace::split_type, packet::PacketKind, recovery::RoomPositions,
 };
-use crate::transport::{Connection, Frame, FrameRun};
+use crate::transport::{Connection, Frame};
 
 /// The first id of a namespace. Namespace ids are above all connection ids, so the two never collide.
 const FIRST_NAMESPACE_ID: u64 = 1 << 56;
@@ -66,6 +66,9 @@ fn should_reconnect(code: u16) -> bool {
 enum SocketPhase {
     /// The CONNECT packet is not answered yet.
     Connecting,
+    /// The token was accepted. The CONNECT packet is answered when the rooms that it names are joined, because the
+    /// answer contains their heads.
+    Joining,
     Connected,
     Ended,
 }
@@ -80,6 +83,12 @@ pub(crate) struct NamespaceSocket {
     deadline: Cell<Option<Instant>>,
     /// The user, once the CONNECT packet was answered, if the namespace has a dialect.
     user: OnceCell<Box<str>>,
+    /// The client's positions, if the namespace recovers connections and the token was accepted.
+    positions: RefCell<Option<Box<RoomPositions>>>,
+    /// Whether the CONNECT packet is answered only after a join.
+    awaits_join: Cell<bool>,
+    /// The frames that follow the answer to the CONNECT packet.
+    held: RefCell<Vec<Frame>>,
 }
 
 impl NamespaceSocket {
@@ -93,6 +102,9 @@ impl NamespaceSocket {
             has_paused: Cell::new(false),
             deadline: Cell::new(None),
             user: OnceCell::new(),
+            positions: RefCell::default(),
+            awaits_join: Cell::new(false),
+            held: RefCell::default(),
         })
     }
 
@@ -109,6 +121,18 @@ impl NamespaceSocket {
     /// The user, if the namespace has a dialect and the CONNECT packet was answered.
     pub fn user(&self) -> Option<&str> {
         self.user.get().map(|user| &**user)
+    }
+
+    /// Whether connections are recovered.
+    pub fn recovers(&self) -> bool {
+        self.namespace.recovers()
+    }
+
+    /// Sets the positions with which the client begins. Must be called before the first frame. `awaits_join` says that
+    /// the answer to a join follows the first frame, and that the `pid` names the rooms of this join.
+    pub fn track_positions(&self, positions: RoomPositions, awaits_join: bool) {
+        self.positions.replace(Some(Box::new(positions)));
+        self.awaits_join.set(awaits_join);
     }
 
     /// Differs from the ids of all connections and of all other namespaces of this node.
@@ -130,72 +154,8 @@ impl NamespaceSocket {
         self.has_ended() || self.shared.connection.is_closed()
     }
 
-    /// Sends a frame as an event or ack. The first frame answers the CONNECT packet: it is `connected` or `error`.
-    pub fn send(&self, frame: &Frame) {
-        match self.phase.get() {
-            SocketPhase::Connecting => self.answer_connect(frame.payload()),
-            SocketPhase::Connected => self.send_payload(frame.payload()),
-            SocketPhase::Ended => {}
-        }
-    }
-
-    /// Sends the payload of a frame as events or acks.
-    fn send_payload(&self, payload: &[u8]) {
-        match self.namespace.dialect() {
-            None => self.shared.connection.send(self.namespace.translate(payload)),
-            Some(dialect) => self.send_packets(&dialect.packets(payload, self.user())),
-        }
-    }
-
-    /// Sends packets of a dialect, as far as they are for this user.
-    pub fn send_packets(&self, packets: &[DialectPacket]) {
-        for packet in packets.iter().filter(|packet| packet.receivers.include(self.user())) {
-            self.shared.connection.send(Frame::text_for_one(self.namespace.encode(packet)));
-        }
-    }
-
-    /// Sends a frame that other connections also get: see [`Connection::send_shared`].
-    pub fn send_shared(&self, frame: &Frame) -> bool {
-        if !self.is_connected() {
-            return true;
-        }
-        match &self.namespace.dialect {
-            None => self.shared.connection.send_shared(&self.namespace.translate_shared(frame)),
-            Some(dialect) => {
-                self.send_translated(&dialect.translate_shared(frame, |packet| self.namespace.encode(packet)))
-            }
-        }
-    }
-
-    /// Sends the frames of a run, which other connections also get: see [`Connection::send_run`].
-    pub fn send_run(&self, run: &FrameRun) -> usize {
-        if !self.is_connected() {
-            return run.frames().len();
-        }
-        match &self.namespace.dialect {
-            None => self.shared.connection.send_run(&self.namespace.translate_run(run)),
-            Some(dialect) => {
-                let translated = dialect.translate_run(run, |packet| self.namespace.encode(packet));
-                translated.iter().take_while(|frames| self.send_translated(frames)).count()
-            }
-        }
-    }
-
-    /// Sends what one shared frame became for this user. Returns false, and sends nothing, if the connection does not
-    /// take the first of these frames. The others follow it in any case.
-    fn send_translated(&self, frames: &[(PacketReceivers, Frame)]) -> bool {
-        let mut of_user = frames.iter().filter(|(receivers, _)| receivers.include(self.user()));
-        let Some((_, first)) = of_user.next() else { return true };
-        let connection = &self.shared.connection;
-        let is_sent = connection.send_shared(first);
-        if is_sent {
-            of_user.for_each(|(_, frame)| connection.send(frame.clone()));
-        }
-        is_sent
-    }
-
     /// Answers the CONNECT packet with the frame `connected` or `error`.
-    fn answer_connect(&self, payload: &[u8]) {
+    fn answer_connect(&self, frame: &Frame) {
         #[derive(Deserialize)]
         struct Answer<'a> {
             connection: Option<String>,
@@ -203,15 +163,23 @@ impl NamespaceSocket {
             #[serde(borrow)]
             message: Option<&'a RawValue>,
         }
-        let connection = &self.shared.connection;
+        let (connection, payload) = (&self.shared.connection, frame.payload());
         match serde_json::from_slice(payload) {
+            Ok(Answer { connection: Some(_), .. }) if self.awaits_join.get() => {
+                self.phase.set(SocketPhase::Joining);
+                self.held.borrow_mut().push(frame.clone());
+            }
             Ok(Answer { connection: Some(id), user, .. }) => {
                 if let Some(user) = user.filter(|_| self.dialect().is_some()) {
                     // The CONNECT packet is answered once.
                     let _ = self.user.set(user);
                 }
-                let sid = json!({ "sid": id }).to_string();
-                connection.send(self.namespace.packet(PacketKind::Connect, &[sid.as_bytes()]));
+                let mut answer = json!({ "sid": id });
+                if let Some(positions) = self.positions.borrow_mut().as_mut() {
+                    answer["pid"] = positions.take_pid().into();
+                }
+                let answer = answer.to_string();
+                connection.send(self.namespace.packet(PacketKind::Connect, &[answer.as_bytes()]));
                 self.send_payload(payload);
                 self.phase.set(SocketPhase::Connected);
             }
@@ -225,6 +193,20 @@ impl NamespaceSocket {
         }
     }
 
+    /// Keeps a frame back until the answer to the join, then answers the CONNECT packet and sends all frames.
+    fn hold_until_joined(&self, frame: &Frame) {
+        self.held.borrow_mut().push(frame.clone());
+        if !matches!(split_type(frame.payload()).0, b"room:joined" | b"error") {
+            return;
+        }
+        if let Some(positions) = self.positions.borrow_mut().as_mut() {
+            positions.name_rooms(frame.payload());
+        }
+        self.awaits_join.set(false);
+        self.phase.set(SocketPhase::Connecting);
+        self.held.take().iter().for_each(|frame| self.send(frame));
+    }
+
     /// Ends the namespace with a close code of the protocol. If clients should reconnect after the code, the last
     /// namespace also closes the connection, because libraries reconnect only after a closed connection.
     pub fn close(&self, code: u16, reason: &str) {
@@ -232,7 +214,7 @@ impl NamespaceSocket {
         let value = json!({ "code": code, "reason": reason });
         match self.phase.get() {
             SocketPhase::Ended => return,
-            SocketPhase::Connecting => {
+            SocketPhase::Connecting | SocketPhase::Joining => {
                 let data = json!({ "message": reason, "data": value }).to_string();
                 connection.send(self.namespace.packet(PacketKind::ConnectError, &[data.as_bytes()]));
             }

@@ -6,7 +6,7 @@ use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
     error::{ErrorCode, Refusal},
-    ids::{Cursor, RoomId, Seq},
+    ids::{Cursor, RoomId, Seq, UserId},
     log::{AppendError, Record, TailPart},
     protocol::server::ServerFrame,
 };
@@ -33,6 +33,27 @@ impl Worker {
         if idle && !queue.is_empty() {
             tokio::task::spawn_local(run_replays(self.clone(), client.clone()));
         }
+    }
+
+    /// Whether this user can join a room after this cursor and would be sent all missed events, without a gap. The
+    /// membership mark of the user counts before `is_member`, because it is newer.
+    pub(crate) async fn can_replay(
+        &self,
+        room: &RoomId,
+        after: &Cursor,
+        user: &UserId,
+        is_member: bool,
+    ) -> bool {
+        let _permit = self.replay_read_permits.acquire().await;
+        let newest = self.hub.borrow().room(room).newest_position().epoch;
+        // The tail has no holes, so the first missed event proves the others.
+        let part = TailPart { after: after.seq, max_records: Some(1) };
+        let read = self.node.bus.read_room(room, Some(part), newest, std::slice::from_ref(user)).await;
+        let Ok(read) = read else { return false };
+        let mark = read.marks.first().and_then(Option::as_ref);
+        mark.map_or(is_member, |mark| mark.role.is_some())
+            && read.head.gap_after(after).is_none()
+            && read.next_records(after.seq).is_some()
     }
 
     /// Replays lagging subscriptions, whose connections did not take a record.

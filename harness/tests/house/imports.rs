@@ -107,6 +107,8 @@ fn pure_modules_use_no_io_and_no_clock() {
         "gateway/src/socket_io/dialect/",
         "gateway/src/socket_io/namespace.rs",
         "gateway/src/socket_io/packet.rs",
+        "gateway/src/socket_io/recovery.rs",
+        "gateway/src/socket_io/recovery/",
         "gateway/src/socket_io/translation.rs",
         "gateway/src/transport/bucket.rs",
         "gateway/src/transport/decoder.rs",

@@ -42,8 +42,10 @@ mod search_look;
 mod socket_io;
 mod socket_io_ends;
 mod socket_io_gateway;
+mod socket_io_recovery;
 mod stock_conversations;
 mod stock_dialects;
+mod stock_recovery;
 mod too_few_replicas;
 mod wire;
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::stock_clients::run_dialects_script;
+use crate::stock_clients::run_script;
 use anyhow::{Context, Result, ensure};
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -49,7 +49,8 @@ async fn application_converses_by_its_dialect(#[case] dialect: &str, #[case] roo
         "url": stack.gateway(0).url(), "persistence": stack.persistence(0).url(),
         "tokens": [stack.token("ann"), stack.token("ben")],
     });
-    let texts = timeout(CONVERSATION_TIMEOUT, run_dialects_script(&options)).await.context("no end")??;
+    let texts =
+        timeout(CONVERSATION_TIMEOUT, run_script("dialects.mjs", &options)).await.context("no end")??;
     let stored = stored_texts(&stack, room).await?;
     ensure!(stored.len() == 2 * MESSAGE_COUNT, "{} messages are stored", stored.len());
     ensure!(texts == Value::Array(stored), "received {texts}");

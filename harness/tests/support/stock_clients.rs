@@ -15,7 +15,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stock-clients");
-const FILES: [&str; 5] = [".npmrc", "package.json", "package-lock.json", "converse.mjs", "dialects.mjs"];
+const FILES: [&str; 6] =
+    [".npmrc", "package.json", "package-lock.json", "converse.mjs", "dialects.mjs", "recover.mjs"];
 /// The file that marks a complete installation. It contains the installed files.
 const COMPLETE_MARK: &str = "installed";
 
@@ -94,14 +95,14 @@ impl StockClient {
     }
 }
 
-/// Runs `dialects.mjs` with these options until it ends. Returns the line that it prints.
+/// Runs a script of `stock-clients` with these options until it ends. Returns the line that it prints.
 ///
 /// # Errors
 /// When the script fails: with what it wrote.
-pub async fn run_dialects_script(options: &Value) -> Result<Value> {
+pub async fn run_script(script: &str, options: &Value) -> Result<Value> {
     let folder = tokio::task::spawn_blocking(install).await??;
     let mut command = Command::new("node");
-    command.arg(folder.join("dialects.mjs")).arg(options.to_string()).kill_on_drop(true);
+    command.arg(folder.join(script)).arg(options.to_string()).kill_on_drop(true);
     let output = command.output().await.context("node, which ./dev test makes available")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)

@@ -12,9 +12,13 @@ use tidings_shared::{
 
 use tokio::time::Instant;
 
-use super::{ConnectedNamespace, SocketIoSession};
+use super::{
+    ConnectedNamespace, SocketIoSession,
+    recovery::{self, LostConnection},
+};
 use crate::{
     client::{Client, ClientTransport},
+    command::Effect,
     limits::Limit,
     request_context::RequestContext,
     session::{AdmittedUser, ChatSession, admit, send_connected},
@@ -89,11 +93,17 @@ impl SocketIoSession {
             Some(dialect) => ConnectRequest::parse_by(dialect, packet.data, token, max_message_chars),
             None => ConnectRequest::parse(packet.data, token, max_message_chars),
         };
+        let lost = if namespace.recovers() { LostConnection::parse(packet.data) } else { None };
         let namespace: Rc<Namespace> = namespace.clone();
-        self.start_connecting(namespace, request);
+        self.start_connecting(namespace, request, lost);
     }
 
-    fn start_connecting(&mut self, namespace: Rc<Namespace>, request: ConnectRequest) {
+    fn start_connecting(
+        &mut self,
+        namespace: Rc<Namespace>,
+        request: ConnectRequest,
+        lost: Option<LostConnection>,
+    ) {
         let socket = NamespaceSocket::new(namespace, self.shared.clone());
         let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
         let mut chat = ChatSession { worker: self.worker.clone(), client };
@@ -102,21 +112,37 @@ impl SocketIoSession {
         }
         self.has_connected = true;
         self.worker.node.metrics.socket_io_namespaces.inc();
-        let connecting = chat.clone();
-        chat.spawn_paused(async move { finish_connecting(connecting, request).await });
+        let (connecting, connecting_socket) = (chat.clone(), socket.clone());
+        chat.spawn_paused(
+            async move { finish_connecting(connecting, &connecting_socket, request, lost).await },
+        );
         self.connected.push(ConnectedNamespace { socket, chat });
     }
 }
 
 /// Checks the token and answers `connected`, or a connect error. The socket turns these frames into packets.
-async fn finish_connecting(mut chat: ChatSession, request: ConnectRequest) {
+async fn finish_connecting(
+    mut chat: ChatSession,
+    socket: &NamespaceSocket,
+    ConnectRequest { token, join }: ConnectRequest,
+    lost: Option<LostConnection>,
+) {
     let context = RequestContext::unobserved(None);
-    match admit_by_token(&chat, request.token).await {
+    match admit_by_token(&chat, token).await {
         Ok(admitted) => {
             chat.worker.node.metrics.auths.with_label_values(&["accepted"]).inc();
+            let recovered = if socket.recovers() {
+                recovery::begin_tracking(&chat, socket, &admitted.identity.user, lost, join.as_ref()).await
+            } else {
+                None
+            };
             send_connected(&chat, &context, admitted);
-            if let Some(join) = request.join {
-                chat.run_parsed(join);
+            match (recovered, join) {
+                (Some((target, presence)), _) => {
+                    chat.perform_effect(Effect::Join { request: context, target, presence });
+                }
+                (_, Some(join)) => chat.run_parsed(join),
+                _ => {}
             }
         }
         Err(refusal) => chat.refuse(&context, None, &refusal),
