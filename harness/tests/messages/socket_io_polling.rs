@@ -61,7 +61,7 @@ async fn removed_member_gets_nothing_by_later_polls() -> Result<()> {
 }
 
 #[tokio::test]
-async fn blocked_user_and_expired_token_end_the_namespace_of_polling_clients() -> Result<()> {
+async fn blocked_user_and_expired_token_end_polled_namespace() -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut bob = connect(&stack, &stack.token("bob")).await?;
