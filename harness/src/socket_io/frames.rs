@@ -41,7 +41,7 @@ impl SocketIoFrames {
             let mut frames =
                 SocketIoFrames { connection, next_ack: 0, references: HashMap::new(), close: None };
             frames.connect(token).await?;
-            Ok(frames)
+            Ok::<_, ClientError>(frames)
         };
         let opened = timeout(HANDSHAKE_TIMEOUT, opening).await;
         opened.unwrap_or_else(|_| Err(ClientError::Silent(format!("handshake with {bases:?}"))))

@@ -1,14 +1,20 @@
 //! Moves messages between a Socket.IO client and one Engine.IO session, and answers pings.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::client::{ClientError, Closed};
 use crate::engine_io::{EngineAnswer, EngineMessage, EnginePolling, EngineSocket, PACKET_SEPARATOR};
 
 /// The close code for an internal error.
 const INTERNAL_ERROR_CODE: u16 = 1011;
+/// Timeout for the answer to a POST. Without it, a POST on a broken connection would hold back all later ones, although
+/// polls on other connections still work.
+const POST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The transport of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,10 +203,11 @@ async fn send_by_polling(sessions: &[EnginePolling], mut outgoing: MessageReceiv
                 Err(_) => break,
             }
         }
-        match session.post(&payload).await {
-            Ok(answer) if answer.status == 200 => {}
-            Ok(answer) => return refused(&answer),
-            Err(error) => return closed(error.to_string()),
+        match timeout(POST_TIMEOUT, session.post(&payload)).await {
+            Ok(Ok(answer)) if answer.status == 200 => {}
+            Ok(Ok(answer)) => return refused(&answer),
+            Ok(Err(error)) => return closed(error.to_string()),
+            Err(_) => return closed("a POST was not answered in time".to_owned()),
         }
         if next.is_none() {
             next = outgoing.recv().await.map(to_polling);
