@@ -1,5 +1,5 @@
 //! Checks the resource usage of the services during the whole run: bytes queued for connections, and memory. Clients
-//! must not be able to make a service exceed the limits below.
+//! must not be able to make a service exceed the limits below. Sessions of Engine.IO count as connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
