@@ -138,6 +138,8 @@ pub struct FaultReport {
     pub max_growth_bytes: BTreeMap<String, u64>,
     /// Number of connections that gateways closed, by close code.
     pub closes: BTreeMap<String, u64>,
+    /// Number of sessions that gateways opened, by transport.
+    pub sessions: BTreeMap<String, u64>,
     /// The answers to misbehaving clients, with their counts.
     pub strangers: BTreeMap<String, u64>,
     /// The first violations in words, with the events around them.
@@ -267,6 +269,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.max_resident_bytes = seen.resident_bytes;
     report.max_growth_bytes = seen.growth_bytes;
     report.closes = seen.closes;
+    report.sessions = seen.sessions;
     Ok(report)
 }
 
@@ -317,6 +320,7 @@ async fn start_stack(plan: &Plan) -> Result<Arc<Stack>> {
         .proxied()
         .clocks()
         .persistence_env("TIDINGS_LEASE_MS", 3000)
+        .gateway_env("TIDINGS_SOCKET_IO", "on")
         .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
         .gateway_env("TIDINGS_MESSAGES_BURST", 10_000);
     for (name, value) in &plan.settings {

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use crate::frames::Cursor;
 use crate::history::History;
 use crate::recorder::{Interner, Recorder};
+use crate::socket_io::{SOCKET_IO_PATH, SocketIoTransport};
 
 mod backoff;
 mod engine;
@@ -26,8 +27,10 @@ pub(crate) const TOKEN_TTL_S: i64 = 24 * 3600;
 /// The addresses of the nodes, and the secret for tokens.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    /// WebSocket URLs of the gateways. A listener speaks Socket.IO with a URL that has the path of Socket.IO.
+    /// WebSocket URLs of the gateways.
     pub gateways: Vec<String>,
+    /// The transport of listeners that speak Socket.IO. With `None` they use the WebSocket URLs.
+    pub socket_io: Option<SocketIoTransport>,
     /// URLs of the persistence nodes.
     pub persistence: Vec<String>,
     /// The secret that signs tokens.
@@ -41,10 +44,22 @@ impl Nodes {
     pub fn of(stack: &crate::Stack) -> Nodes {
         Nodes {
             gateways: stack.gateways().iter().map(crate::Node::ws).collect(),
+            socket_io: None,
             persistence: stack.persistence_nodes().iter().map(crate::Node::url).collect(),
             jwt_secret: stack.jwt_secret().to_owned(),
             http: crate::http::client(),
         }
+    }
+
+    /// The WebSocket URL of the gateway with this number. Higher numbers begin again with the first gateway.
+    fn gateway(&self, number: usize) -> &str {
+        &self.gateways[number % self.gateways.len()]
+    }
+
+    /// The addresses of Socket.IO on all gateways, beginning with the gateway of this number.
+    pub(crate) fn socket_io_bases(&self, first: usize) -> Vec<String> {
+        let base = |ws: &str| ws.replacen("ws", "http", 1).replace("/v1/ws", SOCKET_IO_PATH);
+        (0..self.gateways.len()).map(|number| base(self.gateway(first + number))).collect()
     }
 }
 

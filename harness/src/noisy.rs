@@ -13,8 +13,10 @@ use crate::http::{Answer, encode};
 use crate::listener::lock;
 use crate::{Client, Http, clock};
 
+mod engine_misuse;
 mod flood;
 
+pub use engine_misuse::{EngineMisuse, EngineTarget, misuse_engine_io};
 pub use flood::{FloodKind, flood_over_http, flood_over_websocket};
 
 /// Pause after a refusal or a lost connection: the round trip of a distant client.

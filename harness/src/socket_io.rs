@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::{ClientError, Closed};
@@ -18,6 +16,7 @@ mod transport;
 
 pub(crate) use frames::SocketIoFrames;
 pub use packet::{SocketIoKind, SocketIoPacket};
+use transport::EngineConnection;
 pub use transport::SocketIoTransport;
 
 /// The path of Socket.IO on a gateway.
@@ -28,12 +27,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// One Engine.IO connection with any number of namespaces.
 pub struct SocketIo {
-    outgoing: mpsc::UnboundedSender<EngineMessage>,
-    incoming: mpsc::UnboundedReceiver<EngineMessage>,
+    connection: EngineConnection,
     /// Packets that no call has taken yet, in the order of arrival.
     held: VecDeque<SocketIoPacket>,
     closed: Option<Closed>,
-    transport: JoinHandle<()>,
     next_ack: u64,
 }
 
@@ -43,18 +40,18 @@ impl SocketIo {
     /// # Errors
     /// When the handshake of Engine.IO fails.
     pub async fn open(url: &str, via: SocketIoTransport) -> Result<SocketIo, ClientError> {
-        let (to_transport, from_client) = mpsc::unbounded_channel();
-        let (to_client, incoming) = mpsc::unbounded_channel();
-        let base = format!("{url}{SOCKET_IO_PATH}");
-        let transport = transport::start(&base, via, from_client, to_transport.clone(), to_client).await?;
-        Ok(SocketIo {
-            outgoing: to_transport,
-            incoming,
-            held: VecDeque::new(),
-            closed: None,
-            transport,
-            next_ack: 0,
-        })
+        Self::open_over(&[url.to_owned()], via).await
+    }
+
+    /// Like [`SocketIo::open`], but each request of the session goes to the next of these nodes, as with a balancer
+    /// without sticky sessions.
+    ///
+    /// # Errors
+    /// When the handshake of Engine.IO fails.
+    pub async fn open_over(urls: &[String], via: SocketIoTransport) -> Result<SocketIo, ClientError> {
+        let bases: Vec<String> = urls.iter().map(|url| format!("{url}{SOCKET_IO_PATH}")).collect();
+        let connection = EngineConnection::open(&bases, via).await?;
+        Ok(SocketIo { connection, held: VecDeque::new(), closed: None, next_ack: 0 })
     }
 
     /// Opens a connection and connects the main namespace with this token.
@@ -167,8 +164,7 @@ impl SocketIo {
 
     /// Sends a message of Engine.IO unchanged. A text begins with its type.
     pub fn send_message(&self, message: EngineMessage) {
-        // This fails if the connection has ended. Then the next call that waits reports the end.
-        let _ = self.outgoing.send(message);
+        self.connection.send(message);
     }
 
     /// Waits until the connection has ended, and drops packets that come before.
@@ -199,15 +195,14 @@ impl SocketIo {
         }
         let deadline = Instant::now() + time_limit;
         loop {
-            let message = match timeout_at(deadline, self.incoming.recv()).await {
+            let message = match timeout_at(deadline, self.connection.next()).await {
                 Err(_) => {
                     let held: Vec<String> = self.held.iter().map(ToString::to_string).collect();
                     return Err(ClientError::Silent(format!(
                         "no expected packet within {time_limit:?}; received: {held:?}"
                     )));
                 }
-                Ok(Some(message)) => message,
-                Ok(None) => EngineMessage::Closed(Closed { code: None, reason: "ended".to_owned() }),
+                Ok(message) => message,
             };
             match message {
                 EngineMessage::Closed(closed) => {
@@ -231,11 +226,5 @@ impl SocketIo {
                 }
             }
         }
-    }
-}
-
-impl Drop for SocketIo {
-    fn drop(&mut self) {
-        self.transport.abort();
     }
 }

@@ -18,8 +18,9 @@ use crate::{lock::lock, transport::NodeDirectory};
 
 /// How long Redis keeps an address that is not renewed.
 const ADDRESS_TTL_MS: u64 = 60_000;
-/// Interval between two renewals. Two may fail before the address expires.
-const RENEW_INTERVAL: Duration = Duration::from_secs(20);
+/// Interval between two renewals. Short, because the addresses are lost with the data of Redis: until the next renewal
+/// other gateways cannot forward requests to this one.
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The shutdown waits at most this long for the removal of the address.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -108,9 +108,10 @@ fn print_report(report: &FaultReport) {
         say!("  quiet rooms of other shards deliver within (p99 during the fault, s): {seconds}");
     }
     say!(
-        "  at most {} bytes queued in a gateway; memory {:?}; closed {:?}; strangers {:?}; broken {:?}",
+        "  at most {} bytes queued in a gateway; memory {:?}; opened {:?}; closed {:?}; strangers {:?}; broken {:?}",
         report.max_outbox_bytes,
         report.max_resident_bytes,
+        report.sessions,
         report.closes,
         report.strangers,
         report.broken,

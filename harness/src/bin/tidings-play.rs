@@ -14,7 +14,7 @@ use tidings_harness::play::player::Players;
 use tidings_harness::play::run::{self, PlayOptions, Progress, Speed};
 use tidings_harness::play::transcript;
 use tidings_harness::say;
-use tidings_harness::socket_io::SOCKET_IO_PATH;
+use tidings_harness::socket_io::SocketIoTransport;
 
 /// Plays real conversations through the running system and checks every copy of every message.
 #[derive(Parser)]
@@ -54,16 +54,6 @@ enum PlayClient {
     /// The client of this harness over Socket.IO, which the gateways must serve.
     #[value(name = "socketio")]
     SocketIo,
-}
-
-impl PlayClient {
-    /// The address of a gateway for this client. A listener speaks Socket.IO with an address that has its path.
-    fn address(self, ws: String) -> String {
-        match self {
-            PlayClient::SocketIo => ws.replace("/v1/ws", SOCKET_IO_PATH),
-            PlayClient::Harness | PlayClient::Ts => ws,
-        }
-    }
 }
 
 fn parse_speed(text: &str) -> Result<Speed, String> {
@@ -108,7 +98,8 @@ async fn play(arguments: Arguments) -> Result<bool> {
         None => Status::read(&Home::new(&arguments.folder)?)?,
     };
     let nodes = Nodes {
-        gateways: status.gateways.into_iter().map(|node| arguments.client.address(node.ws)).collect(),
+        gateways: status.gateways.into_iter().map(|node| node.ws).collect(),
+        socket_io: (arguments.client == PlayClient::SocketIo).then_some(SocketIoTransport::WebSocket),
         persistence: status.persistence.into_iter().map(|node| node.url).collect(),
         jwt_secret: status.jwt_secret,
         http: tidings_harness::http::client(),

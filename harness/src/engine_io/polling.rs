@@ -1,8 +1,10 @@
 //! Single requests of Engine.IO's long polling.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
+
+use crate::client::ClientError;
 
 /// Separates the packets of a payload.
 pub const PACKET_SEPARATOR: char = '\x1e';
@@ -21,6 +23,11 @@ impl EngineAnswer {
     /// The protocol's code in the body of a refusal.
     pub fn code(&self) -> Option<u64> {
         serde_json::from_str::<Value>(&self.body).ok()?["code"].as_u64()
+    }
+
+    /// Whether the answer reports an internal error. An unavailable dependency is not one.
+    pub fn is_internal_error(&self) -> bool {
+        (500..600).contains(&self.status) && self.status != 503
     }
 
     /// The packets of a payload.
@@ -47,16 +54,22 @@ impl EnginePolling {
     /// Opens a session.
     ///
     /// # Errors
-    /// When the answer is not an open packet.
-    pub async fn open(base: &str) -> Result<EnginePolling> {
-        let http = crate::http::client();
-        let answer = request(&http, Method::GET, &format!("{base}?EIO=4&transport=polling"), None).await?;
-        ensure!(answer.status == 200, "{answer:?}");
+    /// When the handshake is refused: with the answer. When the answer is not an open packet.
+    pub async fn open(base: &str) -> Result<EnginePolling, ClientError> {
+        let broken = |what: String| ClientError::Broken(format!("{base}: {what}"));
+        let (http, url) = (crate::http::client(), format!("{base}?EIO=4&transport=polling"));
+        let answer = request(&http, Method::GET, &url, None).await;
+        let answer = answer.map_err(|error| broken(format!("{error:#}")))?;
+        if answer.status != 200 {
+            let body = serde_json::from_str(&answer.body).unwrap_or_default();
+            return Err(ClientError::Refused { status: answer.status, body, retry_after_s: None });
+        }
         let mut packets = answer.packets().map(ToOwned::to_owned);
         let open = packets.next().unwrap_or_default();
-        let content = open.strip_prefix('0').with_context(|| format!("not an open packet: {answer:?}"))?;
-        let handshake: Value = serde_json::from_str(content)?;
-        let sid = handshake["sid"].as_str().context("the handshake has no sid")?.to_owned();
+        let content = open.strip_prefix('0').and_then(|content| serde_json::from_str(content).ok());
+        let handshake: Value = content.ok_or_else(|| broken(format!("not an open packet: {answer:?}")))?;
+        let sid = handshake["sid"].as_str().map(ToOwned::to_owned);
+        let sid = sid.ok_or_else(|| broken(format!("the handshake has no sid: {handshake}")))?;
         Ok(EnginePolling { http, base: base.to_owned(), sid, handshake, first_packets: packets.collect() })
     }
 

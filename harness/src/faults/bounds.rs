@@ -1,5 +1,5 @@
 //! Checks the resource usage of the services during the whole run: bytes queued for connections, and memory. Clients
-//! must not be able to make a service exceed the limits below.
+//! must not be able to make a service exceed the limits below. Sessions of Engine.IO count as connections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,11 @@ pub(super) struct ResourceUsage {
     pub growth_bytes: BTreeMap<String, u64>,
     /// Number of connections that gateways closed, by close code.
     pub closes: BTreeMap<String, u64>,
+    /// Number of sessions that gateways opened, by transport.
+    pub sessions: BTreeMap<String, u64>,
     exceeded: BTreeMap<String, String>,
     first: BTreeMap<u32, u64>,
+    /// The last value of each counter, by process and series.
     last: BTreeMap<(u32, String), u64>,
 }
 
@@ -79,13 +82,18 @@ impl ResourceUsage {
             );
             self.exceeded.insert(format!("outboxes of {pid}"), what);
         }
-        let closes =
-            page.lines().filter_map(|line| line.strip_prefix("tidings_gateway_closes_total{code=\""));
-        for (code, count) in closes.filter_map(|line| line.split_once("\"} ")) {
-            let count = count.parse().unwrap_or_default();
-            let before = self.last.insert((pid, code.to_owned()), count).unwrap_or_default();
-            *self.closes.entry(code.to_owned()).or_default() += count.saturating_sub(before);
-        }
+        let last = &mut self.last;
+        let mut add = |totals: &mut BTreeMap<String, u64>, series: &str| {
+            for (label, count) in
+                page.lines().filter_map(|line| line.strip_prefix(series)?.split_once("\"} "))
+            {
+                let count = count.parse().unwrap_or_default();
+                let before = last.insert((pid, format!("{series}{label}")), count).unwrap_or_default();
+                *totals.entry(label.to_owned()).or_default() += count.saturating_sub(before);
+            }
+        };
+        add(&mut self.closes, "tidings_gateway_closes_total{code=\"");
+        add(&mut self.sessions, "tidings_gateway_sessions_opened_total{transport=\"");
     }
 }
 
@@ -141,7 +149,8 @@ mod tests {
         format!(
             "# HELP tidings_gateway_connections Open\ntidings_gateway_connections {connections}\n\
              tidings_gateway_connections_opened_total 900\ntidings_gateway_outbox_bytes {queued}\n\
-             tidings_gateway_closes_total{{code=\"4413\"}} {slow}\n"
+             tidings_gateway_closes_total{{code=\"4413\"}} {slow}\n\
+             tidings_gateway_sessions_opened_total{{transport=\"engine_polling\"}} {connections}\n"
         )
     }
 
@@ -156,11 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn close_counts_add_up_across_process_restarts() {
+    fn counters_add_up_across_process_restarts() {
         let mut seen = ResourceUsage::default();
         for (pid, slow) in [(1, 2), (1, 3), (2, 1)] {
             seen.record_metrics(pid, &page(1, 0, slow));
         }
-        assert_eq!(seen.closes["4413"], 4);
+        assert_eq!((seen.closes["4413"], seen.sessions["engine_polling"]), (4, 2));
     }
 }

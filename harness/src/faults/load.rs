@@ -1,5 +1,6 @@
 //! Users who send all the time, to all members or to one, and wait for `stored` or `accepted`. Sometimes they edit,
-//! react and delete. Each user is in all rooms, so that the views of all users can be compared.
+//! react and delete. Each user is in all rooms, so that the views of all users can be compared. A third of the users are
+//! Socket.IO clients, with each transport in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +21,7 @@ use crate::http::Http;
 use crate::listener::{Begin, Listener, Nodes, SendOptions, TOKEN_TTL_S, lock};
 use crate::play::history::{create_room, read_head};
 use crate::recorder::Interner;
+use crate::socket_io::SocketIoTransport;
 use crate::token::Token;
 
 mod changing;
@@ -29,6 +31,8 @@ use changing::ChangeIntent;
 pub(super) const ROOMS: usize = 5;
 /// Number of users. Every user is in every room.
 const USERS: usize = 12;
+/// One user in this many is a Socket.IO client.
+const USERS_PER_SOCKET_IO_USER: usize = 3;
 /// Number of users who only listen.
 const SILENT_USERS: usize = 2;
 const FLOWING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +73,8 @@ impl Load {
         let interner = Arc::new(Interner::default());
         let mut people = Vec::with_capacity(USERS);
         for (number, name) in names.iter().enumerate() {
-            let listener = Listener::recorded(name, Arc::clone(&nodes), number, history.clone());
+            let nodes = Arc::new(Nodes { socket_io: transport_of(number), ..Nodes::clone(&nodes) });
+            let listener = Listener::recorded(name, nodes, number, history.clone());
             for (room, head) in &rooms {
                 listener.join(room, Begin::At(head.clone()), Arc::clone(&interner));
             }
@@ -291,6 +296,13 @@ impl Speaker {
             Err(why) => lock(&self.failed).push(format!("{} could not send: {why}", self.person.name)),
         }
     }
+}
+
+/// The transport of the user with this number, if the user is a Socket.IO client.
+fn transport_of(number: usize) -> Option<SocketIoTransport> {
+    let is_socket_io_user = number % USERS_PER_SOCKET_IO_USER == USERS_PER_SOCKET_IO_USER - 1;
+    let transports = SocketIoTransport::ALL;
+    is_socket_io_user.then(|| transports[number / USERS_PER_SOCKET_IO_USER % transports.len()])
 }
 
 fn http_clients(nodes: &Nodes, user: &str) -> Vec<Http> {

@@ -99,6 +99,7 @@ impl World {
         let url = |proxy: &Proxy| format!("http://127.0.0.1:{}", proxy.port());
         Nodes {
             gateways: links.clients_gateways.iter().map(ws).collect(),
+            socket_io: None,
             persistence: links.clients_persistence.iter().map(url).collect(),
             jwt_secret: self.stack.jwt_secret().to_owned(),
             http: crate::http::client(),

@@ -1,30 +1,32 @@
-//! The connection of a listener: the WebSocket of `/v1/ws`, or Socket.IO if the URL has its path. Both carry the same
-//! frames.
+//! The connection of a listener: the WebSocket of `/v1/ws`, or Socket.IO. Both carry the same frames.
 
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::ClientError;
 use crate::client::socket::{self, Incoming, TokenBy, WebSocket};
-use crate::socket_io::{SOCKET_IO_PATH, SocketIoFrames};
+use crate::listener::Nodes;
+use crate::socket_io::SocketIoFrames;
 
 pub(super) enum FrameSocket {
-    WebSocket(WebSocket),
+    WebSocket(Box<WebSocket>),
     SocketIo(SocketIoFrames),
 }
 
 impl FrameSocket {
-    /// Connects to a gateway with this token.
-    pub(super) async fn open(url: &str, token: &str) -> Result<FrameSocket, ClientError> {
-        if url.ends_with(SOCKET_IO_PATH) {
-            return Ok(FrameSocket::SocketIo(SocketIoFrames::open(url, token).await?));
+    /// Connects to the gateway with this number.
+    pub(super) async fn open(nodes: &Nodes, gateway: usize, token: &str) -> Result<FrameSocket, ClientError> {
+        if let Some(transport) = nodes.socket_io {
+            let bases = nodes.socket_io_bases(gateway);
+            return Ok(FrameSocket::SocketIo(SocketIoFrames::open(&bases, transport, token).await?));
         }
-        Ok(FrameSocket::WebSocket(socket::open(url, token, TokenBy::Header, &[]).await?))
+        let socket = socket::open(nodes.gateway(gateway), token, TokenBy::Header, &[]).await?;
+        Ok(FrameSocket::WebSocket(Box::new(socket)))
     }
 
     /// Waits for the next message. The call may be cancelled.
     pub(super) async fn next_message(&mut self) -> Incoming {
         match self {
-            FrameSocket::WebSocket(socket) => socket::next_message(socket).await,
+            FrameSocket::WebSocket(socket) => socket::next_message(&mut **socket).await,
             FrameSocket::SocketIo(frames) => frames.next_message().await,
         }
     }
@@ -32,8 +34,8 @@ impl FrameSocket {
     /// Sends a frame.
     pub(super) async fn send(&mut self, frame: String) -> Result<(), ClientError> {
         match self {
-            FrameSocket::WebSocket(socket) => socket::send(socket, Message::text(frame)).await,
-            FrameSocket::SocketIo(frames) => frames.send(&frame).await,
+            FrameSocket::WebSocket(socket) => socket::send(&mut **socket, Message::text(frame)).await,
+            FrameSocket::SocketIo(frames) => frames.send(&frame),
         }
     }
 

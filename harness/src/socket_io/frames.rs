@@ -8,15 +8,16 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::packet::{SocketIoKind, SocketIoPacket};
+use super::transport::{EngineConnection, SocketIoTransport};
 use crate::client::socket::Incoming;
 use crate::client::{ClientError, Closed};
-use crate::engine_io::{EngineMessage, EngineSocket};
+use crate::engine_io::EngineMessage;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection of one user in the main namespace, over WebSocket.
+/// A connection of one user in the main namespace.
 pub(crate) struct SocketIoFrames {
-    engine: EngineSocket,
+    connection: EngineConnection,
     next_ack: u64,
     /// The `ref` of each frame that waits for its ack.
     references: HashMap<u64, Value>,
@@ -25,23 +26,32 @@ pub(crate) struct SocketIoFrames {
 }
 
 impl SocketIoFrames {
-    /// Connects with this token. Example of a `url`: `ws://127.0.0.1:8080/socket.io/`.
+    /// Connects with this token. `bases` are the addresses of the nodes with the path: the handshake goes to the first,
+    /// and each later request of the session to the next.
     ///
     /// # Errors
     /// When the connection or the token is refused.
-    pub(crate) async fn open(url: &str, token: &str) -> Result<SocketIoFrames, ClientError> {
-        let engine = EngineSocket::open(&format!("{url}?EIO=4&transport=websocket")).await?;
-        let mut frames = SocketIoFrames { engine, next_ack: 0, references: HashMap::new(), close: None };
-        let connected = timeout(HANDSHAKE_TIMEOUT, frames.connect(token)).await;
-        connected.unwrap_or_else(|_| Err(ClientError::Silent(format!("handshake with {url}"))))?;
-        Ok(frames)
+    pub(crate) async fn open(
+        bases: &[String],
+        transport: SocketIoTransport,
+        token: &str,
+    ) -> Result<SocketIoFrames, ClientError> {
+        let opening = async {
+            let connection = EngineConnection::open(bases, transport).await?;
+            let mut frames =
+                SocketIoFrames { connection, next_ack: 0, references: HashMap::new(), close: None };
+            frames.connect(token).await?;
+            Ok::<_, ClientError>(frames)
+        };
+        let opened = timeout(HANDSHAKE_TIMEOUT, opening).await;
+        opened.unwrap_or_else(|_| Err(ClientError::Silent(format!("handshake with {bases:?}"))))
     }
 
     async fn connect(&mut self, token: &str) -> Result<(), ClientError> {
         let connect = SocketIoPacket::new(SocketIoKind::Connect, "/", None, json!({ "token": token }));
-        self.engine.send(&connect.to_string()).await?;
+        self.connection.send(EngineMessage::Text(connect.to_string()));
         loop {
-            let message = self.engine.next_answering_pings().await;
+            let message = self.connection.next().await;
             if let EngineMessage::Closed(closed) = message {
                 return Err(ClientError::Closed(closed));
             }
@@ -55,7 +65,7 @@ impl SocketIoFrames {
     }
 
     /// Sends a frame.
-    pub(crate) async fn send(&mut self, frame: &str) -> Result<(), ClientError> {
+    pub(crate) fn send(&mut self, frame: &str) -> Result<(), ClientError> {
         let parsed = serde_json::from_str(frame);
         let mut frame: Value = parsed.map_err(|error| ClientError::Broken(format!("{error}: {frame}")))?;
         let (event, reference) = (frame["type"].take(), frame["ref"].take());
@@ -69,27 +79,19 @@ impl SocketIoFrames {
             self.next_ack += 1;
         }
         let packet = SocketIoPacket::new(SocketIoKind::Event, "/", id, json!([event, frame]));
-        self.engine.send(&packet.to_string()).await
+        self.connection.send(EngineMessage::Text(packet.to_string()));
+        Ok(())
     }
 
-    /// Waits for the next frame. A packet of Engine.IO itself only shows that the connection works. The call may be
-    /// cancelled.
+    /// Waits for the next frame. The call may be cancelled.
     pub(crate) async fn next_message(&mut self) -> Incoming {
-        let message = self.engine.next_answering_pings().await;
-        let text = match &message {
-            EngineMessage::Closed(closed) => {
-                return Incoming::Closed(self.close.take().unwrap_or_else(|| closed.clone()));
-            }
-            EngineMessage::Binary(_) => return self.ended("the server sent a binary message"),
-            EngineMessage::Text(text) => text,
-        };
-        match text.as_bytes().first() {
-            Some(b'4') => match SocketIoPacket::parse(text) {
+        match self.connection.next().await {
+            EngineMessage::Closed(closed) => Incoming::Closed(self.close.take().unwrap_or(closed)),
+            EngineMessage::Binary(_) => self.ended("the server sent a binary message"),
+            EngineMessage::Text(text) => match SocketIoPacket::parse(&text) {
                 Some(packet) => self.handle_packet(packet),
                 None => self.ended(&format!("not a packet: {text}")),
             },
-            Some(b'1') => self.ended("the server ended the session"),
-            _ => Incoming::Alive,
         }
     }
 
@@ -133,11 +135,11 @@ impl SocketIoFrames {
         Incoming::Closed(closed.unwrap_or_else(|| Closed { code: None, reason: reason.to_owned() }))
     }
 
-    /// Leaves the namespace and closes the WebSocket.
+    /// Leaves the namespace, closes the session, and waits for its end.
     pub(crate) async fn close(&mut self) {
-        // This fails if the connection has ended already.
-        let _ = self.engine.send("41").await;
-        self.engine.close().await;
+        self.connection.send(EngineMessage::Text("41".to_owned()));
+        self.connection.send(EngineMessage::Closed(Closed { code: None, reason: String::new() }));
+        while !matches!(self.connection.next().await, EngineMessage::Closed(_)) {}
     }
 }
 

@@ -63,6 +63,7 @@ pub async fn start_nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Nod
     }
     let nodes = Nodes {
         gateways: gateways.iter().map(Node::ws).collect(),
+        socket_io: None,
         persistence: persistence.iter().map(Node::url).collect(),
         jwt_secret,
         http: tidings_harness::http::client(),

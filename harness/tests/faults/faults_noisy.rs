@@ -18,6 +18,7 @@ async fn quiet_rooms_deliver_again_beside_noisy_neighbours() -> Result<()> {
         Fault::KillGateway(0),
         Fault::KillPersistence(0),
         Fault::PausePostgres(seconds(2)),
+        Fault::KillGateway(1),
     ];
     let calm = || Fault::Nothing(seconds(3));
     let noisy = Noise::ALL.into_iter().zip(faults);
@@ -27,7 +28,7 @@ async fn quiet_rooms_deliver_again_beside_noisy_neighbours() -> Result<()> {
     // The report measures only faults that a pause follows.
     assert!(report.quiet_seconds.len() > 3, "{report:#?}");
     assert!(report.quiet_seconds.values().all(|seconds| (0.0..30.0).contains(seconds)), "{report:#?}");
-    for answer in ["Large", "Signals", "given", "heard", "poll 200", "search 200"] {
+    for answer in ["Large", "Signals", "given", "heard", "poll 200", "search 200", "InventedIds 400 code 1"] {
         let count = report.strangers.get(answer).copied().unwrap_or_default();
         assert!(count > 20, "{answer}: {report:#?}");
     }

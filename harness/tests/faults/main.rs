@@ -10,6 +10,7 @@ mod faults_clients;
 mod faults_clock;
 mod faults_cluster;
 mod faults_noisy;
+mod faults_socket_io;
 mod kills;
 mod postgres_away;
 mod postgres_faults;

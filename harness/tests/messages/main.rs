@@ -42,6 +42,7 @@ mod search_look;
 mod socket_io;
 mod socket_io_ends;
 mod socket_io_gateway;
+mod socket_io_polling;
 mod socket_io_recovery;
 mod stock_conversations;
 mod stock_dialects;

@@ -61,6 +61,7 @@ impl FakeServer {
     fn offline_listener(&self) -> Listener {
         let nodes = Nodes {
             gateways: vec![self.ws.clone()],
+            socket_io: None,
             persistence: vec![self.http.clone()],
             jwt_secret: "secret".to_owned(),
             http: client(),

@@ -24,6 +24,7 @@ mod telemetry;
 mod telemetry_metrics;
 mod telemetry_private;
 mod telemetry_shards;
+mod telemetry_socket_io;
 mod telemetry_tls;
 mod watch;
 mod watch_blind;

@@ -16,7 +16,7 @@ use tidings_harness::play::report::Report;
 use tidings_harness::play::run::{PlayOptions, Progress, Speed, play, play_with};
 use tidings_harness::play::transcript::{Act, Conversation, Line};
 use tidings_harness::play::verdict::Verdict;
-use tidings_harness::socket_io::SOCKET_IO_PATH;
+use tidings_harness::socket_io::SocketIoTransport;
 use tidings_harness::{Nodes, Stack};
 
 /// Three people; one comes late, one leaves and comes back.
@@ -160,10 +160,7 @@ async fn full_speed_play_respects_gateway_rate_limits() {
 #[tokio::test]
 async fn conversation_over_socket_io_gets_clean_verdict() {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_SOCKET_IO", "on").start().await.unwrap();
-    let mut nodes = Nodes::of(&stack);
-    for gateway in &mut nodes.gateways {
-        *gateway = gateway.replace("/v1/ws", SOCKET_IO_PATH);
-    }
+    let nodes = Nodes { socket_io: Some(SocketIoTransport::WebSocket), ..Nodes::of(&stack) };
     let options = PlayOptions::new(Speed::Times(1.0), 2);
     let (report, verdict) = play(conversation(), options, nodes, &Progress::default()).await.unwrap();
     assert!(verdict.is_clean(), "{verdict:?}");

@@ -12,14 +12,14 @@ use tidings_harness::{Client, ServerFrame, Sink, Stack, TokenBy};
 /// A gateway logs these words once when its collector accepts no spans.
 const EXPORT_FAILURE_WORDS: &str = "spans cannot be exported";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
-const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const CALLER_SPAN_ID: &str = "00f067aa0ba902b7";
+pub const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const CALLER_SPAN_ID: &str = "00f067aa0ba902b7";
 /// The number of spans of one message that is delivered on two gateways.
-const SPANS_PER_MESSAGE: usize = 7;
+pub const SPANS_PER_MESSAGE: usize = 7;
 /// The span of a message that is sent over HTTP.
 const HTTP_SEND_SPAN: &str = "POST /v1/rooms/{room}/messages";
 
-fn traceparent(sampled: bool) -> String {
+pub fn traceparent(sampled: bool) -> String {
     format!("00-{TRACE_ID}-{CALLER_SPAN_ID}-0{}", u8::from(sampled))
 }
 
@@ -42,7 +42,7 @@ async fn connect_people(stack: &Stack) -> Result<(String, [Client; 3])> {
     Ok((room, clients))
 }
 
-fn message_fields(room: &str, traceparent: Option<Value>) -> Value {
+pub fn message_fields(room: &str, traceparent: Option<Value>) -> Value {
     let mut message =
         json!({"room": room, "client_id": uuid::Uuid::now_v7().to_string(), "content": "hello"});
     if let Some(traceparent) = traceparent {
@@ -58,7 +58,7 @@ fn single_span<'a>(spans: &'a [ReceivedSpan], name: &str) -> Result<&'a Received
 }
 
 /// Checks the tree of one message that was sent by a frame; `caller` is the parent span that the frame named.
-fn check_message_spans(spans: &[ReceivedSpan], caller: Option<&str>) -> Result<()> {
+pub fn check_message_spans(spans: &[ReceivedSpan], caller: Option<&str>) -> Result<()> {
     let shown = render_trace_tree(spans);
     let names: BTreeMap<&str, usize> = spans.iter().fold(BTreeMap::new(), |mut names, span| {
         *names.entry(span.name.as_str()).or_default() += 1;

@@ -58,6 +58,7 @@ impl FaultySystem {
         let persistence = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let nodes = Nodes {
             gateways: vec![format!("ws://{}/v1/ws", gateway.local_addr().unwrap())],
+            socket_io: None,
             persistence: vec![format!("http://{}", persistence.local_addr().unwrap())],
             jwt_secret: SECRET.to_owned(),
             http: tidings_harness::http::client(),

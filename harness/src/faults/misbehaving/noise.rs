@@ -1,5 +1,6 @@
 //! Floods, and noisy neighbours: a member who sends the largest frames, a hot room, many pollers, an account that
-//! searches. A flood is a fault of its own; noisy neighbours continue during the next faults.
+//! searches, clients that break the rules of Engine.IO. A flood is a fault of its own; noisy neighbours continue during
+//! the next faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::{FLOODER, GHOST_USER, MisbehavingClients, POLLERS, SIGNAL_SENDERS, po
 use crate::faults::World;
 use crate::http::Http;
 use crate::listener::lock;
-use crate::noisy::{self, FloodKind};
+use crate::noisy::{self, EngineMisuse, EngineTarget, FloodKind};
 
 /// Concurrent HTTP requests of a flood.
 const CONCURRENT_REQUESTS: usize = 4;
@@ -26,6 +27,8 @@ const POLLS_PER_MESSAGE: u32 = 4 * POLLERS as u32;
 /// The pause between two messages to the pollers.
 const POLLED_MESSAGE_INTERVAL: Duration = Duration::from_millis(500);
 const PARALLEL_SEARCHES: usize = 50;
+/// Clients for each way to break the rules of Engine.IO.
+const CLIENTS_PER_MISUSE: usize = 2;
 /// Nearly all messages of the users contain this word.
 const COMMON_WORD: &str = "says";
 
@@ -40,10 +43,13 @@ pub enum Noise {
     PollHerd,
     /// One account searches in parallel.
     Searches,
+    /// Clients break the rules of Engine.IO in every way.
+    EngineMisuse,
 }
 
 impl Noise {
-    pub const ALL: [Noise; 4] = [Noise::FloodingMember, Noise::HotRoom, Noise::PollHerd, Noise::Searches];
+    pub const ALL: [Noise; 5] =
+        [Noise::FloodingMember, Noise::HotRoom, Noise::PollHerd, Noise::Searches, Noise::EngineMisuse];
 }
 
 /// A flood of small frames, over WebSockets and HTTP.
@@ -129,6 +135,14 @@ pub(in crate::faults) fn start_noise(
                 let base = &nodes.persistence[number % nodes.persistence.len()];
                 let http = Http::sharing(nodes.http.clone(), base, &misbehaving.token(GHOST_USER));
                 making.spawn(noisy::search_repeatedly(http, COMMON_WORD.to_owned(), answers()));
+            }
+        }
+        Noise::EngineMisuse => {
+            let rooms = misbehaving.rooms.iter().chain([&misbehaving.own]).cloned().collect();
+            let bases = nodes.socket_io_bases(0);
+            let target = EngineTarget { bases, token: misbehaving.token(GHOST_USER), rooms };
+            for misuse in [EngineMisuse::ALL; CLIENTS_PER_MISUSE].concat() {
+                making.spawn(noisy::misuse_engine_io(target.clone(), misuse, answers()));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The engine's connection: opens it, handles its end, and decides when the next one is opened.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -32,9 +33,10 @@ pub(super) struct Connection {
 
 impl Engine {
     pub(super) async fn connect(&mut self) {
-        let ws = self.nodes.gateways[self.gateway % self.nodes.gateways.len()].clone();
+        let nodes = Arc::clone(&self.nodes);
+        let ws = nodes.gateway(self.gateway);
         let token = Token::of(&self.user).ttl_s(TOKEN_TTL_S).sign(&self.nodes.jwt_secret);
-        match self.open(&ws, &token).await {
+        match self.open(&token).await {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.draining = None;
@@ -69,8 +71,8 @@ impl Engine {
         }
     }
 
-    async fn open(&self, ws: &str, token: &str) -> Result<Connection, ClientError> {
-        let mut socket = FrameSocket::open(ws, token).await?;
+    async fn open(&self, token: &str) -> Result<Connection, ClientError> {
+        let mut socket = FrameSocket::open(&self.nodes, self.gateway, token).await?;
         let first = timeout(CONNECTED_TIMEOUT, socket.next_message()).await;
         let frame = match first {
             Ok(Incoming::Text(text)) => ServerFrame::parse(&text),
@@ -168,7 +170,7 @@ mod tests {
     fn engine() -> Engine {
         let (gateways, persistence) = (vec![String::new()], vec![String::new()]);
         let (jwt_secret, http) = (String::new(), crate::http::client());
-        let nodes = Arc::new(Nodes { gateways, persistence, jwt_secret, http });
+        let nodes = Arc::new(Nodes { gateways, socket_io: None, persistence, jwt_secret, http });
         Engine::new("alice", nodes, 0, Observers::default(), Arc::new(SharedState::default()))
     }
 
