@@ -25,7 +25,7 @@ use tokio::io::BufReader;
 use crate::connection::ConnectionArgs;
 use checkpoint::Checkpoint;
 use importer::{ImportOutcome, ImportedBatch, Importer};
-use line::{ImportLine, ImportMessage, LineRules, SkippedMessage};
+use line::{CLOCK_TOLERANCE_MS, ImportLine, ImportMessage, LineRules, SkippedMessage};
 use lines::{next_line, parse_line};
 use refusal::LineRefusal;
 use reply_targets::MAX_REPLY_TARGETS;
@@ -79,7 +79,8 @@ pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     for file in &arguments.files {
         bytes += std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
     }
-    let rules = LineRules { max_message_chars: arguments.max_message_chars, now_ms: unix_ms() };
+    let latest_ms = unix_ms() + CLOCK_TOLERANCE_MS;
+    let rules = LineRules { max_message_chars: arguments.max_message_chars, latest_ms };
     if arguments.check {
         return check::run(&arguments.files, &rules).await;
     }

@@ -9,7 +9,7 @@ use tidings_shared::ids::RoomId;
 use tokio::fs::File;
 use tokio::io::BufReader;
 
-use super::line::{ImportLine, LineRules};
+use super::line::{CLOCK_TOLERANCE_MS, ImportLine, LineRules};
 use super::lines::{next_line, parse_line};
 use super::refusal::{LineRefusal, RefusalCode};
 
@@ -50,23 +50,24 @@ async fn check_file(path: &Path, rules: &LineRules, order: &mut TimeOrder) -> an
     Ok((accepted, refused))
 }
 
-/// The time of the last message of each room, ms since 1970.
+/// The time of the latest message of each room, ms since 1970.
 #[derive(Default)]
 struct TimeOrder(HashMap<RoomId, i64>);
 
 impl TimeOrder {
-    /// Refuses a message that is earlier than the message before it in its room.
+    /// Refuses a message that is earlier than a message before it in its room.
     fn check(&mut self, line: &ImportLine) -> Result<(), LineRefusal> {
         let ImportLine::Message(message) = line else { return Ok(()) };
         let Some(at_ms) = message.at_ms else { return Ok(()) };
-        if self.0.get(&message.room).is_some_and(|last_ms| at_ms < *last_ms) {
+        let last_ms = self.0.get(&message.room).copied();
+        if last_ms.is_some_and(|last_ms| at_ms < last_ms - CLOCK_TOLERANCE_MS) {
             let reason = format!("an earlier line of the room {} has a later time", message.room);
             return Err(LineRefusal::new(RefusalCode::OutOfOrder, reason));
         }
         if self.0.len() >= MAX_ROOMS {
             self.0.clear();
         }
-        self.0.insert(message.room.clone(), at_ms);
+        self.0.insert(message.room.clone(), last_ms.max(Some(at_ms)).unwrap_or(at_ms));
         Ok(())
     }
 }

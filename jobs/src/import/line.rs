@@ -29,9 +29,13 @@ const HASH_PREFIX: &str = "import-sha1:";
 pub struct LineRules {
     /// Longest message text, in Unicode scalar values.
     pub max_message_chars: usize,
-    /// The present time, ms since 1970. No line may have a time after it.
-    pub now_ms: i64,
+    /// The latest time that a line may have, ms since 1970.
+    pub latest_ms: i64,
 }
+
+/// How much a time may be after the present time, or before the time of the message before it in the room, because the
+/// clocks of machines differ.
+pub const CLOCK_TOLERANCE_MS: i64 = 10 * 60 * 1000;
 
 #[derive(Debug)]
 pub enum ImportLine {
@@ -137,8 +141,8 @@ impl ImportLine {
             "message" => Ok(Self::Message(Box::new(ImportMessage::parse(text, rules)?))),
             "read" => {
                 let ReadLine { room, user, upto, at } = parse_json(text)?;
-                let upto_ms = upto.checked_ms("upto", rules.now_ms)?;
-                let at_ms = at.map_or(Ok(upto_ms), |at| at.checked_ms("at", rules.now_ms))?;
+                let upto_ms = upto.checked_ms("upto", rules.latest_ms)?;
+                let at_ms = at.map_or(Ok(upto_ms), |at| at.checked_ms("at", rules.latest_ms))?;
                 Ok(Self::Read { room, user, upto_ms, at_ms })
             }
             other => {
@@ -157,7 +161,7 @@ fn parse_room(line: RoomLine, text: &str, rules: &LineRules) -> Result<ImportLin
         return Err(LineRefusal::new(RefusalCode::BadField, reason));
     }
     if let Some(at) = line.created_at {
-        room.created_at_ms = Some(at.checked_ms("created_at", rules.now_ms)?);
+        room.created_at_ms = Some(at.checked_ms("created_at", rules.latest_ms)?);
     }
     Ok(ImportLine::Room { room: Box::new(room), has_id })
 }
@@ -178,7 +182,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<ImportLine, LineRefusal> {
-        ImportLine::parse(text, &LineRules { max_message_chars: 5, now_ms: 1_600_000_000_000 })
+        ImportLine::parse(text, &LineRules { max_message_chars: 5, latest_ms: 1_600_000_000_000 })
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub type ClientIdKey<'a> = (&'a RoomId, &'a UserId, &'a str);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoomEnd {
     pub head: Seq,
-    /// The time of the last message, ms since 1970. Messages are in the order of their times, so it is the latest.
+    /// The time of the last message, ms since 1970.
     pub last_at_ms: Option<i64>,
 }
 

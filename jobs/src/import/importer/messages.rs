@@ -1,6 +1,6 @@
 //! Imports batches of messages. Messages of one room are appended in order, and different rooms concurrently.
 //! Keeps the order of times: an imported message is appended only at the head that the job knows, and never after a
-//! message with a later time. Retention and search rely on this order.
+//! message that is more than a difference of clocks later. Retention and search rely on this order.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,7 +13,7 @@ use tidings_shared::role::MinRole;
 use super::{ImportOutcome, Importer, MAX_RETRIES, MAX_STORE_ATTEMPTS, NOT_STORED, RETRY_BACKOFF};
 use crate::backoff::Backoff;
 use crate::error::JobError;
-use crate::import::line::ImportMessage;
+use crate::import::line::{CLOCK_TOLERANCE_MS, ImportMessage};
 use crate::import::refusal::RefusalCode;
 use crate::sql::import::{self as sql, ClientIdKey, RoomEnd};
 
@@ -182,7 +182,9 @@ impl Importer {
         loop {
             if let Some(at_ms) = message.at_ms {
                 match end.last_at_ms {
-                    Some(last_ms) if at_ms < last_ms => return Ok(Err(out_of_order(&message.room))),
+                    Some(last_ms) if at_ms < last_ms - CLOCK_TOLERANCE_MS => {
+                        return Ok(Err(out_of_order(&message.room)));
+                    }
                     Some(_) => {}
                     None => sql::begin_history(&self.db, &message.room, end.head, at_ms).await?,
                 }

@@ -101,7 +101,7 @@ impl ImportMessage {
         }
         let given = Fields::parse(text)?.metadata;
         let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
-        let at_ms = line.at.map(|at| at.checked_ms("at", rules.now_ms)).transpose()?;
+        let at_ms = line.at.map(|at| at.checked_ms("at", rules.latest_ms)).transpose()?;
         let mut message = Self {
             room: line.room,
             sender: line.sender,
@@ -207,7 +207,7 @@ impl ChangeReader<'_> {
         name: &str,
         action: Action,
     ) -> Result<(), LineRefusal> {
-        let at_ms = at.checked_ms("at of a change", self.rules.now_ms)?;
+        let at_ms = at.checked_ms("at of a change", self.rules.latest_ms)?;
         if self.message.at_ms.is_none_or(|sent_ms| at_ms < sent_ms) {
             let reason = "at of a change needs an earlier at of the message";
             return Err(LineRefusal::new(RefusalCode::BadTime, reason));
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<ImportMessage, LineRefusal> {
-        ImportMessage::parse(text, &LineRules { max_message_chars: 5, now_ms: 1_600_000_000_000 })
+        ImportMessage::parse(text, &LineRules { max_message_chars: 5, latest_ms: 1_600_000_000_000 })
     }
 
     #[test]

@@ -14,9 +14,10 @@ pub(super) enum OriginalTime {
 }
 
 impl OriginalTime {
-    /// The time in ms since 1970. Refuses another form, a time before 1970 and a time after `now_ms`. `field` is the
+    /// The time in ms since 1970. Refuses another form, a time before 1970 and a time after `latest_ms`, which is
+    /// in the future. `field` is the
     /// name of the field in the reason.
-    pub fn checked_ms(&self, field: &str, now_ms: i64) -> Result<i64, LineRefusal> {
+    pub fn checked_ms(&self, field: &str, latest_ms: i64) -> Result<i64, LineRefusal> {
         let bad_time = |rule: &str| LineRefusal::new(RefusalCode::BadTime, format!("{field} {rule}"));
         let at_ms = match self {
             Self::Ms(at_ms) => *at_ms,
@@ -27,7 +28,7 @@ impl OriginalTime {
         if at_ms < 0 {
             return Err(bad_time("is before 1970"));
         }
-        if at_ms > now_ms {
+        if at_ms > latest_ms {
             return Err(bad_time("is in the future"));
         }
         Ok(at_ms)

@@ -43,7 +43,7 @@ mod tests {
     fn skipped_message_has_the_client_id_of_its_import() {
         let text = r#"{"type":"message","room":"r","id":17,"sender":"alice","content":"x","later":[1]}"#;
         let skipped = SkippedMessage::parse(text).unwrap();
-        let rules = LineRules { max_message_chars: 9, now_ms: 0 };
+        let rules = LineRules { max_message_chars: 9, latest_ms: 0 };
         let Ok(ImportLine::Message(message)) = ImportLine::parse(text, &rules) else { panic!() };
         assert_eq!((&skipped.client_id, &skipped.id), (&message.client_id, &message.id));
         assert_eq!((&skipped.room, &skipped.sender), (&message.room, &message.sender));
