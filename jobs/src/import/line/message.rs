@@ -171,7 +171,7 @@ struct ChangeReader<'a> {
 impl ChangeReader<'_> {
     fn read_edits(&mut self, edits: Vec<EditForm>, draft: &Draft) -> Result<(), LineRefusal> {
         let mut content = draft.content.clone();
-        for (number, edit) in edits.into_iter().enumerate() {
+        for edit in edits {
             content = edit.content.unwrap_or(content);
             check_text(&content, "edits", self.rules.max_message_chars)?;
             if content.is_empty() && draft.attachments.is_empty() {
@@ -179,7 +179,10 @@ impl ChangeReader<'_> {
                 return Err(LineRefusal::new(RefusalCode::BadField, reason));
             }
             let action = Action::Edit { content: content.clone(), metadata: None, mentions: None };
-            self.push(edit.by, &edit.at, &format!("edit {number}"), action)?;
+            // The name does not count the edits, because another system may know only the last one.
+            let name =
+                format!("edit {} {content}", edit.at.checked_ms("at of an edit", self.rules.latest_ms)?);
+            self.push(edit.by, &edit.at, &name, action)?;
         }
         Ok(())
     }
