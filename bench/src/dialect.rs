@@ -90,7 +90,7 @@ impl Dialect {
     /// When it cannot be read, or is malformed.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is no description of frames", path.display()))
+        Self::parse(&text).with_context(|| format!("{} is not a description of frames", path.display()))
     }
 }
 

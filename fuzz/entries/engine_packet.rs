@@ -1,6 +1,6 @@
-//! The body of an Engine.IO POST, from any bytes. The first byte says how long the answers of polls may be. The messages
-//! of the body are queued and polled: the same messages arrive, in order, however they are spread over the polls. Each
-//! answer is within the limit, or has one packet.
+//! Decodes any bytes as the body of an Engine.IO POST. The first byte sets the maximum length of a poll's answer. The
+//! messages of the body are queued and polled. The polls must return the same messages in the same order. Each answer
+//! must be within the limit, or have one packet.
 
 use tidings_gateway::transport::probe::{DecodedPacket, decode_engine_packets, encode_engine_bodies};
 

@@ -1,5 +1,5 @@
-//! A Socket.IO packet, from any UTF-8: what is accepted keeps to its limits and consists of JSON, and what is encoded
-//! again is decoded as the same packet.
+//! Decodes any UTF-8 as a Socket.IO packet. An accepted packet must keep its limits and contain valid JSON. Encoding
+//! and decoding it again must return the same packet.
 
 use serde_json::{Value, value::RawValue};
 use tidings_gateway::socket_io::packet::{

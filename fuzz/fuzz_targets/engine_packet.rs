@@ -1,4 +1,4 @@
-//! libFuzzer's way into `entries/engine_packet.rs`.
+//! The libFuzzer target of `entries/engine_packet.rs`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into `entries/socket_io_packet.rs`.
+//! The libFuzzer target of `entries/socket_io_packet.rs`.
 
 #![no_main]
 

@@ -9,9 +9,9 @@ use tidings_shared::log::{MasterSource, RedisClient};
 
 use crate::config::GatewayConfig;
 
-/// Returns the address as `HOST:PORT`: the configured address, or else the listening address. If the node listens on all
-/// addresses of its machine, the result has the one from which the machine reaches Redis, because the other gateways use
-/// the same Redis.
+/// Returns the address as `HOST:PORT`: the configured address, or else the listening address. If the node listens on
+/// all addresses of its machine, the result has the one from which the machine reaches Redis, because the other
+/// gateways use the same Redis.
 pub fn advertised_address(config: &GatewayConfig, listen: SocketAddr, redis: &RedisClient) -> String {
     if let Some(address) = &config.advertise_address {
         return address.clone();
@@ -24,8 +24,8 @@ pub fn advertised_address(config: &GatewayConfig, listen: SocketAddr, redis: &Re
         Err(error) => {
             tracing::warn!(
                 %error,
-                "this node's address is unknown: other gateways cannot pass requests of Socket.IO clients on to it; set \
-                 --advertise-address"
+                "this node's address is unknown: other gateways cannot forward requests of Socket.IO clients to it; \
+                 set --advertise-address"
             );
             listen.to_string()
         }

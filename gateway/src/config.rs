@@ -25,7 +25,7 @@ use crate::{
 /// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 
-/// Longest name of a node that an id of an Engine.IO session can contain, in bytes.
+/// Maximum length of a node name, in bytes. The ids of Engine.IO sessions contain the name.
 const MAX_ENGINE_NODE_BYTES: usize = 64;
 /// Names the key that signs the ids of Engine.IO sessions, among all keys that come from the internal secret.
 const SESSION_ID_KEY: &str = "tidings engine.io session ids 1";
@@ -56,9 +56,9 @@ pub struct GatewayConfig {
     /// Name of this node, shown to clients. Default: the listening address
     #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
     pub node: Option<String>,
-    /// Address (HOST:PORT) at which other gateways reach this node; they pass requests of Socket.IO clients on to it. See
-    /// docs/OPERATIONS.md#socketio-on-several-gateways. Default: the listening address; instead of 0.0.0.0 the address
-    /// from which the machine reaches Redis
+    /// Address (HOST:PORT) at which other gateways reach this node; they forward requests of Socket.IO clients to it.
+    /// See docs/OPERATIONS.md#socketio-on-several-gateways. Default: the listening address; instead of 0.0.0.0 the
+    /// address from which the machine reaches Redis
     #[arg(long, env = "TIDINGS_ADVERTISE_ADDRESS", value_name = "ADDRESS")]
     pub advertise_address: Option<String>,
     /// Threads that hold connections, 1 to 64. Default: the number of cores
@@ -167,7 +167,7 @@ impl Check for GatewayConfig {
     }
 }
 
-/// Whether a text can be the path or a namespace of Socket.IO, which are never escaped.
+/// Whether the text is a valid Socket.IO path or namespace. Neither is ever escaped.
 fn is_path(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
     text.len() > 1 && text.len() <= MAX_NAMESPACE_BYTES && text.starts_with('/') && text.bytes().all(is_plain)

@@ -16,7 +16,7 @@ tidings_shared::metrics! {
         opened: IntCounter = "tidings_gateway_connections_opened_total", "WebSocket connections opened";
         opened_by_transport: IntCounterVec["transport"] = "tidings_gateway_sessions_opened_total", "Sessions opened, by transport: websocket, engine_polling or engine_websocket; a Socket.IO client that upgrades counts as engine_polling";
         socket_io_namespaces: IntGauge = "tidings_gateway_socket_io_namespaces", "Namespaces to which Socket.IO clients are connected or connecting, counted per connection";
-        tunnels: IntGauge = "tidings_gateway_tunnels", "Socket.IO WebSockets that this node passes on to the nodes of their sessions now";
+        tunnels: IntGauge = "tidings_gateway_tunnels", "Open tunnels: Socket.IO WebSockets that this node forwards to the nodes of their sessions";
         forwarded: IntCounterVec["kind", "outcome"] = "tidings_gateway_forwarded_total", "Socket.IO requests that reached this node and belong to a session on another node, by kind (request or websocket) and outcome: forwarded, unknown (the other node has no address) or failed (it did not answer)";
         handshakes: IntCounterVec["result"] = "tidings_gateway_handshakes_total", "Handshakes by result: accepted, switched_off (this node serves no WebSockets), or the error code";
         auths: IntCounterVec["result"] = "tidings_gateway_auths_total", "Answers to connections that sent no token in the handshake and to CONNECT packets of Socket.IO, until they are authenticated, by result: accepted, or the error code";

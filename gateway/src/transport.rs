@@ -1,14 +1,15 @@
-//! WebSocket and Engine.IO transport: takes sockets over at the HTTP upgrade and frames messages itself (RFC 6455). The transport may
-//! use sockets, timers and bytes, but not rooms, users or JSON. The guarantees are strict framing, bounded memory per
-//! connection, no buffer while a connection is idle, and exactly one `on_closed` for every opened session.
+//! WebSocket and Engine.IO transport: takes sockets over at the HTTP upgrade and frames messages itself (RFC 6455). The
+//! transport may use sockets, timers and bytes, but not rooms, users or JSON. The guarantees are strict framing,
+//! bounded memory per connection, no buffer while a connection is idle, and exactly one `on_closed` for every opened
+//! session.
 //!
 //! The path of received bytes: `server` (accept, HTTP) → `upgrade` (takes the socket) → `handshake` (checks the upgrade)
 //! → `task` (the connection's future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if
 //! the message is compressed → `packet`, if the peer speaks Engine.IO.
 //! The path of a sent frame: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`.
 //! `engine` serves Engine.IO sessions over HTTP long polling, and moves them to WebSockets: a session is an ordinary
-//! connection, whose outbox the answers of polls empty while it has no socket. Requests of a session on another node are
-//! passed on to that node; `tunnels` counts and ends the WebSockets among them.
+//! connection, and while it has no socket, the answers to polls empty its outbox. Requests of a session on another node
+//! are forwarded to that node; `tunnels` counts and ends the forwarded WebSockets.
 //! `worker` holds the state that the connections of a thread share: the read buffer, the compressor, the timer wheel,
 //! the table of connections. `drain` spreads the closing of all connections over the drain time.
 
@@ -53,7 +54,7 @@ pub use server::{Server, serve};
 /// The application's side of one connection. The connection's own task makes all calls, on its worker's thread. Calls
 /// never nest, because no method of [`Connection`] calls a session.
 pub trait Session: 'static {
-    /// Called with each complete text message, which is valid UTF-8 and at most `max_message_bytes` long. Of an
+    /// Called with each complete text message, which is valid UTF-8 and at most `max_message_bytes` long. In an
     /// Engine.IO session, the text is the content of a message packet, without the packet type.
     fn on_text(&mut self, text: &str);
 
@@ -91,8 +92,8 @@ pub trait Acceptor: 'static {
 
     /// Checks a request, whose handshake is already known to be valid, before the upgrade is answered. The method
     /// should drop the request before it waits: the request's head has several KB, and a reconnect storm brings many
-    /// requests. A [`Refusal`] is sent as the HTTP answer, and a socket is then closed. Of an Engine.IO session, only
-    /// the first request is checked.
+    /// requests. A [`Refusal`] is sent as the HTTP answer, and a socket is then closed. Only the
+    /// first request of an Engine.IO session is checked.
     fn accept(&self, request: HandshakeRequest) -> impl Future<Output = Result<Self::Ticket, Refusal>>;
 
     /// Creates the session of an accepted peer. Frames that this method sends follow the answer to the handshake.

@@ -1,5 +1,5 @@
-//! Engine.IO 4 as a client speaks it, written from the protocol's page: packets on a WebSocket, and single requests of
-//! long polling. Touches one session. Nothing is repeated, and pings are answered only where a comment says so.
+//! An Engine.IO 4 client, written from the protocol's page: packets on a WebSocket, and single requests of long
+//! polling. It uses one session. It retries nothing, and answers pings only where a comment says so.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;

@@ -1,5 +1,5 @@
 //! A client of Socket.IO 5: events and acks in namespaces, over WebSocket, long polling, or an upgrade from one to the
-//! other. Touches one connection. It answers pings, and never reconnects or repeats anything: the test does.
+//! other. It uses one connection and answers pings. It never reconnects or retries, because the tests do that.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,19 +18,19 @@ mod transport;
 
 pub(crate) use frames::SocketIoFrames;
 pub use packet::{SocketIoKind, SocketIoPacket};
-pub use transport::SocketIoVia;
+pub use transport::SocketIoTransport;
 
 /// The path of Socket.IO on a gateway.
 pub const SOCKET_IO_PATH: &str = "/socket.io/";
 
-/// How long an answer may take. The server answers with an error after 30 s at the latest.
+/// Time limit for an answer. The server answers with an error after 30 s at the latest.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// One Engine.IO connection with any number of namespaces.
 pub struct SocketIo {
     outgoing: mpsc::UnboundedSender<EngineMessage>,
     incoming: mpsc::UnboundedReceiver<EngineMessage>,
-    /// Packets that a call has passed over, in the order of arrival.
+    /// Packets that no call has taken yet, in the order of arrival.
     held: VecDeque<SocketIoPacket>,
     closed: Option<Closed>,
     transport: JoinHandle<()>,
@@ -42,7 +42,7 @@ impl SocketIo {
     ///
     /// # Errors
     /// When the handshake of Engine.IO fails.
-    pub async fn open(url: &str, via: SocketIoVia) -> Result<SocketIo, ClientError> {
+    pub async fn open(url: &str, via: SocketIoTransport) -> Result<SocketIo, ClientError> {
         let (to_transport, from_client) = mpsc::unbounded_channel();
         let (to_client, incoming) = mpsc::unbounded_channel();
         let base = format!("{url}{SOCKET_IO_PATH}");
@@ -63,7 +63,7 @@ impl SocketIo {
     /// When the namespace is refused, as [`SocketIo::connect`] does.
     pub async fn connect_with_token(
         url: &str,
-        via: SocketIoVia,
+        via: SocketIoTransport,
         token: &str,
     ) -> Result<SocketIo, ClientError> {
         let mut client = Self::open(url, via).await?;
@@ -81,7 +81,7 @@ impl SocketIo {
             packet.namespace == namespace
                 && matches!(packet.kind, SocketIoKind::Connect | SocketIoKind::ConnectError)
         };
-        let answer = self.next_packet_that(ANSWER_TIMEOUT, is_answer).await?;
+        let answer = self.next_matching_packet(ANSWER_TIMEOUT, is_answer).await?;
         if answer.kind == SocketIoKind::Connect {
             return Ok(answer.data);
         }
@@ -112,7 +112,7 @@ impl SocketIo {
         let is_ack = |packet: &SocketIoPacket| {
             packet.kind == SocketIoKind::Ack && packet.namespace == namespace && packet.id == Some(id)
         };
-        Ok(self.next_packet_that(ANSWER_TIMEOUT, is_ack).await?.take_argument(0))
+        Ok(self.next_matching_packet(ANSWER_TIMEOUT, is_ack).await?.take_argument(0))
     }
 
     /// The argument of the next event with this name in the main namespace. Other packets stay in the queue.
@@ -128,7 +128,7 @@ impl SocketIo {
         time_limit: Duration,
     ) -> Result<Value, ClientError> {
         let is_event = |packet: &SocketIoPacket| packet.event() == event && packet.namespace == namespace;
-        Ok(self.next_packet_that(time_limit, is_event).await?.take_argument(1))
+        Ok(self.next_matching_packet(time_limit, is_event).await?.take_argument(1))
     }
 
     /// Joins a room and waits until its replay is complete. Returns the answer to the join.
@@ -146,7 +146,7 @@ impl SocketIo {
 
     /// The next packet, whatever it is.
     pub async fn next_packet(&mut self, time_limit: Duration) -> Result<SocketIoPacket, ClientError> {
-        self.next_packet_that(time_limit, |_| true).await
+        self.next_matching_packet(time_limit, |_| true).await
     }
 
     /// The next packet of this kind in a namespace. Other packets stay in the queue.
@@ -157,7 +157,7 @@ impl SocketIo {
         time_limit: Duration,
     ) -> Result<SocketIoPacket, ClientError> {
         let is_wanted = |packet: &SocketIoPacket| packet.kind == kind && packet.namespace == namespace;
-        self.next_packet_that(time_limit, is_wanted).await
+        self.next_matching_packet(time_limit, is_wanted).await
     }
 
     /// Sends a packet.
@@ -174,22 +174,25 @@ impl SocketIo {
     /// Waits until the connection has ended, and drops packets that come before.
     ///
     /// # Errors
-    /// When the server does not end it in this time.
+    /// When the server does not end the connection in this time.
     pub async fn until_closed(&mut self, time_limit: Duration) -> Result<Closed, ClientError> {
-        match self.next_packet_that(time_limit, |_| false).await {
+        match self.next_matching_packet(time_limit, |_| false).await {
             Err(ClientError::Closed(closed)) => Ok(closed),
             Err(error) => Err(error),
-            Ok(packet) => Err(ClientError::Broken(format!("{packet} was wanted by nobody"))),
+            Ok(packet) => Err(ClientError::Broken(format!("unexpected packet: {packet}"))),
         }
     }
 
-    async fn next_packet_that(
+    async fn next_matching_packet(
         &mut self,
         time_limit: Duration,
         is_wanted: impl Fn(&SocketIoPacket) -> bool,
     ) -> Result<SocketIoPacket, ClientError> {
         if let Some(position) = self.held.iter().position(&is_wanted) {
-            return self.held.remove(position).ok_or_else(|| ClientError::Broken("just found".to_owned()));
+            return self
+                .held
+                .remove(position)
+                .ok_or_else(|| ClientError::Broken("the held packet is missing".to_owned()));
         }
         if let Some(closed) = &self.closed {
             return Err(ClientError::Closed(closed.clone()));
@@ -199,7 +202,9 @@ impl SocketIo {
             let message = match timeout_at(deadline, self.incoming.recv()).await {
                 Err(_) => {
                     let held: Vec<String> = self.held.iter().map(ToString::to_string).collect();
-                    return Err(ClientError::Silent(format!("not within {time_limit:?}; came: {held:?}")));
+                    return Err(ClientError::Silent(format!(
+                        "no expected packet within {time_limit:?}; received: {held:?}"
+                    )));
                 }
                 Ok(Some(message)) => message,
                 Ok(None) => EngineMessage::Closed(Closed { code: None, reason: "ended".to_owned() }),
@@ -210,7 +215,10 @@ impl SocketIo {
                     return Err(ClientError::Closed(closed));
                 }
                 EngineMessage::Binary(bytes) => {
-                    return Err(ClientError::Broken(format!("{} binary bytes", bytes.len())));
+                    return Err(ClientError::Broken(format!(
+                        "unexpected binary message of {} bytes",
+                        bytes.len()
+                    )));
                 }
                 EngineMessage::Text(text) => {
                     let packet = SocketIoPacket::parse(&text);

@@ -13,11 +13,11 @@ const io = module.io ?? module.default.io ?? module.default;
 const ANSWER_TIMEOUT_MS = 10_000;
 const RETRY_PAUSE_MS = 200;
 const PAGE_LIMIT = 200;
-/** Copies that come twice or late are noticed within this time after the last message. */
+/** Time to wait for late and duplicate copies after the last message. */
 const SETTLE_MS = 500;
 const TEMPORARY = ['unavailable', 'overloaded', 'rate_limited'];
 
-/** A user who always reconnects, joins at the cursor, fills gaps, and repeats each message until it is stored. */
+/** A user who always reconnects, joins at the cursor, fills gaps, and retries each message until it is stored. */
 class User {
   messages = [];
   violations = [];
@@ -69,7 +69,7 @@ class User {
   /** The client does not reconnect by itself after the server has disconnected or refused it. */
   async #connectAgain(isRefused = false) {
     await sleep(RETRY_PAUSE_MS);
-    // Version 4.0 takes a refused client for an active one.
+    // In version 4.0, a refused client counts as active.
     if (isRefused) this.socket.disconnect();
     if (!this.socket.active) this.socket.connect();
   }
@@ -164,7 +164,7 @@ class User {
     });
   }
 
-  /** Sends a message, and repeats it until it is stored. */
+  /** Sends a message, and retries it until it is stored. */
   async say(content) {
     const clientId = randomUUID();
     for (let attempt = 1; ; attempt += 1) {
@@ -198,4 +198,5 @@ for (const user of users) {
   const { number, messages, violations, connects } = user;
   print({ user: number, messages, violations, connects, transport: user.socket.io.engine.transport.name });
 }
-process.exit(0);
+// Ends after all output was written, although sockets are open.
+process.stdout.write("", () => process.exit(0));

@@ -16,7 +16,7 @@ import socketio
 ANSWER_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
 PAGE_LIMIT = 200
-# Copies that come twice or late are noticed within this time after the last message.
+# Time to wait for late and duplicate copies after the last message.
 SETTLE_S = 0.5
 TEMPORARY = ("unavailable", "overloaded", "rate_limited")
 
@@ -24,7 +24,7 @@ options = json.loads(sys.argv[1])
 
 
 class User:
-    """A user who always reconnects, joins at the cursor, fills gaps, and repeats each message until it is stored."""
+    """A user who always reconnects, joins at the cursor, fills gaps, and retries each message until it is stored."""
 
     def __init__(self, number):
         self.number = number
@@ -70,7 +70,7 @@ class User:
                 self.violations.append(f"join: {answer}")
             time.sleep(RETRY_PAUSE_S)
 
-    # The client calls the handlers of one connection one after the other, so a fill delays the events behind it.
+    # The client calls the handlers of one connection in turn, so a fill delays all later events.
 
     def receive(self, event):
         if event["seq"] <= self.cursor["seq"]:
@@ -111,7 +111,7 @@ class User:
         self.cursor = {"epoch": head["epoch"], "seq": seq}
 
     def say(self, content):
-        """Sends a message, and repeats it until it is stored."""
+        """Sends a message, and retries it until it is stored."""
         client_id = str(uuid.uuid4())
         attempt = 0
         while True:

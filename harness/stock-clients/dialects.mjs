@@ -200,4 +200,5 @@ for (const { received } of users) {
   assert.ok(received.every(({ room }) => room === application.room));
 }
 process.stdout.write(`${JSON.stringify(users[0].received.map(({ text }) => text))}\n`);
-process.exit(0);
+// Ends after all output was written, although sockets are open.
+process.stdout.write("", () => process.exit(0));

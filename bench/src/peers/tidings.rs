@@ -44,7 +44,7 @@ pub async fn start(
     start_with(Stack::builder(), RAISED_LIMITS, setting, settings).await
 }
 
-/// Like [`start`], but the gateways also serve Socket.IO, and the dialect is that of Socket.IO clients.
+/// Like [`start`], but the gateways also serve Socket.IO, and the clients speak Socket.IO.
 pub async fn start_with_socket_io(
     setting: &ServerRequirements,
     settings: &[(&str, String)],
@@ -119,7 +119,7 @@ async fn start_with(
     Ok((running, stack))
 }
 
-/// The protocol of docs/clients/SOCKET_IO.md over WebSocket as a dialect.
+/// The dialect of docs/clients/SOCKET_IO.md over WebSocket.
 pub fn socket_io_dialect() -> Result<Dialect> {
     Dialect::parse(include_str!("../../peers/tidings-socketio.json"))
 }

@@ -148,7 +148,7 @@ fn add_latencies(scenario: &mut Scenario, setting: &str, latencies: &Histogram<u
     scenario.add(SUBJECT, setting, P99, latencies.value_at_quantile(0.99) as f64 / 1000.0);
 }
 
-/// Fills a database with this many messages, and starts a persistence node with a Redis of its own.
+/// Fills a database with this many messages, and starts a persistence node that has its own Redis.
 ///
 /// # Errors
 /// When a process does not start, or the database cannot be filled.
@@ -172,6 +172,8 @@ pub async fn serve_database(
         ("TIDINGS_JWT_SECRET", secret.clone()),
         ("TIDINGS_INTERNAL_SECRET", token::secret()),
         ("TIDINGS_LOG", "warn".to_owned()),
+        // One reader makes all requests.
+        ("TIDINGS_READS_PER_SECOND", "1000000".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value));
     let node = Node::start(Service::Persistence, &node_folder, "persistence", &settings).await?;
@@ -268,7 +270,7 @@ impl PageKind {
     }
 }
 
-/// Formats a number with separators of thousands.
+/// Formats a number with thousands separators.
 pub fn format_thousands(number: u64) -> String {
     crate::report::format_number(number as f64)
 }

@@ -1,5 +1,5 @@
-//! Searches databases of two sizes that the product's own indexer has indexed. Shows how the time of a search grows with
-//! the number of messages.
+//! Searches databases of two sizes that the product's own indexer has indexed. Shows how the time of a search grows
+//! with the number of messages.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::history::{POSTGRES_SETTINGS, SUBJECT, ServedDatabase, format_thousand
 use crate::processes;
 use crate::results::Scenario;
 
-/// Number of results after which a search ends.
+/// A search ends when it has this many results.
 const WANTED_RESULTS: usize = 20;
 /// Searches of one kind in one sample.
 const SEARCHES_PER_SAMPLE: usize = 15;
@@ -60,9 +60,10 @@ impl SearchKind {
         }
     }
 
-    /// A query of this kind. Queries of different numbers look for different words, where there are several.
+    /// The query with this number. Different numbers search for different words, if the kind has several.
     fn query(self, number: usize) -> String {
-        let rare = |number: usize| format!("{}", 10_000 + (number * 7_919) % 80_000);
+        // The large room has even numbers only.
+        let rare = |number: usize| format!("{}", 10_000 + (number * 7_918) % 80_000);
         match self {
             SearchKind::AbsentWord => format!("absent{number} "),
             SearchKind::RareWord => format!("{} ", rare(number)),
@@ -152,18 +153,13 @@ async fn add_searches(
     Ok(())
 }
 
-/// Follows `next` until enough is found or the search is at its end. Returns the number of pages. A page that the server
-/// refuses for now is requested again.
+/// Follows `next` until enough results are found or the search has no next page. Returns the number of pages.
 async fn search_to_end(http: &Http, query: &str, room: Option<&str>) -> Result<u32> {
     let room = room.map(|room| format!("&room={room}")).unwrap_or_default();
     let first = format!("/search?q={}&limit={WANTED_RESULTS}{room}", encode(query));
     let (mut path, mut found, mut pages) = (first.clone(), 0, 0);
     loop {
         let answer = http.get(&path).await?;
-        if answer.status == 429 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        }
         ensure!(answer.status == 200, "{path}: {answer:?}");
         pages += 1;
         found += answer.body["results"].as_array().map_or(0, Vec::len);

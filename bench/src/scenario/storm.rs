@@ -35,7 +35,7 @@ const REST_PERIOD: Duration = Duration::from_secs(2);
 
 const SECONDS_TO_CATCH_UP: &str = "until the last has caught up (s)";
 const MESSAGES_MISSING: &str = "messages missing, doubled or out of order";
-/// The field of a join frame behind which the cursor is added.
+/// The field of a join frame after which the cursor is inserted.
 const JOIN_ROOM_FIELD: &str = r#""room":"{room}""#;
 const EXTRA_STATEMENTS: &str = "statements to PostgreSQL beyond those at rest";
 const STATEMENTS_AT_REST: &str = "statements to PostgreSQL of those at rest";
@@ -180,11 +180,11 @@ fn everybody(world: &World, people: u32) -> Vec<ClientSpec> {
         .collect()
 }
 
-/// The dialect's frame that joins a room, with a cursor.
+/// The frame with which this dialect joins a room at a cursor.
 fn join_after(dialect: &Dialect, room: &str, after: &Cursor) -> Result<String> {
     let template = dialect.join.as_ref().and_then(|join| join.send.as_deref());
-    let template = template.context("clients of Tidings join rooms with a frame")?;
-    ensure!(template.contains(JOIN_ROOM_FIELD), "the frame that joins has no field `room`: {template}");
+    let template = template.context("the dialect of Tidings has no join frame")?;
+    ensure!(template.contains(JOIN_ROOM_FIELD), "the join frame has no field `room`: {template}");
     let after = json!({ "epoch": after.epoch, "seq": after.seq });
     let template = template.replace(JOIN_ROOM_FIELD, &format!(r#"{JOIN_ROOM_FIELD},"after":{after}"#));
     Ok(fill_template(&template, &[("room", room), ("ref", "0")]))

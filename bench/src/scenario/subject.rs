@@ -81,7 +81,7 @@ impl Subject {
         Ok(Subject::Described { name: others::described_server_name(file)?, file: file.to_owned() })
     }
 
-    /// Whether this is Tidings, with any clients.
+    /// Whether the server is Tidings, with clients of either protocol.
     #[must_use]
     pub fn is_tidings(&self) -> bool {
         matches!(self, Subject::Tidings | Subject::TidingsSocketIo)

@@ -1,6 +1,6 @@
-//! The addresses of gateways in Redis, by which a gateway passes requests of Engine.IO sessions on to the gateway that
-//! has the session. Each gateway writes its address under the number of its process, and removes it when it stops. The
-//! address of a killed gateway expires.
+//! The registry of gateway addresses in Redis. A gateway reads it to forward a request to the gateway that has the
+//! Engine.IO session. Each gateway writes its address under the number of its process, and removes it when it stops.
+//! The address of a killed gateway expires.
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,15 +20,15 @@ use crate::{lock::lock, transport::NodeDirectory};
 const ADDRESS_TTL_MS: u64 = 60_000;
 /// Interval between two renewals. Two may fail before the address expires.
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Maximum time for which the shutdown waits until the address is removed.
-const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an address is used without reading it again.
-const KNOWN_FOR: Duration = Duration::from_secs(5);
-/// How long a missing address counts as missing. Short, because a new gateway writes its address soon.
-const MISSING_FOR: Duration = Duration::from_secs(1);
-/// Maximum number of cached addresses. Session ids are signed, so there are few more than gateways.
-const MAX_CACHED: usize = 1024;
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The shutdown waits at most this long for the removal of the address.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A cached address is read again after this time.
+const ADDRESS_CACHE_TTL: Duration = Duration::from_secs(5);
+/// A cached absence is read again after this time. Short, because a new gateway writes its address soon.
+const ABSENCE_CACHE_TTL: Duration = Duration::from_secs(1);
+/// Maximum number of cache entries. Only signed session ids add entries, so the cache holds few more than gateways.
+const MAX_CACHED_ADDRESSES: usize = 1024;
 
 /// Keeps the address of this gateway in Redis until [`NodeAnnouncement::end`].
 #[derive(Debug, Clone, Default)]
@@ -43,11 +43,12 @@ impl NodeAnnouncement {
     /// and `address` is `HOST:PORT`.
     pub fn start(bus: &Arc<Bus>, instance: u64, address: String) -> Self {
         let announcement = Self::default();
-        tokio::spawn(announcement.clone().keep(bus.clone(), instance, address));
+        tokio::spawn(announcement.clone().renew_until_end(bus.clone(), instance, address));
         announcement
     }
 
-    /// Whether other gateways can find the address, or the right to write it is missing.
+    /// Whether the address is in Redis. Also true if the right to write it is missing, so that the node can become
+    /// ready.
     pub fn is_announced(&self) -> bool {
         self.announced.is_cancelled()
     }
@@ -55,13 +56,16 @@ impl NodeAnnouncement {
     /// Removes the address. Waits for at most 2 s.
     pub async fn end(&self) {
         self.ending.cancel();
-        if timeout(END_TIMEOUT, self.ended.cancelled()).await.is_err() {
-            tracing::warn!("the address of this node was not removed from Redis in time: it expires");
+        if timeout(REMOVE_TIMEOUT, self.ended.cancelled()).await.is_err() {
+            tracing::warn!(
+                "the address of this node was not removed from Redis in time; it expires within 60 s"
+            );
         }
     }
 
-    async fn keep(self, bus: Arc<Bus>, instance: u64, address: String) {
+    async fn renew_until_end(self, bus: Arc<Bus>, instance: u64, address: String) {
         let mut denial = FirstDenial::default();
+        let mut is_denied = false;
         while !self.ending.is_cancelled() {
             let pause = match bus.write_node_address(instance, &address).await {
                 Ok(()) => {
@@ -69,16 +73,17 @@ impl NodeAnnouncement {
                     RENEW_INTERVAL
                 }
                 Err(LookupError::Redis(error)) if denial.record(&error) => {
+                    is_denied = true;
                     tracing::warn!(
-                        "the Redis user may not use the keys `{{??}}:gateway:*`: requests of Engine.IO sessions cannot \
-                         be passed on to this node; see deploy/redis/users.acl"
+                        "the Redis user may not use the keys `{{??}}:gateway:*`: other gateways cannot forward \
+                         requests of Engine.IO sessions to this node; see deploy/redis/users.acl"
                     );
                     self.announced.cancel();
                     RENEW_INTERVAL
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the address of this node cannot be written; retrying");
-                    RETRY_AFTER
+                    if is_denied { RENEW_INTERVAL } else { WRITE_RETRY_INTERVAL }
                 }
             };
             tokio::select! {
@@ -101,12 +106,12 @@ struct CachedAddress {
 
 impl CachedAddress {
     fn is_fresh(&self) -> bool {
-        let fresh_for = if self.address.is_some() { KNOWN_FOR } else { MISSING_FOR };
-        self.read_at.elapsed() < fresh_for
+        let ttl = if self.address.is_some() { ADDRESS_CACHE_TTL } else { ABSENCE_CACHE_TTL };
+        self.read_at.elapsed() < ttl
     }
 }
 
-/// Reads the addresses of other gateways. All workers share it.
+/// Reads the addresses of other gateways, with a cache that all workers share.
 pub struct NodeAddresses {
     bus: Arc<Bus>,
     cache: Mutex<FxHashMap<u64, CachedAddress>>,
@@ -125,14 +130,15 @@ impl NodeAddresses {
         match self.bus.read_node_address(instance).await {
             Ok(address) => {
                 let mut cache = lock(&self.cache);
-                if cache.len() >= MAX_CACHED {
+                if cache.len() >= MAX_CACHED_ADDRESSES {
                     cache.clear();
                 }
                 cache.insert(instance, CachedAddress { address: address.clone(), read_at: Instant::now() });
                 address
             }
             Err(error) => {
-                // The last known address is probably right, and without an address the session would be lost.
+                // Without an address the session would be lost, so the last known address is used. It is probably
+                // right.
                 tracing::debug!(%error, "the address of a gateway cannot be read");
                 cached.and_then(|cached| cached.address)
             }

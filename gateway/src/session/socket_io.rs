@@ -1,5 +1,5 @@
 //! The session of one Engine.IO connection whose client uses Socket.IO. It reads packets and keeps one chat session for
-//! each namespace to which the client is connected. An event is a command, its ack is the command's answer.
+//! each namespace to which the client is connected. An event is a command, and its ack is the answer.
 
 mod connect;
 mod event;
@@ -20,8 +20,8 @@ use crate::{
     worker::Worker,
 };
 
-/// After its last namespace has ended, a connection is closed after this time. A connection of which no token was
-/// accepted is closed [`AUTH_TIMEOUT`] after it was opened, however often it tries.
+/// A connection is closed this long after its last namespace has ended. Until a token was accepted, [`AUTH_TIMEOUT`]
+/// from the opening applies instead, and further attempts do not extend it.
 const NO_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// A namespace to which the client is connected or connecting.
@@ -45,8 +45,10 @@ pub struct SocketIoSession {
     has_connected: bool,
     /// Whether a token was accepted.
     has_authenticated: bool,
-    /// When the connection is closed if it has no namespace then.
+    /// The connection is closed at this time if it then has no namespace.
     close_at: Instant,
+    /// When the client must leave, because the node drains.
+    leave_at: Option<Instant>,
 }
 
 impl SocketIoSession {
@@ -69,6 +71,7 @@ impl SocketIoSession {
             has_connected: false,
             has_authenticated: false,
             close_at,
+            leave_at: None,
         })
     }
 
@@ -94,8 +97,8 @@ impl SocketIoSession {
         }
     }
 
-    /// Runs an event as a command. Ignores an event for a namespace that has ended, because the client may have sent
-    /// it before it knew.
+    /// Runs an event as a command. Ignores an event for a namespace that has ended, because the client may have sent it
+    /// before it received the end.
     fn run_event(&mut self, packet: &SocketIoPacket<'_>) {
         let mut connected = self.connected.iter_mut();
         let Some(namespace) = connected.find(|namespace| namespace.socket.name() == packet.namespace) else {
@@ -182,6 +185,7 @@ impl Session for SocketIoSession {
     }
 
     fn on_draining(&mut self, leave_after: Duration) {
+        self.leave_at = Some(Instant::now() + leave_after);
         self.connected.iter_mut().for_each(|namespace| namespace.chat.on_draining(leave_after));
     }
 

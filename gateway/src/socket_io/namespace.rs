@@ -9,17 +9,18 @@ use bytes::Bytes;
 use super::{
     dialect::{Dialect, DialectPacket},
     packet::{PacketKind, append_header},
-    translation::{NamespaceDialect, is_same},
+    translation::{NamespaceDialect, is_same_buffer},
 };
 use crate::transport::{Frame, FrameRun};
 
-/// All frames of the server begin with this.
+/// The start of every frame of the server.
 const TYPE_START: &[u8] = br#"{"type":""#;
-/// In an answer this follows the type.
+/// The text between the type and the `ref` of an answer.
 const REFERENCE_START: &[u8] = br#","ref":""#;
-/// Length of the `ref` of a command whose answer becomes an ack. It differs from every `ref` of a client by its length.
+/// Length of the `ref` of a command whose answer becomes an ack. Longer than every `ref` of a client, so that the two
+/// cannot be confused.
 const REFERENCE_CHARS: usize = 70;
-/// Bytes that a translation adds, besides the names of the event and the namespace.
+/// Maximum number of bytes that a translation adds, without the names of the event and the namespace.
 const EXTRA_BYTES: usize = 32;
 
 /// The `ref` of the command of an event with this ack id.
@@ -104,7 +105,7 @@ impl Namespace {
     pub(super) fn translate_shared(&self, frame: &Frame) -> Frame {
         let mut last = self.frame.borrow_mut();
         if let Some((source, translated)) = &*last
-            && is_same(&source.bytes, &frame.bytes)
+            && is_same_buffer(&source.bytes, &frame.bytes)
             && source.immediate == frame.immediate
         {
             return translated.clone();
@@ -119,7 +120,7 @@ impl Namespace {
     pub(super) fn translate_run(&self, run: &FrameRun) -> Rc<FrameRun> {
         let mut last = self.run.borrow_mut();
         if let Some((source, translated)) = &*last
-            && is_same(source, run.bytes())
+            && is_same_buffer(source, run.bytes())
         {
             return translated.clone();
         }
@@ -141,7 +142,7 @@ impl Namespace {
     }
 
     /// A JSON value as the event `name`.
-    pub(super) fn event_of(&self, name: &str, value: &serde_json::Value) -> Frame {
+    pub(super) fn named_event(&self, name: &str, value: &serde_json::Value) -> Frame {
         self.packet(PacketKind::Event, &[b"[\"", name.as_bytes(), b"\",", value.to_string().as_bytes(), b"]"])
     }
 }
@@ -184,11 +185,11 @@ mod tests {
         let frame = Frame::text(r#"{"type":"message:new","room":"a"}"#);
         let first = namespace.translate_shared(&frame);
         assert_eq!(text(&first), r#"42["message:new",{"type":"message:new","room":"a"}]"#);
-        assert!(is_same(&first.bytes, &namespace.translate_shared(&frame.clone()).bytes));
+        assert!(is_same_buffer(&first.bytes, &namespace.translate_shared(&frame.clone()).bytes));
         let immediate = namespace.translate_shared(&frame.to_immediate());
         assert!(immediate.immediate && !first.immediate);
         let other = Frame::text(r#"{"type":"message:new","room":"b"}"#);
-        assert!(!is_same(&first.bytes, &namespace.translate_shared(&other).bytes));
+        assert!(!is_same_buffer(&first.bytes, &namespace.translate_shared(&other).bytes));
 
         let payloads = [r#"{"type":"a"}"#, r#"{"type":"b"}"#];
         let run = FrameRun::text(payloads.iter().map(|payload| payload.as_bytes()));

@@ -1,4 +1,4 @@
-//! The packets of Socket.IO 5, which are in the message packets of Engine.IO. Their form is
+//! The packets of Socket.IO 5. Message packets of Engine.IO carry them. Their format is
 //! `TYPE[ATTACHMENTS-][/NAMESPACE,][ID][JSON]`. Decoding checks what the parser of the reference implementation checks.
 //! A decoded packet borrows from its text, so nothing is copied. Pure.
 
@@ -67,7 +67,7 @@ pub struct SocketIoPacket<'a> {
     pub arguments: Vec<&'a RawValue>,
 }
 
-/// Why a text is no packet. The connection must be closed.
+/// The reason why a text is not a valid packet. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
     #[error("unknown packet type")]

@@ -21,9 +21,9 @@ use super::{
 };
 use crate::transport::{Connection, Frame, FrameRun};
 
-/// Ids of namespaces begin here, above all ids of connections.
-const FIRST_ID: u64 = 1 << 56;
-static NEXT_ID: AtomicU64 = AtomicU64::new(FIRST_ID);
+/// The first id of a namespace. Namespace ids are above all connection ids, so the two never collide.
+const FIRST_NAMESPACE_ID: u64 = 1 << 56;
+static NEXT_ID: AtomicU64 = AtomicU64::new(FIRST_NAMESPACE_ID);
 
 /// What the namespaces of one connection share.
 pub(crate) struct SharedConnection {
@@ -50,7 +50,8 @@ impl SharedConnection {
         }
     }
 
-    /// Must be called first in `on_deadline`. Further deadlines must then be requested again.
+    /// Clears the requested deadline. `on_deadline` must call this first, and then request the remaining deadlines
+    /// again.
     pub fn clear_deadline(&self) {
         self.deadline.set(None);
     }
@@ -224,8 +225,8 @@ impl NamespaceSocket {
         }
     }
 
-    /// Ends the namespace with a close code of the protocol. After codes after which clients should reconnect by
-    /// themselves, the connection closes with the last namespace, because libraries reconnect only then.
+    /// Ends the namespace with a close code of the protocol. If clients should reconnect after the code, the last
+    /// namespace also closes the connection, because libraries reconnect only after a closed connection.
     pub fn close(&self, code: u16, reason: &str) {
         let connection = &self.shared.connection;
         let value = json!({ "code": code, "reason": reason });
@@ -251,14 +252,15 @@ impl NamespaceSocket {
     /// Sends the event `close`, or what a dialect makes of it.
     fn send_close(&self, mut value: Value) {
         if self.dialect().is_none() {
-            self.shared.connection.send(self.namespace.event_of("close", &value));
+            self.shared.connection.send(self.namespace.named_event("close", &value));
             return;
         }
         value["type"] = "close".into();
         self.send_payload(value.to_string().as_bytes());
     }
 
-    /// Ends the namespace without a packet. The session notices it in `on_drained`, which is requested here.
+    /// Ends the namespace without a packet. Requests a call of `on_drained`, in which the session removes the
+    /// namespace.
     pub fn end(&self) {
         if self.phase.replace(SocketPhase::Ended) != SocketPhase::Ended {
             self.shared.open.set(self.shared.open.get() - 1);
@@ -275,7 +277,7 @@ impl NamespaceSocket {
         self.shared.connection.notify_drained();
     }
 
-    /// Stops reading from the connection, until no namespace pauses it any more.
+    /// Pauses reading from the connection. Reading resumes when no namespace pauses it.
     pub fn pause_reading(&self) {
         if !self.has_ended() && !self.has_paused.replace(true) {
             self.shared.paused.set(self.shared.paused.get() + 1);

@@ -22,7 +22,7 @@ pub(super) struct NamespaceDialect {
 }
 
 /// Whether both are the same bytes at the same address.
-pub(super) fn is_same(one: &Bytes, other: &Bytes) -> bool {
+pub(super) fn is_same_buffer(one: &Bytes, other: &Bytes) -> bool {
     one.as_ptr() == other.as_ptr() && one.len() == other.len()
 }
 
@@ -39,7 +39,7 @@ impl NamespaceDialect {
     ) -> Rc<TranslatedFrames> {
         let mut last = self.frame.borrow_mut();
         if let Some((source, translated)) = &*last
-            && is_same(&source.bytes, &frame.bytes)
+            && is_same_buffer(&source.bytes, &frame.bytes)
             && source.immediate == frame.immediate
         {
             return translated.clone();
@@ -57,7 +57,7 @@ impl NamespaceDialect {
     ) -> Rc<[TranslatedFrames]> {
         let mut last = self.run.borrow_mut();
         if let Some((source, translated)) = &*last
-            && is_same(source, run.bytes())
+            && is_same_buffer(source, run.bytes())
         {
             return translated.clone();
         }

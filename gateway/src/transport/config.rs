@@ -22,6 +22,10 @@ pub struct TransportConfig {
     pub workers: usize,
     /// Maximum number of WebSockets per worker. Further handshakes are refused with 503. Default: 1,000,000.
     pub max_connections_per_worker: usize,
+    /// Maximum number of polling sessions of Engine.IO per worker, which also count as connections. The limit is lower
+    /// than that of connections, because a client can open any number of them over one socket and without a token.
+    /// Further handshakes are refused with 503. Default: 20,000.
+    pub max_polling_sessions_per_worker: usize,
     /// The path of the WebSocket. The default `None` accepts every path.
     pub websocket_path: Option<String>,
     /// Subprotocol that the answer names if the peer offers it. Default: `tidings.v1`.
@@ -65,6 +69,7 @@ impl TransportConfig {
             backlog: 4096,
             workers: thread::available_parallelism().map_or(1, NonZeroUsize::get),
             max_connections_per_worker: 1_000_000,
+            max_polling_sessions_per_worker: 20_000,
             websocket_path: None,
             subprotocol: Some("tidings.v1".to_owned()),
             max_message_bytes: 64 * 1024,
@@ -101,6 +106,7 @@ impl TransportConfig {
             },
             frames: self.frame_rate.map(|rate| rate.to_limits(tick)),
             max_connections: self.max_connections_per_worker,
+            max_polling_sessions: self.max_polling_sessions_per_worker,
             outbox_bytes: self.outbox_bytes,
             shared_bytes: self.outbox_bytes / 4 * 3,
             stall_ticks: to_ticks(self.stall_timeout, tick),
@@ -118,7 +124,7 @@ impl TransportConfig {
         // at most 1 s, so that deadlines stay exact with a long heartbeat.
         let tick = (self.heartbeat / 50).clamp(Duration::from_millis(100), Duration::from_secs(1));
         let Some(engine) = &self.engine else { return tick };
-        // Shorter only for times below 2 s, which conformance suites use.
+        // Only conformance suites set times below 2 s. For those, the tick is shorter.
         let engine_tick = engine.ping_interval.min(engine.ping_timeout) / 20;
         tick.min(engine_tick.clamp(Duration::from_millis(10), Duration::from_secs(1)))
     }
@@ -140,8 +146,8 @@ pub struct EngineConfig {
     pub secret: [u8; 32],
     /// The name of the node, which is a part of each session id: at most 64 bytes.
     pub node: String,
-    /// Finds other nodes. Requests of their sessions are passed on to them, if the nodes have the same `secret`. With
-    /// `None` such sessions are unknown.
+    /// Finds other nodes. Requests of their sessions are forwarded to them. All nodes must have the same `secret`. With
+    /// `None`, sessions of other nodes are unknown.
     pub nodes: Option<Arc<dyn NodeDirectory>>,
 }
 
@@ -165,6 +171,7 @@ pub(crate) struct WorkerLimits {
     pub rules: DecoderRules,
     pub frames: Option<FrameLimits>,
     pub max_connections: usize,
+    pub max_polling_sessions: usize,
     pub outbox_bytes: usize,
     /// Maximum number of bytes queued for one connection after a shared frame was added.
     pub shared_bytes: usize,

@@ -1,5 +1,5 @@
-//! The handle to an open connection, for sessions and their tasks. The handle uses only the connection's link, so it may
-//! be used anywhere on the worker's thread, also within another connection's session.
+//! The handle to an open connection, for sessions and their tasks. The handle uses only the connection's link, so it
+//! may be used anywhere on the worker's thread, also within another connection's session.
 
 use std::{rc::Rc, time::Duration};
 
@@ -79,7 +79,7 @@ impl Connection {
         self.0.phase.get() != Phase::Open
     }
 
-    /// How the connection carries its messages now. An Engine.IO session may move from polling to a WebSocket.
+    /// The present transport. An Engine.IO session may move from polling to a WebSocket.
     pub fn transport(&self) -> TransportKind {
         self.0.kind.get()
     }

@@ -62,9 +62,9 @@ counters! {
     engine_websocket_opened,
     /// Engine.IO sessions that moved from HTTP long polling to a WebSocket.
     engine_upgrades,
-    /// WebSockets that are passed on to other nodes now.
+    /// WebSockets that are forwarded to other nodes now.
     engine_tunnels,
-    /// Polls and POSTs that were passed on to the nodes of their sessions, and answered there.
+    /// Polls and POSTs that were forwarded, and that the nodes of their sessions answered.
     forwarded_requests_answered,
     /// Polls and POSTs of sessions whose nodes have no known address.
     forwarded_requests_unknown,

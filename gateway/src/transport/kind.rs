@@ -1,4 +1,4 @@
-//! How a connection carries its messages. Pure.
+//! The transports of connections. Pure.
 
 /// The transport of a connection. Metrics use its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

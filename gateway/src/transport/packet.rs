@@ -37,7 +37,7 @@ pub(crate) enum EnginePacket<'a> {
     Noop,
 }
 
-/// Text that is no packet, or a packet that only a server may send.
+/// The text is not a packet, or is a packet that only a server may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InvalidEnginePacket;
 

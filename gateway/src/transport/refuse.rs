@@ -20,15 +20,27 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The `Retry-After` of a stopping node: one second, because another node accepts the client at once.
 const STOPPING_RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+fn unavailable(code: &str, detail: &str) -> Refusal {
+    Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+}
+
 /// Refuses a handshake while the worker is stopping or full.
 pub(super) fn refuse_unless_open(worker: &TransportWorker) -> Result<(), Refusal> {
-    let refusal = |code, detail| Refusal::problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
     if worker.is_stopping() {
-        return Err(refusal("unavailable", "this node is stopping; connect again")
+        return Err(unavailable("unavailable", "this node is stopping; connect again")
             .header(header::RETRY_AFTER, STOPPING_RETRY_AFTER));
     }
     if !worker.has_capacity() {
-        return Err(refusal("overloaded", "this node has too many connections; retry later"));
+        return Err(unavailable("overloaded", "this node has too many connections; retry later"));
+    }
+    Ok(())
+}
+
+/// Refuses the handshake of a polling session while the worker is stopping or full, or has too many such sessions.
+pub(super) fn refuse_unless_polling_allowed(worker: &TransportWorker) -> Result<(), Refusal> {
+    refuse_unless_open(worker)?;
+    if !worker.has_polling_capacity() {
+        return Err(unavailable("overloaded", "this node has too many polling sessions; retry later"));
     }
     Ok(())
 }
@@ -42,7 +54,7 @@ pub(super) fn to_http_response(refusal: Refusal) -> HttpResponse {
     answer.content_type(refusal.content_type).body(refusal.body)
 }
 
-/// Sends the refusal behind the bytes that are still unsent, and closes the socket.
+/// Sends the unsent bytes and then the refusal, and closes the socket.
 pub(super) async fn send_refusal(socket: TcpStream, unsent: &[u8], refusal: &Refusal) {
     send_and_close(socket, &[unsent, &refusal.encode()].concat()).await;
 }

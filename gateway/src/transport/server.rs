@@ -46,7 +46,7 @@ const HTTP_STOP_SECONDS: u64 = 5;
 /// How long a plain HTTP connection may take to be shut down.
 const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A plain HTTP connection is cut off if nothing was written to it for this time. The time is long enough for the
-/// keep-alive time, the arrival of a request and the longest poll together.
+/// keep-alive time, the arrival of a request and the longest poll together. A poll of Engine.IO may take a ping interval.
 const HTTP_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Interval at which a stop checks whether all connections have closed.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -159,6 +159,8 @@ where
     R: Fn(&Rc<A>, &mut web::ServiceConfig) + Clone + Send + 'static,
 {
     let limits = config.worker_limits();
+    let longest_poll = config.engine.as_ref().map_or(Duration::ZERO, |engine| engine.ping_interval);
+    let idle_timeout = HTTP_IDLE_TIMEOUT.max(longest_poll + Duration::from_secs(30));
     let (address, workers) = (config.listener.local_addr()?, config.workers);
     socket2::SockRef::from(&config.listener).listen(config.backlog)?;
     let (orders, watch_orders) = watch::channel(WorkerOrder::Serve);
@@ -231,11 +233,11 @@ where
                     }
                 }))
                 .finish(map_config(app, |_| AppConfig::default()));
-            fn_service(|socket: TcpStream| async move {
+            fn_service(move |socket: TcpStream| async move {
                 // An error is ignored here, because a broken socket also fails when it is read.
                 let _ = socket.set_nodelay(true);
                 let peer = socket.peer_addr().ok();
-                Ok((WriteIdleTimeout::new(socket, HTTP_IDLE_TIMEOUT), Protocol::Http1, peer))
+                Ok((WriteIdleTimeout::new(socket, idle_timeout), Protocol::Http1, peer))
             })
             .and_then(http)
         })?

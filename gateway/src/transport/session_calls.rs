@@ -60,7 +60,7 @@ pub(super) fn handle_packet<S: Session>(
         }
         Ok(EnginePacket::Pong | EnginePacket::Upgrade | EnginePacket::Noop) => {}
         Ok(EnginePacket::Close) => {
-            // Over polling, the peer's next or waiting poll gets the last answer. A socket gets a close frame.
+            // A polling peer gets the last answer on its waiting or next poll. A socket gets a close frame.
             let is_polling = link.kind.get() == TransportKind::EnginePolling;
             let phase = if is_polling { Phase::Ended } else { Phase::Closing };
             link.begin_close(phase, close_code::NO_CODE, "");

@@ -1,6 +1,6 @@
-//! The tunnels of one worker: WebSockets that it passes on to other nodes. They count towards the worker's maximum of
-//! connections. When the node stops, they end spread over the drain time, because the worker cannot tell their clients
-//! to leave.
+//! The tunnels of one worker: WebSockets that it forwards to other nodes. They count towards the worker's maximum of
+//! connections. When the node stops, it spreads their ends over the drain time, because it cannot tell their clients to
+//! leave.
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
@@ -8,7 +8,8 @@ use tokio::{sync::watch, time::sleep};
 
 use super::counters::WorkerCounters;
 
-/// Multiples of this fraction are spread evenly over the range from 0 to 1, however many there are (the golden ratio).
+/// The fraction of the golden ratio. The fractions of its multiples are spread evenly from 0 to 1 for any number of
+/// tunnels.
 const GOLDEN_FRACTION: f64 = 0.618_034;
 
 /// The state that the tunnels of one worker share.
@@ -31,7 +32,7 @@ impl Tunnels {
         usize::try_from(self.counters.engine_tunnels.get()).unwrap_or(usize::MAX)
     }
 
-    /// Begins a tunnel, before its node is connected.
+    /// Counts a new tunnel. Must be called before the node is connected.
     pub(crate) fn open(self: &Rc<Self>) -> OpenTunnel {
         let number = self.opened.get().wrapping_add(1);
         self.opened.set(number);
@@ -48,7 +49,7 @@ impl Tunnels {
 /// Counts as an open tunnel until it is dropped.
 pub(crate) struct OpenTunnel {
     tunnels: Rc<Tunnels>,
-    /// The tunnel's share of the time within which all tunnels must end.
+    /// The tunnel ends after this fraction of the time within which all tunnels must end.
     share: f64,
 }
 

@@ -1,5 +1,5 @@
-//! Takes sockets over at the HTTP upgrade, on one worker: WebSockets, Engine.IO sessions over WebSocket, and the sockets
-//! to which Engine.IO polling sessions move.
+//! Takes sockets over at the HTTP upgrade, on one worker: WebSockets, Engine.IO sessions over WebSocket, and the
+//! sockets to which Engine.IO polling sessions move.
 
 use std::rc::Rc;
 
@@ -12,7 +12,7 @@ use tokio::{net::TcpStream, task::spawn_local};
 use super::{
     Acceptor, Connection, Refusal,
     engine::{
-        EngineJob, EngineWorker, FORWARDED_HEADER, RequestTarget, TunnelSocket, UpgradeSocket, marked_head,
+        EngineJob, EngineWorker, FORWARDED_HEADER, RequestTarget, TunnelSocket, UpgradeSocket, forwarded_head,
     },
     handshake::{self, Handshake, HandshakeOptions},
     kind::TransportKind,
@@ -105,7 +105,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
 
     /// Checks a handshake for the node of its session, and returns the head to send there.
     fn check_tunnel(&self, request: Request, options: &HandshakeOptions) -> Result<Vec<u8>, Refusal> {
-        let head = marked_head(&request);
+        let head = forwarded_head(&request);
         handshake::check_upgrade(request, options)?;
         refuse_unless_open(&self.worker)?;
         Ok(head)
@@ -141,7 +141,7 @@ impl<A: Acceptor> UpgradeHandler<A> {
         options: &HandshakeOptions,
     ) -> Result<(A::Ticket, Handshake), Refusal> {
         let (request, handshake) = handshake::check_upgrade(request, options)?;
-        // Checked before the wait, because a request that must be refused should not cost an authentication.
+        // Checked before the wait, so that a refused request costs no authentication.
         refuse_unless_open(&self.worker)?;
         let ticket = self.acceptor.accept(request).await?;
         // Checked again after the wait, because the worker may have become full or begun to stop.

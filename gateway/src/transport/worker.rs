@@ -87,12 +87,17 @@ impl TransportWorker {
         self.connections.borrow().len() + self.tunnels.count() < self.limits.max_connections
     }
 
+    /// Whether the worker may open another polling session of Engine.IO.
+    pub(crate) fn has_polling_capacity(&self) -> bool {
+        self.counters.engine_polling.get() < self.limits.max_polling_sessions as u64
+    }
+
     /// Registers a new connection and starts its heartbeat.
     pub(crate) fn open_link(self: &Rc<Self>, kind: TransportKind) -> Rc<Link> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let first_ping = if kind.is_engine() {
-            // Never early, because a client may expect nothing before its interval is over.
+            // The first ping is never early, because a client may expect no ping before the interval is over.
             self.limits.engine_heartbeat.ping_ticks + 1
         } else {
             // Consecutive connections ping at different ticks, so that a reconnect storm does not become a ping storm.

@@ -13,7 +13,7 @@ use crate::{
     server::Fixture,
 };
 
-/// Times of a heartbeat that a test can wait for.
+/// Sets a heartbeat that is short enough for a test to wait for.
 fn with_short_heartbeat(config: &mut TransportConfig) {
     with_engine(config);
     let engine = config.engine.as_mut().unwrap();
@@ -89,6 +89,22 @@ async fn full_worker_refuses_polling_handshake() {
 }
 
 #[tokio::test]
+async fn polling_sessions_cannot_take_the_places_of_websockets() {
+    let fixture = Fixture::start_with(|config| {
+        with_engine(config);
+        config.workers = 1;
+        config.max_polling_sessions_per_worker = 1;
+    });
+    let open = PollingClient::open(&fixture).await;
+    let answer = request(fixture.address(), "GET", POLLING, "").await;
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    assert!(answer.body.contains(r#""code":"overloaded""#), "{answer:?}");
+    let _websocket = open_websocket(fixture.address(), WEBSOCKET).await;
+    open.send("4hello").await;
+    assert_eq!(open.receive().await, "4hello");
+}
+
+#[tokio::test]
 async fn polling_session_echoes_text_and_binary() {
     let fixture = Fixture::start_with(with_engine);
     let client = PollingClient::open(&fixture).await;
@@ -119,7 +135,7 @@ async fn long_queue_is_split_over_polls_in_order() {
 }
 
 #[tokio::test]
-async fn request_against_rules_ends_session() {
+async fn invalid_request_ends_session() {
     let mut fixture = Fixture::start_with(with_engine);
     for invalid in ["abc", "", "2", "4hello\u{1e}", "b!"] {
         let client = PollingClient::open(&fixture).await;
@@ -315,7 +331,7 @@ async fn drain_notifies_polling_sessions() {
 }
 
 #[tokio::test]
-async fn scripts_of_other_origins_may_read_answers() {
+async fn cross_origin_scripts_may_read_answers() {
     let fixture = Fixture::start_with(with_engine);
     let origin = "Origin: https://chat.example\r\n";
     let allowed = "access-control-allow-origin: https://chat.example\r\n";

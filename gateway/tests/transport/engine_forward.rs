@@ -1,4 +1,5 @@
-//! Requests of Engine.IO sessions on another node. Two servers find each other in a directory, and pass the requests on.
+//! Requests of Engine.IO sessions on another node. Two servers find each other in a directory, and forward the
+//! requests.
 
 use std::{
     collections::HashMap,

@@ -120,7 +120,7 @@ impl Acceptor for TestAcceptor {
                 self.gate.acquire().await.unwrap().forget();
                 Ok(String::new())
             }
-            // The query of an Engine.IO handshake has other parameters, so its session greets nobody.
+            // The query of an Engine.IO handshake has other parameters, so its session sends no greeting.
             _ if request.is_engine() => Ok(String::new()),
             query => Ok(query.unwrap_or_default().to_owned()),
         }

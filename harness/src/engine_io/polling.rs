@@ -101,8 +101,8 @@ impl EnginePolling {
 }
 
 impl EngineAnswer {
-    /// Sends any request to any address.
-    pub async fn of(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<EngineAnswer> {
+    /// Sends a request with a client of its own, and returns the answer.
+    pub async fn fetch(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<EngineAnswer> {
         let request = crate::http::client().request(method, url);
         send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
     }

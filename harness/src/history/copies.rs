@@ -63,7 +63,7 @@ enum Phase {
     },
 }
 
-/// A frame that came while a gap was being filled.
+/// A frame that arrived while a gap was being filled.
 #[derive(Debug, PartialEq)]
 enum WaitingFrame {
     Event(Arc<Event>),

@@ -25,7 +25,7 @@ pub(crate) struct SocketIoFrames {
 }
 
 impl SocketIoFrames {
-    /// Connects with this token. `url` is such as `ws://127.0.0.1:8080/socket.io/`.
+    /// Connects with this token. Example of a `url`: `ws://127.0.0.1:8080/socket.io/`.
     ///
     /// # Errors
     /// When the connection or the token is refused.
@@ -49,7 +49,7 @@ impl SocketIoFrames {
             match packet.kind {
                 SocketIoKind::Connect => return Ok(()),
                 SocketIoKind::ConnectError => return Err(refusal(&packet.data)),
-                _ => return Err(ClientError::Broken(format!("{packet} before the connect"))),
+                _ => return Err(ClientError::Broken(format!("{packet} in place of the answer to CONNECT"))),
             }
         }
     }
@@ -98,7 +98,7 @@ impl SocketIoFrames {
             SocketIoKind::Ack => {
                 let reference = packet.id.and_then(|id| self.references.remove(&id));
                 let Some(reference) = reference else {
-                    return self.ended(&format!("an ack that nobody waits for: {packet}"));
+                    return self.ended(&format!("unexpected ack: {packet}"));
                 };
                 let mut frame = packet.take_argument(0);
                 if frame.get("ref").is_some() {
@@ -127,7 +127,7 @@ impl SocketIoFrames {
         }
     }
 
-    /// The end of the connection: as the event `close` told it, or else for this reason.
+    /// The end of the connection: the content of the event `close` if it came, else this reason.
     fn ended(&mut self, reason: &str) -> Incoming {
         let closed = self.close.take();
         Incoming::Closed(closed.unwrap_or_else(|| Closed { code: None, reason: reason.to_owned() }))

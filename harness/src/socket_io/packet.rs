@@ -32,7 +32,7 @@ pub struct SocketIoPacket {
     pub kind: SocketIoKind,
     /// Number of binary messages that follow.
     pub attachments: usize,
-    /// `/` or such as `/admin`.
+    /// The namespace, such as `/` or `/admin`.
     pub namespace: String,
     /// The id of an ack, or of the event that asks for one.
     pub id: Option<u64>,
@@ -46,7 +46,7 @@ impl SocketIoPacket {
         SocketIoPacket { kind, attachments: 0, namespace: namespace.to_owned(), id, data }
     }
 
-    /// Reads a packet of the server. `None` if the text is no message of Engine.IO, or not as the protocol says.
+    /// Parses a packet of the server. `None` if the text is not an Engine.IO message or violates the protocol.
     pub fn parse(text: &str) -> Option<SocketIoPacket> {
         let rest = text.strip_prefix('4')?;
         let digit = rest.chars().next()?.to_digit(10)?;

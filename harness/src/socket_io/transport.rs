@@ -7,29 +7,30 @@ use tokio::task::JoinHandle;
 use crate::client::{ClientError, Closed};
 use crate::engine_io::{EngineMessage, EnginePolling, EngineSocket, PACKET_SEPARATOR};
 
-/// How a client reaches the server.
+/// The transport of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SocketIoVia {
+pub enum SocketIoTransport {
     WebSocket,
     Polling,
     /// Polling first, then a WebSocket of the same session.
     Upgrade,
 }
 
-type Outgoing = UnboundedReceiver<EngineMessage>;
-type Incoming = UnboundedSender<EngineMessage>;
+type MessageReceiver = UnboundedReceiver<EngineMessage>;
+type MessageSender = UnboundedSender<EngineMessage>;
 
-/// Opens a session, and moves messages in a task until it ends. The last message to the client is its end.
+/// Opens a session, and starts a task that moves messages until the session ends. The last message to the client
+/// reports the end.
 pub(super) async fn start(
     base: &str,
-    via: SocketIoVia,
-    outgoing: Outgoing,
-    own: Incoming,
-    incoming: Incoming,
+    via: SocketIoTransport,
+    outgoing: MessageReceiver,
+    to_server: MessageSender,
+    incoming: MessageSender,
 ) -> Result<JoinHandle<()>, ClientError> {
     let broken = |error: anyhow::Error| ClientError::Broken(format!("{base}: {error:#}"));
     match via {
-        SocketIoVia::WebSocket => {
+        SocketIoTransport::WebSocket => {
             let url = base.replacen("http", "ws", 1);
             let mut socket = EngineSocket::open(&format!("{url}?EIO=4&transport=websocket")).await?;
             let open = socket.next().await;
@@ -38,18 +39,18 @@ pub(super) async fn start(
             }
             Ok(tokio::spawn(over_socket(socket, outgoing, incoming)))
         }
-        SocketIoVia::Polling => {
+        SocketIoTransport::Polling => {
             let polling = EnginePolling::open(base).await.map_err(broken)?;
             Ok(tokio::spawn(async move {
                 let reason = tokio::select! {
-                    reason = receive_by_polling(&polling, &own, &incoming) => reason,
+                    reason = receive_by_polling(&polling, &to_server, &incoming) => reason,
                     reason = send_by_polling(&polling, outgoing) => reason,
                 };
                 // This fails if the client is gone.
                 let _ = incoming.send(EngineMessage::Closed(Closed { code: None, reason }));
             }))
         }
-        SocketIoVia::Upgrade => {
+        SocketIoTransport::Upgrade => {
             let polling = EnginePolling::open(base).await.map_err(broken)?;
             let socket = upgrade(&polling).await.map_err(broken)?;
             Ok(tokio::spawn(over_socket(socket, outgoing, incoming)))
@@ -73,7 +74,7 @@ async fn upgrade(polling: &EnginePolling) -> anyhow::Result<EngineSocket> {
     Ok(socket)
 }
 
-async fn over_socket(mut socket: EngineSocket, mut outgoing: Outgoing, incoming: Incoming) {
+async fn over_socket(mut socket: EngineSocket, mut outgoing: MessageReceiver, incoming: MessageSender) {
     loop {
         let received = tokio::select! {
             received = socket.next_answering_pings() => received,
@@ -97,8 +98,12 @@ async fn over_socket(mut socket: EngineSocket, mut outgoing: Outgoing, incoming:
     }
 }
 
-/// Polls until the session ends, and returns why.
-async fn receive_by_polling(polling: &EnginePolling, own: &Incoming, incoming: &Incoming) -> String {
+/// Polls until the session ends, and returns the reason of the end.
+async fn receive_by_polling(
+    polling: &EnginePolling,
+    to_server: &MessageSender,
+    incoming: &MessageSender,
+) -> String {
     loop {
         let answer = match polling.get().await {
             Ok(answer) if answer.status == 200 => answer,
@@ -109,7 +114,7 @@ async fn receive_by_polling(polling: &EnginePolling, own: &Incoming, incoming: &
             let packet = packet.to_owned();
             let sent = match packet.as_bytes().first().copied() {
                 Some(b'1') => return "closed by the server".to_owned(),
-                Some(b'2') => own.send(EngineMessage::Text("3".to_owned())),
+                Some(b'2') => to_server.send(EngineMessage::Text("3".to_owned())),
                 Some(b'4' | b'b') => incoming.send(EngineMessage::Text(packet)),
                 _ => Ok(()),
             };
@@ -120,8 +125,8 @@ async fn receive_by_polling(polling: &EnginePolling, own: &Incoming, incoming: &
     }
 }
 
-/// Sends everything that waits as one payload, until the session ends, and returns why.
-async fn send_by_polling(polling: &EnginePolling, mut outgoing: Outgoing) -> String {
+/// Sends all waiting messages as one payload, and repeats this until the session ends. Returns the reason of the end.
+async fn send_by_polling(polling: &EnginePolling, mut outgoing: MessageReceiver) -> String {
     let mut waiting = Vec::new();
     while outgoing.recv_many(&mut waiting, 100).await > 0 {
         let packets: Vec<String> = waiting.drain(..).filter_map(to_polling).collect();

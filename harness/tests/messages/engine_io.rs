@@ -33,7 +33,7 @@ fn ensure_handshake(mut content: Value, upgrades: &[&str]) -> Result<()> {
 #[tokio::test]
 async fn polling_handshake_names_session_and_heartbeats() -> Result<()> {
     check(async |server| {
-        let answer = EngineAnswer::of(Method::GET, &server.url("EIO=4&transport=polling"), &[]).await?;
+        let answer = EngineAnswer::fetch(Method::GET, &server.url("EIO=4&transport=polling"), &[]).await?;
         ensure!(answer.status == 200, "{answer:?}");
         ensure!(answer.content_type.eq_ignore_ascii_case("text/plain; charset=UTF-8"), "{answer:?}");
         ensure_handshake(EnginePolling::open(&server.base).await?.handshake, &["websocket"])
@@ -64,7 +64,7 @@ async fn wrong_handshake_requests_are_refused_with_codes() -> Result<()> {
             (Method::GET, "EIO=4&transport=polling&sid=abc", 1),
             (Method::POST, "EIO=4&transport=polling&sid=abc", 1),
         ] {
-            let answer = EngineAnswer::of(method.clone(), &server.url(query), &[]).await?;
+            let answer = EngineAnswer::fetch(method.clone(), &server.url(query), &[]).await?;
             ensure_refused(&answer, 400, code).map_err(|error| error.context(format!("{method} {query}")))?;
         }
         Ok(())
@@ -116,10 +116,10 @@ async fn origin_is_allowed_with_credentials() -> Result<()> {
     check(async |server| {
         let origin = [("origin", "https://chat.example")];
         let url = server.url("EIO=4&transport=polling");
-        let answer = EngineAnswer::of(Method::GET, &url, &origin).await?;
+        let answer = EngineAnswer::fetch(Method::GET, &url, &origin).await?;
         ensure!(answer.allowed_origin.as_deref() == Some("https://chat.example"), "{answer:?}");
         let preflight = [origin[0], ("access-control-request-method", "POST")];
-        let answer = EngineAnswer::of(Method::OPTIONS, &url, &preflight).await?;
+        let answer = EngineAnswer::fetch(Method::OPTIONS, &url, &preflight).await?;
         ensure!((200..300).contains(&answer.status), "{answer:?}");
         ensure!(answer.allowed_origin.as_deref() == Some("https://chat.example"), "{answer:?}");
         Ok(())

@@ -31,7 +31,7 @@ async fn next(socket: &mut EngineSocket) -> Result<EngineMessage> {
 }
 
 #[tokio::test]
-async fn handshake_tells_heartbeat_of_the_gateway() -> Result<()> {
+async fn handshake_contains_heartbeat_of_the_gateway() -> Result<()> {
     let stack = start_stack().await?;
     let polling = EnginePolling::open(&base(&stack)).await?;
     for name in ["pingInterval", "pingTimeout"] {
@@ -51,7 +51,7 @@ async fn gateway_refuses_wrong_handshakes_with_codes() -> Result<()> {
         ("EIO=4&transport=polling&sid=abc", 1),
         ("EIO=4&transport=websocket", 3),
     ] {
-        let answer = EngineAnswer::of(Method::GET, &format!("{}?{query}", base(&stack)), &[]).await?;
+        let answer = EngineAnswer::fetch(Method::GET, &format!("{}?{query}", base(&stack)), &[]).await?;
         ensure!((answer.status, answer.code()) == (400, Some(code)), "{query}: {answer:?}");
     }
     Ok(())
@@ -61,13 +61,13 @@ async fn gateway_refuses_wrong_handshakes_with_codes() -> Result<()> {
 async fn socket_io_is_off_by_default_and_its_path_configurable() -> Result<()> {
     let off = Stack::start().await?;
     let answer =
-        EngineAnswer::of(Method::GET, &format!("{}?EIO=4&transport=polling", base(&off)), &[]).await?;
+        EngineAnswer::fetch(Method::GET, &format!("{}?EIO=4&transport=polling", base(&off)), &[]).await?;
     ensure!(answer.status == 404, "{answer:?}");
     let builder = Stack::builder().gateway_env("TIDINGS_SOCKET_IO", "on");
     let stack = builder.gateway_env("TIDINGS_SOCKET_IO_PATH", "/chat/io/").start().await?;
     EnginePolling::open(&format!("{}/chat/io/", stack.gateway(0).url())).await?;
     let answer =
-        EngineAnswer::of(Method::GET, &format!("{}?EIO=4&transport=polling", base(&stack)), &[]).await?;
+        EngineAnswer::fetch(Method::GET, &format!("{}?EIO=4&transport=polling", base(&stack)), &[]).await?;
     ensure!(answer.status == 404, "{answer:?}");
     Ok(())
 }
@@ -144,7 +144,7 @@ async fn silent_sessions_end_and_answering_ones_stay() -> Result<()> {
 }
 
 #[tokio::test]
-async fn payload_above_the_told_limit_is_refused() -> Result<()> {
+async fn payload_above_announced_limit_is_refused() -> Result<()> {
     let stack = start_stack().await?;
     let polling = EnginePolling::open(&base(&stack)).await?;
     let limit = usize::try_from(polling.handshake["maxPayload"].as_u64().unwrap_or_default())?;

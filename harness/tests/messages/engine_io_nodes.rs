@@ -1,5 +1,5 @@
-//! Engine.IO sessions behind a balancer without stickiness: each request reaches another gateway than the one before, and
-//! the gateways pass the requests on to the one with the session.
+//! Engine.IO sessions behind a load balancer without sticky sessions: consecutive requests reach different gateways,
+//! and the gateways forward them to the gateway with the session.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ fn base(stack: &Stack, gateway: usize) -> String {
     format!("{}/socket.io/", stack.gateway(gateway).url())
 }
 
-/// A polling session of which each request reaches the other gateway than the one before.
+/// A polling session whose requests reach the two gateways in turn.
 struct Alternating {
     sessions: [EnginePolling; 2],
     requests: usize,

@@ -49,6 +49,8 @@ mod wire;
 
 #[path = "../support/example_server.rs"]
 mod example_server;
+#[path = "../support/load_balancer.rs"]
+mod load_balancer;
 #[path = "../support/log_world.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod log_world;
@@ -57,8 +59,6 @@ mod log_world;
 mod room_log;
 #[path = "../support/search_index.rs"]
 mod search_index;
-#[path = "../support/spread.rs"]
-mod spread;
 #[path = "../support/stock_clients.rs"]
 mod stock_clients;
 #[path = "../support/ways.rs"]

@@ -1,5 +1,5 @@
-//! What a gateway refuses on Socket.IO, and how connections end there: errors in acks, binary events, removed and
-//! blocked members, tokens that expire, a node that stops.
+//! Refusals and ends of Socket.IO connections on a gateway: errors in acks, binary events, removed and blocked members,
+//! expired tokens, and a stopping node.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use rstest::rstest;
 use serde_json::{Value, json};
 use tidings_harness::engine_io::EngineMessage;
-use tidings_harness::socket_io::{SocketIo, SocketIoKind, SocketIoPacket, SocketIoVia};
+use tidings_harness::socket_io::{SocketIo, SocketIoKind, SocketIoPacket, SocketIoTransport};
 use tidings_harness::{ClientError, Http, Stack, Token, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -16,7 +16,7 @@ async fn start_stack() -> Result<Stack> {
     Stack::builder().gateway_env("TIDINGS_SOCKET_IO", "on").start().await
 }
 
-async fn connect(stack: &Stack, via: SocketIoVia, user: &str) -> Result<SocketIo> {
+async fn connect(stack: &Stack, via: SocketIoTransport, user: &str) -> Result<SocketIo> {
     Ok(SocketIo::connect_with_token(&stack.gateway(0).url(), via, &stack.token(user)).await?)
 }
 
@@ -33,11 +33,11 @@ async fn ensure_ended(client: &mut SocketIo, code: u16) -> Result<()> {
 }
 
 #[tokio::test]
-async fn refusals_come_in_acks_and_duplicates_are_told() -> Result<()> {
+async fn acks_report_refusals_and_duplicates() -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let foreign = stack.http("mallory").new_room(&[]).await?;
-    let mut alice = connect(&stack, SocketIoVia::WebSocket, "alice").await?;
+    let mut alice = connect(&stack, SocketIoTransport::WebSocket, "alice").await?;
     for (event, fields, code) in [
         ("message:send", message(&foreign, "a"), "not_found"),
         ("message:send", json!({ "room": room, "client_id": "b" }), "bad_request"),
@@ -48,7 +48,7 @@ async fn refusals_come_in_acks_and_duplicates_are_told() -> Result<()> {
         ensure!(answer["type"] == "error" && answer["code"] == code, "{event}: {answer}");
         ensure!(answer["message"].is_string() && answer.get("ref").is_none(), "{event}: {answer}");
     }
-    // Without an ack the refusal is an event.
+    // Without an ack id, the refusal arrives as an event.
     alice.emit("room:join", &json!({ "room": foreign }));
     let error = alice.wait_for("error", WAIT_TIMEOUT).await?;
     ensure!(error["code"] == "not_found", "{error}");
@@ -60,10 +60,10 @@ async fn refusals_come_in_acks_and_duplicates_are_told() -> Result<()> {
 }
 
 #[rstest]
-#[case(SocketIoVia::WebSocket)]
-#[case(SocketIoVia::Polling)]
+#[case(SocketIoTransport::WebSocket)]
+#[case(SocketIoTransport::Polling)]
 #[tokio::test]
-async fn binary_event_is_refused_and_the_connection_stays(#[case] via: SocketIoVia) -> Result<()> {
+async fn binary_event_is_refused_and_the_connection_stays(#[case] via: SocketIoTransport) -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let mut alice = connect(&stack, via, "alice").await?;
@@ -89,10 +89,10 @@ async fn binary_event_is_refused_and_the_connection_stays(#[case] via: SocketIoV
 }
 
 #[rstest]
-#[case(SocketIoVia::WebSocket)]
-#[case(SocketIoVia::Polling)]
+#[case(SocketIoTransport::WebSocket)]
+#[case(SocketIoTransport::Polling)]
 #[tokio::test]
-async fn removed_member_hears_of_it_and_gets_nothing_more(#[case] via: SocketIoVia) -> Result<()> {
+async fn removed_member_gets_notice_and_nothing_more(#[case] via: SocketIoTransport) -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut bob = connect(&stack, via, "bob").await?;
@@ -115,7 +115,7 @@ async fn removed_member_hears_of_it_and_gets_nothing_more(#[case] via: SocketIoV
 #[tokio::test]
 async fn blocked_user_and_expired_token_end_the_namespace() -> Result<()> {
     let stack = start_stack().await?;
-    let mut bob = connect(&stack, SocketIoVia::WebSocket, "bob").await?;
+    let mut bob = connect(&stack, SocketIoTransport::WebSocket, "bob").await?;
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     root.put_user("bob", json!({ "blocked": true })).await?.expect(200);
     ensure_ended(&mut bob, 4403).await?;
@@ -126,7 +126,7 @@ async fn blocked_user_and_expired_token_end_the_namespace() -> Result<()> {
 
     let token = Token::of("alice").ttl_s(3).sign(stack.jwt_secret());
     let url = stack.gateway(0).url();
-    let mut alice = SocketIo::connect_with_token(&url, SocketIoVia::Polling, &token).await?;
+    let mut alice = SocketIo::connect_with_token(&url, SocketIoTransport::Polling, &token).await?;
     ensure_ended(&mut alice, 4401).await?;
     // The namespace may be connected again on the same connection.
     alice.connect("/", &json!({ "token": stack.token("alice") })).await?;
@@ -136,10 +136,10 @@ async fn blocked_user_and_expired_token_end_the_namespace() -> Result<()> {
 }
 
 #[rstest]
-#[case(SocketIoVia::WebSocket)]
-#[case(SocketIoVia::Polling)]
+#[case(SocketIoTransport::WebSocket)]
+#[case(SocketIoTransport::Polling)]
 #[tokio::test]
-async fn stopping_node_tells_when_to_leave_and_closes(#[case] via: SocketIoVia) -> Result<()> {
+async fn stopping_node_sends_draining_and_closes(#[case] via: SocketIoTransport) -> Result<()> {
     let stack = start_stack().await?;
     let mut alice = connect(&stack, via, "alice").await?;
     stack.gateway(0).terminate()?;
@@ -158,11 +158,11 @@ async fn stopping_node_tells_when_to_leave_and_closes(#[case] via: SocketIoVia) 
 async fn disconnected_namespace_gets_no_more_events() -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let mut bob = connect(&stack, SocketIoVia::WebSocket, "bob").await?;
+    let mut bob = connect(&stack, SocketIoTransport::WebSocket, "bob").await?;
     bob.join(&room).await?;
     bob.send_packet(&SocketIoPacket::new(SocketIoKind::Disconnect, "/", None, Value::Null));
     let alice = stack.connect("alice").await?;
-    // The namespace is connected again, so its answer follows everything that belongs to the earlier one.
+    // Reconnects the namespace. The answer arrives after all packets of the earlier connection.
     bob.connect("/", &json!({ "token": stack.token("bob") })).await?;
     alice.send(&room, "nobody has joined").await?;
     let silent = bob.wait_for("message:new", Duration::from_millis(500)).await;

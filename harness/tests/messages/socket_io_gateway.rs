@@ -7,7 +7,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tidings_harness::engine_io::EngineSocket;
 use tidings_harness::http::encode;
-use tidings_harness::socket_io::{SocketIo, SocketIoVia};
+use tidings_harness::socket_io::{SocketIo, SocketIoTransport};
 use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,7 +22,7 @@ async fn start_stack() -> Result<Stack> {
         .await
 }
 
-async fn connect(stack: &Stack, gateway: usize, via: SocketIoVia, user: &str) -> Result<SocketIo> {
+async fn connect(stack: &Stack, gateway: usize, via: SocketIoTransport, user: &str) -> Result<SocketIo> {
     let url = stack.gateway(gateway).url();
     Ok(SocketIo::connect_with_token(&url, via, &stack.token(user)).await?)
 }
@@ -39,11 +39,11 @@ async fn next_content(client: &Client) -> Result<(u64, String)> {
 }
 
 #[rstest]
-#[case(SocketIoVia::WebSocket)]
-#[case(SocketIoVia::Polling)]
-#[case(SocketIoVia::Upgrade)]
+#[case(SocketIoTransport::WebSocket)]
+#[case(SocketIoTransport::Polling)]
+#[case(SocketIoTransport::Upgrade)]
 #[tokio::test]
-async fn socket_io_and_websocket_clients_share_a_conversation(#[case] via: SocketIoVia) -> Result<()> {
+async fn socket_io_and_websocket_clients_share_a_conversation(#[case] via: SocketIoTransport) -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut alice = connect(&stack, 0, via, "alice").await?;
@@ -82,10 +82,10 @@ async fn socket_io_and_websocket_clients_share_a_conversation(#[case] via: Socke
 }
 
 #[rstest]
-#[case(SocketIoVia::WebSocket)]
-#[case(SocketIoVia::Polling)]
+#[case(SocketIoTransport::WebSocket)]
+#[case(SocketIoTransport::Polling)]
 #[tokio::test]
-async fn changes_typing_and_receipts_are_events(#[case] via: SocketIoVia) -> Result<()> {
+async fn changes_typing_and_receipts_are_events(#[case] via: SocketIoTransport) -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut alice = connect(&stack, 0, via, "alice").await?;
@@ -132,7 +132,7 @@ async fn changes_typing_and_receipts_are_events(#[case] via: SocketIoVia) -> Res
 async fn absent_client_is_replayed_after_its_cursor() -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let mut bob = connect(&stack, 0, SocketIoVia::WebSocket, "bob").await?;
+    let mut bob = connect(&stack, 0, SocketIoTransport::WebSocket, "bob").await?;
     bob.join(&room).await?;
     let alice = stack.connect("alice").await?;
     alice.send(&room, "1").await?;
@@ -142,7 +142,7 @@ async fn absent_client_is_replayed_after_its_cursor() -> Result<()> {
         alice.send(&room, content).await?;
     }
     let epoch = stack.http("bob").room(&room).await?.expect(200).body["head"]["epoch"].clone();
-    let mut again = connect(&stack, 1, SocketIoVia::Polling, "bob").await?;
+    let mut again = connect(&stack, 1, SocketIoTransport::Polling, "bob").await?;
     let after = json!({ "epoch": epoch, "seq": first["seq"] });
     let joined = again.ask("room:join", &json!({ "room": room, "after": after })).await?;
     ensure!(joined["type"] == "room:joined", "{joined}");
@@ -156,16 +156,16 @@ async fn absent_client_is_replayed_after_its_cursor() -> Result<()> {
 }
 
 #[tokio::test]
-async fn connect_joins_all_rooms_of_the_user_on_wish() -> Result<()> {
+async fn connect_with_rooms_joins_them() -> Result<()> {
     let stack = start_stack().await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(stack.http("alice").new_room(&["bob"]).await?);
     }
     let alice = stack.connect("alice").await?;
-    for wish in [json!("mine"), json!(rooms)] {
-        let mut bob = SocketIo::open(&stack.gateway(1).url(), SocketIoVia::WebSocket).await?;
-        bob.connect("/", &json!({ "token": stack.token("bob"), "rooms": wish })).await?;
+    for requested in [json!("mine"), json!(rooms)] {
+        let mut bob = SocketIo::open(&stack.gateway(1).url(), SocketIoTransport::WebSocket).await?;
+        bob.connect("/", &json!({ "token": stack.token("bob"), "rooms": requested })).await?;
         for _ in &rooms {
             bob.wait_for("room:caught_up", WAIT_TIMEOUT).await?;
         }
@@ -190,11 +190,11 @@ fn ensure_refused(refused: Result<Value, ClientError>, code: &str, reason: &str)
 }
 
 #[tokio::test]
-async fn bad_token_is_refused_and_a_good_one_may_follow() -> Result<()> {
+async fn refused_token_leaves_connection_usable() -> Result<()> {
     let stack = start_stack().await?;
     let foreign = Token::of("alice").sign("another secret of enough characters");
     let expired = Token::of("alice").ttl_s(-5).sign(stack.jwt_secret());
-    let mut client = SocketIo::open(&stack.gateway(0).url(), SocketIoVia::WebSocket).await?;
+    let mut client = SocketIo::open(&stack.gateway(0).url(), SocketIoTransport::WebSocket).await?;
     for (auth, reason) in [
         (json!({ "token": foreign }), "signature"),
         (json!({ "token": expired }), "expired"),
@@ -212,7 +212,7 @@ async fn bad_token_is_refused_and_a_good_one_may_follow() -> Result<()> {
 }
 
 #[tokio::test]
-async fn token_may_be_in_the_query_of_the_handshake() -> Result<()> {
+async fn token_in_handshake_query_is_accepted() -> Result<()> {
     let stack = start_stack().await?;
     let url = stack.gateway(0).url().replacen("http", "ws", 1);
     let token = encode(&stack.token("alice"));
@@ -230,7 +230,7 @@ async fn token_may_be_in_the_query_of_the_handshake() -> Result<()> {
 async fn namespaces_have_users_and_rooms_of_their_own() -> Result<()> {
     let stack = start_stack().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let mut client = connect(&stack, 0, SocketIoVia::WebSocket, "alice").await?;
+    let mut client = connect(&stack, 0, SocketIoTransport::WebSocket, "alice").await?;
     let connected = client.connect("/admin", &json!({ "token": stack.token("bob") })).await?;
     ensure!(connected["sid"].is_string(), "{connected}");
     for (namespace, user) in [("/", "alice"), ("/admin", "bob")] {

@@ -37,7 +37,7 @@ pub const STOCK_CLIENTS: [StockClient; 4] = [
     StockClient::JavaScript("4.8"),
     StockClient::Python,
 ];
-/// The transports of a client, as its option names them.
+/// Values for the option `transports` of a client.
 pub const WEBSOCKET: &[&str] = &["websocket"];
 pub const POLLING: &[&str] = &["polling"];
 pub const UPGRADE: &[&str] = &["polling", "websocket"];
@@ -107,7 +107,7 @@ pub async fn run_dialects_script(options: &Value) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// What one user has received at the end.
+/// Everything that one user has received.
 #[derive(Debug, Deserialize)]
 struct UserReport {
     user: usize,
@@ -126,7 +126,7 @@ struct ReportedMessage {
     content: String,
 }
 
-/// A conversation of `ann` and `ben`, which runs.
+/// A running conversation of `ann` and `ben`.
 pub struct StockConversation {
     room: String,
     history: Vec<Http>,
@@ -135,7 +135,7 @@ pub struct StockConversation {
     process: Child,
 }
 
-/// What happened to the connections of a conversation without errors.
+/// The connections of a conversation that ended without errors.
 #[derive(Debug)]
 pub struct ConversationReport {
     /// How often both users connected.

@@ -19,7 +19,7 @@ pub struct MessageDistribution {
     pub small_rooms: u64,
 }
 
-/// What the database says about the search index of its messages. The index itself is empty.
+/// The recorded state of the search index in a filled database. The index itself is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SearchIndex {
     /// All messages are marked as indexed, so persistence does not index them.

@@ -1,5 +1,5 @@
-//! The same reconnect with Socket.IO's own server. It keeps no messages for clients that are away, so only the time
-//! until all clients have joined their rooms again is measured.
+//! The same reconnect storm with Socket.IO's own server. It keeps no messages for clients that are away, so only the
+//! time until all clients have joined their rooms again is measured.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::peers::ServerRequirements;
 use crate::scenario::subject::Subject;
 use crate::scenario::world::World;
 
-/// Wait after the connections end. The server has no metric that tells when it has noticed their end.
+/// Wait after all connections have ended. No metric of the server shows when it has noticed their end.
 pub(super) const DISCONNECT_TIME: Duration = Duration::from_secs(10);
 
 const SECONDS_TO_JOIN: &str = "until the last has joined, without missed messages (s)";

@@ -1,4 +1,4 @@
-//! Answers CONNECT packets: checks the namespace and the token, connects, then joins the rooms that the client named.
+//! Answers CONNECT packets: checks the namespace and the token, connects, and joins the rooms that the packet names.
 
 use std::{num::NonZeroU32, rc::Rc};
 
@@ -9,6 +9,8 @@ use tidings_shared::{
     error::Refusal,
     protocol::{Parsed, client},
 };
+
+use tokio::time::Instant;
 
 use super::{ConnectedNamespace, SocketIoSession};
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
         dialect::Dialect,
         packet::{PacketKind, SocketIoPacket, append_header},
     },
-    transport::Frame,
+    transport::{Frame, Session as _},
 };
 
 /// The command that joins the rooms of a CONNECT packet, as JSON.
@@ -35,8 +37,8 @@ struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    /// Reads the JSON object. A token of a wrong type counts as missing. Without a token in the object, the token of
-    /// the handshake counts.
+    /// Reads the JSON object. A token of a wrong type counts as missing. If the object has no token, the token of the
+    /// handshake is used.
     fn parse(data: Option<&RawValue>, handshake_token: Option<&str>, max_message_chars: usize) -> Self {
         let object = data.map_or("{}", RawValue::get);
         let Ok(fields) = Fields::parse(object) else { return Self { token: None, join: None } };
@@ -94,7 +96,10 @@ impl SocketIoSession {
     fn start_connecting(&mut self, namespace: Rc<Namespace>, request: ConnectRequest) {
         let socket = NamespaceSocket::new(namespace, self.shared.clone());
         let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
-        let chat = ChatSession { worker: self.worker.clone(), client };
+        let mut chat = ChatSession { worker: self.worker.clone(), client };
+        if let Some(leave_at) = self.leave_at {
+            chat.on_draining(leave_at.saturating_duration_since(Instant::now()));
+        }
         self.has_connected = true;
         self.worker.node.metrics.socket_io_namespaces.inc();
         let connecting = chat.clone();
@@ -122,7 +127,7 @@ async fn admit_by_token(chat: &ChatSession, token: Option<String>) -> Result<Adm
     let token = token.ok_or(Reason::Missing)?;
     let node = &chat.worker.node;
     let identity = node.verifier.verify_or_fetch(&token).await?;
-    // Each CONNECT packet reads the account, and one connection may send many of them.
+    // Limits CONNECT packets, because each one reads the account and one connection may send many.
     node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
     admit(&chat.worker, identity).await
 }

@@ -57,7 +57,7 @@ fn translate(dialect: &Dialect, socket: &NamespaceSocket, packet: &SocketIoPacke
     }
 }
 
-/// Parses an event as a command: its name is the type, and its argument has the fields.
+/// Parses an event as a command. The name of the event is the command's type, and its argument has the fields.
 fn parse_event(packet: &SocketIoPacket<'_>, max_message_chars: usize) -> Parsed {
     let refused = |message| Parsed::refused(Refusal::new(ErrorCode::BadRequest, message));
     match packet.arguments.as_slice() {

@@ -6,9 +6,9 @@ use crate::transport::{
     packet::{self, CLOSE, SEPARATOR},
 };
 
-/// Removes frames from the outbox, and returns them as the packets of a polling answer. The answer is longer than
-/// `max_bytes` only if its first packet is. The frames must be uncompressed, and the texts of text frames must be
-/// packets. A close frame becomes a close packet, and ends the answer.
+/// Removes frames from the outbox, and returns them as the packets of a polling answer. The answer is at most
+/// `max_bytes` long, unless its first packet alone is longer. The frames must be uncompressed, and the text of each
+/// text frame must be a packet. A close frame becomes a close packet, and ends the answer.
 pub(crate) fn take_packets(outbox: &mut Outbox, max_bytes: usize) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(bytes) = outbox.front() {

@@ -1,5 +1,5 @@
-//! The errors of Engine.IO requests, with the codes and messages of the protocol. Pure. A refusal of the acceptor is
-//! answered as it is, so there is no code for it.
+//! The errors of Engine.IO requests, with the codes and messages of the protocol. Pure. A refusal of the acceptor
+//! needs no code, because it is sent unchanged.
 
 use actix_http::StatusCode;
 

@@ -1,6 +1,6 @@
-//! Passes the requests of a session on another node on to that node. Polls and POSTs are requests of an HTTP client with
-//! a pool of connections. A WebSocket becomes a tunnel. The other node treats a forwarded request like one of a client,
-//! so it needs no trust. Each worker has one forwarder.
+//! Forwards requests to the node that has their session. An HTTP client with a connection pool forwards polls and
+//! POSTs. A WebSocket becomes a tunnel. The other node checks a forwarded request like a request of a client, so the
+//! nodes need not trust each other. Each worker has one forwarder.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,23 +20,23 @@ use crate::transport::{
     worker::TransportWorker,
 };
 
-/// The header of a forwarded request. Such a request is never forwarded again, so that none circles between nodes.
+/// The header of a forwarded request. A request with it is never forwarded again, which prevents loops between nodes.
 pub(crate) const FORWARDED_HEADER: &str = "tidings-forwarded";
 
-/// Time limit for a connection to another node.
+/// Time limit for connecting to another node.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time limit for the address of another node. A directory that does not answer must not hold requests.
+/// Time limit for the lookup of another node's address. Bounds the wait of a request if the directory does not answer.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
-/// An unused connection is closed after this time: before the other node closes it, which is after 5 s.
+/// An idle connection is closed after this time. Must be less than the 5 s after which the other node closes it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit for a request and its answer, in addition to the longest poll.
 const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 
-/// Passes the requests of one worker on to other nodes.
+/// Forwards the requests of one worker to other nodes.
 pub(crate) struct Forwarder {
     directory: Arc<dyn NodeDirectory>,
     http: reqwest::Client,
-    /// A session that nobody uses for this time is closed by its node.
+    /// The other node closes a session that received no packet for this time.
     pub(super) silence: Duration,
     max_answer_bytes: usize,
     pub(super) counters: Arc<WorkerCounters>,
@@ -68,9 +68,9 @@ impl Forwarder {
         timeout(LOOKUP_TIMEOUT, self.directory.address(instance)).await.ok().flatten()
     }
 
-    /// Passes a poll, or a POST with these packets, on to the node of its session, and returns that node's answer. If
-    /// the node cannot be reached, the session is unknown, and the client opens another one. When the caller cancels
-    /// the call, the request is cancelled too, so that a cancelled poll closes the session.
+    /// Forwards a poll, or a POST with these packets, to the node of its session, and returns that node's answer. If
+    /// the node cannot be reached, the answer is that of an unknown session, and the client opens a new one. Dropping
+    /// the future cancels the forwarded request, so that a cancelled poll closes the session.
     pub(super) async fn forward(&self, instance: u64, target: &str, packets: Option<Bytes>) -> HttpResponse {
         let Some(address) = self.address_of(instance).await else {
             self.counters.forwarded_requests_unknown.add(1);
@@ -90,8 +90,8 @@ impl Forwarder {
         }
     }
 
-    /// Sends a request. Only the target and the packets are sent, because the id in the query is all that the other
-    /// node checks.
+    /// Sends a request. Only the target and the packets are sent, because the other node checks only the id in the
+    /// query.
     async fn send(
         &self,
         address: &str,

@@ -1,5 +1,5 @@
-//! The future of a polling session: takes the packets of POSTs, calls the session, answers polls, closes. It does what
-//! the task of a socket does, with requests in place of a socket, and ends when the session moves to a WebSocket.
+//! The future of a polling session: takes the packets of POSTs, calls the session, answers polls, closes. It is the
+//! counterpart of a socket's task, and ends when the session moves to a WebSocket.
 
 use std::{
     future::Future,
@@ -94,7 +94,7 @@ impl<S: Session> PollingTask<S> {
         // Packets behind the client's close packet are dropped.
         let is_taken = self.link.phase.get() != Phase::Discarding;
         let failed = EngineAnswer::Failed(EngineError::BadRequest);
-        // A client that does not wait for the answer loses nothing.
+        // Sending fails if the client has cancelled the POST. It needs no answer then.
         let _ = answer.send(if is_taken { EngineAnswer::Taken } else { failed });
     }
 
@@ -109,7 +109,7 @@ impl<S: Session> PollingTask<S> {
             vec![NOOP]
         } else if !self.link.outbox.borrow().is_empty() {
             self.take_body()
-        } else if self.polling.answers_at_once() {
+        } else if self.polling.must_answer_poll() {
             vec![NOOP]
         } else {
             return;
@@ -117,8 +117,10 @@ impl<S: Session> PollingTask<S> {
         if let Some(poll) = self.polling.poll.take()
             && poll.send(EngineAnswer::Packets(body)).is_err()
         {
-            // The packets are lost.
+            // The poll was cancelled after its packets left the outbox. They are lost, so the session must end, also if
+            // it was already closing.
             self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
+            self.link.phase.set(Phase::Discarding);
         }
     }
 
@@ -149,8 +151,8 @@ impl<S: Session> PollingTask<S> {
         }
     }
 
-    /// Moves the session to the task of its WebSocket, if the client has completed the upgrade and all packets that it
-    /// posted before are taken.
+    /// Moves the session to the task of its WebSocket after the client has completed the upgrade. Keeps the order of
+    /// messages: the session first takes all packets that the client posted before.
     fn move_if_upgraded(&mut self) -> ControlFlow<()> {
         if self.link.phase.get() != Phase::Open {
             self.polling.upgraded.take();
@@ -169,7 +171,7 @@ impl<S: Session> PollingTask<S> {
         let mut task = ConnectionTask::new(upgraded.socket, Rc::clone(&self.link), upgraded.unread);
         task.session = self.session.take();
         self.has_moved = true;
-        // The new task runs in any case, and replaces the waker.
+        // Suppresses a wake-up of this task. The spawned task runs anyway, and sets its own waker.
         self.link.awake.set(true);
         spawn_local(task);
         ControlFlow::Break(())
@@ -183,7 +185,8 @@ impl<S: Session> PollingTask<S> {
         self.move_if_upgraded()?;
         match self.link.phase.get() {
             Phase::Open => return ControlFlow::Continue(()),
-            // The phase may have changed after the poll was answered, and nobody waits for the rest.
+            // Answers a poll again, because the phase may have changed after `answer_and_refill`. Queued packets are
+            // dropped.
             Phase::Discarding => {
                 self.answer_poll();
                 return ControlFlow::Break(());
@@ -192,7 +195,7 @@ impl<S: Session> PollingTask<S> {
         }
         notify_closed(&self.link, &mut self.session);
         self.answer_poll();
-        // A poll that comes before the close timeout gets the rest.
+        // Waits for a poll that takes the remaining packets, until the close timeout.
         if self.link.outbox.borrow().is_empty() {
             return ControlFlow::Break(());
         }

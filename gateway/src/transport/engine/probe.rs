@@ -19,7 +19,7 @@ use crate::transport::{
     worker::Link,
 };
 
-/// Maximum size of a message of an upgrade, in bytes: more than any of its packets.
+/// Maximum size of a message during an upgrade, in bytes. Every packet of an upgrade is smaller.
 const MAX_MESSAGE_BYTES: usize = 128;
 const READ_BUFFER_BYTES: usize = 512;
 
@@ -48,13 +48,14 @@ pub(super) async fn probe(
     }
 }
 
-/// Answers the handshake of a WebSocket for which there is no use, and closes it.
+/// Accepts the handshake of a WebSocket whose session already has one, and closes it.
 pub(super) async fn close_unused(socket: TcpStream, answer: &[u8]) {
     let close = Frame::close(close_code::NORMAL, "the session has a WebSocket").into_bytes();
     send_and_close(socket, &[answer, &close].concat()).await;
 }
 
-/// Whether the client completes the upgrade. The probe must be the first packet, and the upgrade the second.
+/// Waits for the upgrade, and returns whether the client completes it. The first packet must be the probe, and the
+/// second the upgrade packet.
 async fn complete_upgrade(
     polling: &PollingSession,
     socket: &mut TcpStream,
@@ -79,12 +80,12 @@ enum Step {
     /// More bytes are needed.
     Read,
     Answer(Frame),
-    /// Whether the message has the expected text.
+    /// A whole message, and whether it has the expected text.
     Message(bool),
 }
 
 impl ProbeReader {
-    /// Reads the next message. Returns false for any other message and at the end of the stream.
+    /// Reads the next message, and returns whether it has the expected text. Returns false at the end of the stream.
     async fn next_text_is(
         &mut self,
         expected: &str,

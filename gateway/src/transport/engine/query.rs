@@ -2,7 +2,7 @@
 
 use super::error::EngineError;
 
-/// Checks version and transport, and returns the session id; `None` if the request is a handshake.
+/// Checks the version and the transport, and returns the session id. A handshake has none.
 pub(crate) fn session_of(query: &str, is_websocket: bool) -> Result<Option<&str>, EngineError> {
     let value = |name: &str| {
         query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
@@ -21,9 +21,28 @@ pub(crate) fn session_of(query: &str, is_websocket: bool) -> Result<Option<&str>
     Ok(value("sid"))
 }
 
+/// The path and query of a request that is forwarded: only what the other node needs, without tokens.
+pub(crate) fn forwarded_target(path: &str, query: &str) -> String {
+    let is_needed = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        matches!(name, "EIO" | "transport" | "sid" | "t")
+    };
+    let pairs: Vec<&str> = query.split('&').filter(is_needed).collect();
+    format!("{path}?{}", pairs.join("&"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forwarded_target_has_no_token() {
+        let query = "token=secret&EIO=4&transport=polling&t=x1&sid=abc&app=1";
+        assert_eq!(
+            forwarded_target("/socket.io/", query),
+            "/socket.io/?EIO=4&transport=polling&t=x1&sid=abc"
+        );
+    }
 
     #[test]
     fn query_is_checked_before_session_is_read() {

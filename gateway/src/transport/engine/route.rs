@@ -1,5 +1,6 @@
-//! The HTTP route of Engine.IO: handshakes, polls and POSTs of polling sessions, and preflight requests of browsers. The
-//! acceptor decides about origins at the handshake. Later requests need the session's id, which only its client knows.
+//! The HTTP route of Engine.IO: handshakes, polls and POSTs of polling sessions, and preflight requests of browsers.
+//! The acceptor decides about origins at the handshake. Later requests need the session's id, which only its client
+//! knows.
 
 use std::{rc::Rc, time::Duration};
 
@@ -17,13 +18,14 @@ use tokio::time::timeout;
 use super::{
     error::EngineError,
     forward::FORWARDED_HEADER,
+    query,
     worker::{EngineWorker, RequestTarget},
     workers::EngineAnswer,
 };
 use crate::transport::{
     Acceptor,
     handshake::{HandshakeRequest, Refusal},
-    refuse::{refuse_unless_open, to_http_response},
+    refuse::{refuse_unless_polling_allowed, to_http_response},
 };
 
 /// Time limit for the body of a POST.
@@ -46,8 +48,8 @@ pub(crate) fn configure<A: Acceptor>(
     app.service(web::resource(vec![path, without_slash]).to(handler));
 }
 
-/// Answers a request. Scripts of other origins may read the answers to the requests that the acceptor, or the id of a
-/// session, has allowed.
+/// Answers a request. If the acceptor or a valid session id has allowed the request, scripts of other origins may read
+/// the answer.
 async fn answer<A: Acceptor>(
     engine: &Rc<EngineWorker>,
     acceptor: &Rc<A>,
@@ -75,7 +77,7 @@ async fn answer<A: Acceptor>(
     }
 }
 
-/// Answers a request of a session, or passes it on to the node of the session.
+/// Answers a request of a session, or forwards it to the node of the session.
 async fn answer_in_session(
     engine: &Rc<EngineWorker>,
     target: RequestTarget,
@@ -96,8 +98,8 @@ async fn answer_in_session(
             Ok(to_response(engine.post(session, packets).await))
         }
         (RequestTarget::OtherNode(forwarder, instance), packets) => {
-            let path_and_query = request.uri().path_and_query().map_or("/", |target| target.as_str());
-            Ok(forwarder.forward(instance, path_and_query, packets).await)
+            let target = query::forwarded_target(request.path(), request.query_string());
+            Ok(forwarder.forward(instance, &target, packets).await)
         }
         (RequestTarget::Handshake, _) => Err(EngineError::BadMethod.refusal()),
     }
@@ -110,14 +112,14 @@ async fn handshake<A: Acceptor>(
     request: &HttpRequest,
 ) -> Result<Vec<u8>, Refusal> {
     // Checked before and after the wait, like the handshake of a WebSocket.
-    refuse_unless_open(&engine.worker)?;
+    refuse_unless_polling_allowed(&engine.worker)?;
     let handshake = HandshakeRequest::poll(request.uri().clone(), request.headers().clone());
     let ticket = acceptor.accept(handshake).await?;
-    refuse_unless_open(&engine.worker)?;
+    refuse_unless_polling_allowed(&engine.worker)?;
     Ok(engine.open_polling(|connection| acceptor.open(ticket, connection)))
 }
 
-/// Reads the body of a POST. The error is the answer to a body that is too long or does not come.
+/// Reads the body of a POST. The error is the answer to a body that is too long or does not arrive in time.
 async fn read_packets(engine: &EngineWorker, body: web::Payload) -> Result<Bytes, Refusal> {
     let max_payload = engine.workers.config.max_payload;
     match timeout(BODY_TIMEOUT, body.to_bytes_limited(max_payload)).await {
@@ -145,7 +147,7 @@ fn to_response(answer: EngineAnswer) -> HttpResponse {
     }
 }
 
-/// Answers the preflight request of a browser. The request that follows is checked.
+/// Answers the preflight request of a browser without a check, because the request that follows is checked.
 fn preflight(request: &HttpRequest) -> HttpResponse {
     let mut answer = HttpResponse::NoContent();
     answer

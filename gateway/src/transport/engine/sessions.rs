@@ -1,5 +1,5 @@
-//! The state of Engine.IO sessions while they are polling. The requests of the session and its task share it. Requests
-//! only store what they want and wake the task, which makes all calls to the application.
+//! The state of Engine.IO sessions while they are polling. The requests of a session share it with the
+//! session's task. A request only stores itself and wakes the task. Only the task calls the application.
 
 use std::{
     cell::{Cell, RefCell},
@@ -19,13 +19,13 @@ use crate::transport::{
     worker::{Link, Phase},
 };
 
-/// The timer wheel and the clock may differ by this many ticks when a session is silent.
+/// Maximum difference, in ticks, between the timer wheel and the clock when a session counts as silent.
 const SILENCE_TOLERANCE_TICKS: u32 = 3;
 
 /// The polling sessions of a worker by the ids of their connections.
 pub(super) type SessionTable = RefCell<FxHashMap<u64, Rc<PollingSession>>>;
 
-/// How far an upgrade to a WebSocket has come.
+/// The progress of an upgrade to a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum UpgradeState {
     None,
@@ -37,7 +37,7 @@ enum UpgradeState {
     Done,
 }
 
-/// A POST whose packets were not all taken yet.
+/// A POST of which some packets still wait for the task.
 pub(super) struct PendingPost {
     pub packets: PolledPackets,
     pub answer: oneshot::Sender<EngineAnswer>,
@@ -51,7 +51,7 @@ pub(super) struct UpgradedSocket {
     pub window: Option<Window>,
 }
 
-/// A session that is polling, or that was until its task hands it over to its WebSocket.
+/// A polling session. It exists until its task ends or moves the session to a WebSocket.
 pub(super) struct PollingSession {
     pub link: Rc<Link>,
     /// The session is closed after this time without a packet.
@@ -76,18 +76,18 @@ impl PollingSession {
         }
     }
 
-    /// Whether requests may use the session. Closes a session that was silent for too long, exactly and not only at
-    /// the next tick.
+    /// Whether requests may use the session. First closes a session that was silent for too long, so that the timeout
+    /// is exact and does not wait for the next tick.
     pub(super) fn is_usable(&self) -> bool {
         if self.is_silent() {
             self.link.close_as_silent();
         }
-        // A closing session is usable, so that a poll gets the rest.
+        // A closing session is usable, so that a poll can take the remaining packets.
         self.link.phase.get() != Phase::Discarding && self.upgrade.get() != UpgradeState::Done
     }
 
-    /// Whether no packet arrived for too long. A session that has paused reading, or has not taken the last packets, is
-    /// not silent.
+    /// Whether no packet arrived for too long. A session that has paused reading, or still has a POST to take, is not
+    /// silent.
     fn is_silent(&self) -> bool {
         let tick = self.link.worker.current_tick() + SILENCE_TOLERANCE_TICKS;
         !self.link.is_read_paused()
@@ -167,7 +167,7 @@ impl PollingSession {
     }
 
     /// Whether a poll must be answered at once, even if there is nothing to send.
-    pub(super) fn answers_at_once(&self) -> bool {
+    pub(super) fn must_answer_poll(&self) -> bool {
         matches!(self.upgrade.get(), UpgradeState::Probed | UpgradeState::Done)
     }
 
@@ -183,7 +183,8 @@ impl PollingSession {
         self.link.wake();
     }
 
-    /// Drops the requests of a session whose task has ended. They are then answered as requests of an unknown session.
+    /// Drops the waiting requests of a session whose task has ended. Their clients get the answer for an unknown
+    /// session.
     pub(super) fn drop_requests(&self) {
         self.poll.take();
         self.post.take();

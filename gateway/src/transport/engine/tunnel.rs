@@ -1,5 +1,5 @@
-//! Passes a WebSocket on to the node of its session: sends the handshake again, and then copies bytes both ways. The
-//! other node answers the handshake, sends the heartbeats and closes.
+//! Forwards a WebSocket to the node of its session: sends the handshake again, and then copies bytes in both
+//! directions. The other node answers the handshake, sends the heartbeats and closes the WebSocket.
 
 use std::{io, pin::pin, time::Duration};
 
@@ -15,14 +15,15 @@ use tokio::{
 use super::{
     error::EngineError,
     forward::{CONNECT_TIMEOUT, FORWARDED_HEADER, Forwarder},
+    query,
 };
 use crate::transport::{refuse::send_refusal, tunnels::OpenTunnel};
 
 /// Size of the buffer of one direction. Chat messages are short, and a node may have many tunnels.
 const BUFFER_BYTES: usize = 4096;
-/// A tunnel ends if nothing comes for this time in addition to the time after which its node closes a silent client.
+/// Added to the time after which the other node closes a silent client. A tunnel without a byte for this sum ends.
 const SILENCE_MARGIN: Duration = Duration::from_secs(5);
-/// After one side has ended, the bytes of the other side may follow for this time.
+/// After one side has ended, the other side may send for this time.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The socket of a client whose session is on another node.
@@ -32,15 +33,20 @@ pub(crate) struct TunnelSocket {
     pub read: Vec<u8>,
     /// Bytes that must be sent before the answer to the handshake.
     pub unsent: Bytes,
-    /// The handshake, marked as forwarded.
+    /// The head of the handshake: see [`forwarded_head`].
     pub head: Vec<u8>,
 }
 
-/// The head of a valid handshake as the client sent it, marked as forwarded.
-pub(crate) fn marked_head(request: &Request) -> Vec<u8> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+/// The headers of a handshake that the other node needs. Others may contain tokens, which are not sent further.
+fn is_of_handshake(name: &str) -> bool {
+    matches!(name, "host" | "connection" | "upgrade") || name.starts_with("sec-websocket-")
+}
+
+/// The head of a valid handshake with the header of a forwarded request.
+pub(crate) fn forwarded_head(request: &Request) -> Vec<u8> {
+    let target = query::forwarded_target(request.path(), request.uri().query().unwrap_or_default());
     let mut head = format!("GET {target} HTTP/1.1\r\n{FORWARDED_HEADER}: 1\r\n").into_bytes();
-    for (name, value) in &request.head().headers {
+    for (name, value) in request.head().headers.iter().filter(|(name, _)| is_of_handshake(name.as_str())) {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
@@ -51,8 +57,8 @@ pub(crate) fn marked_head(request: &Request) -> Vec<u8> {
 }
 
 impl Forwarder {
-    /// Connects the client with the node that has this number, until one of them ends the connection, or this node
-    /// stops. A client whose node cannot be reached gets the answer for an unknown session.
+    /// Connects the client to the process with this number, until one of them ends the connection or this node stops.
+    /// If the process cannot be reached, the client gets the answer for an unknown session.
     pub(crate) async fn run_tunnel(&self, tunnel: OpenTunnel, instance: u64, client: TunnelSocket) {
         let TunnelSocket { mut socket, read, unsent, mut head } = client;
         head.extend_from_slice(&read);
@@ -93,7 +99,7 @@ async fn connect(address: &str, head: &[u8]) -> io::Result<TcpStream> {
     Ok(node)
 }
 
-/// Copies until one side ends, and then what the other side still sends.
+/// Copies in both directions until one side ends, and then the remaining bytes of the other side.
 async fn copy_both_ways(client: &mut TcpStream, node: &mut TcpStream, silence: Duration) {
     let ((mut from_client, mut to_client), (mut from_node, mut to_node)) = (client.split(), node.split());
     let to = pin!(copy(&mut from_client, &mut to_node, silence));
@@ -109,8 +115,8 @@ async fn copy_both_ways(client: &mut TcpStream, node: &mut TcpStream, silence: D
     }
 }
 
-/// Copies until the end, an error, or `silence` without a byte. Both sides send more often than that, because the node
-/// pings its clients.
+/// Copies until the end, an error, or `silence` without a byte. A working connection is never silent for that long,
+/// because the node pings its clients.
 async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), silence: Duration) {
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(Ok(read)) = timeout(silence, from.read(&mut buffer)).await {

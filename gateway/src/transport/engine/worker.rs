@@ -74,8 +74,8 @@ impl EngineWorker {
         path == engine_path || engine_path.strip_suffix('/') == Some(path)
     }
 
-    /// Checks the query of a request, and returns what the request is for. A forwarded request can only be for a session
-    /// of this process.
+    /// Checks the query of a request, and returns what the request is for. A forwarded request can only be for a
+    /// session of this process.
     pub(crate) fn target_of(
         &self,
         query: &str,
@@ -163,7 +163,7 @@ impl EngineWorker {
             (EngineJob::Poll(_, answer), Some(polling)) => polling.start_poll(answer),
             (EngineJob::Post(_, body, answer), Some(polling)) => polling.start_post(body, answer),
             (EngineJob::Poll(_, answer) | EngineJob::Post(_, _, answer), None) => {
-                // A client that does not wait for the answer needs none.
+                // Sending fails if the client has cancelled its request. It needs no answer then.
                 let _ = answer.send(unknown);
             }
             (EngineJob::Upgrade(session, upgrade), polling) => {

@@ -13,8 +13,8 @@ use crate::{
     transport::{config::EngineConfig, handshake::Handshake},
 };
 
-/// Capacity of a worker's queue of requests from other workers. If the queue is full, a request fails as if its session
-/// were unknown, and the client opens another session.
+/// Capacity of a worker's queue of requests from other workers. If the queue is full, the request is answered as one of
+/// an unknown session, and the client opens a new session.
 const QUEUE_CAPACITY: usize = 4096;
 
 /// The answer to a poll or POST of a session.
@@ -76,14 +76,17 @@ impl EngineWorkers {
         jobs
     }
 
-    /// Hands a request over to the worker of its session. Drops the request if that worker has ended or is overloaded:
-    /// then the receiver of its answer fails, and its socket is closed.
+    /// Hands a request over to the worker of its session. Drops the request if that worker has ended or its queue is
+    /// full. The receiver of the answer then fails, and a socket is closed.
     pub(super) fn hand_over(&self, job: EngineJob) {
         let queue = lock(&self.queues).get(&usize::from(job.session().worker)).cloned();
         if let Some(queue) = queue
             && queue.try_send(job).is_err()
         {
-            tracing::warn!("a worker does not take an Engine.IO request of another worker");
+            // Any client can cause this, so it is no warning.
+            tracing::debug!(
+                "an Engine.IO request was dropped: the worker of its session is overloaded or has ended"
+            );
         }
     }
 }

@@ -193,7 +193,8 @@ impl Link {
         self.close(close_code::TOO_SLOW, "too slow");
     }
 
-    /// Closes a connection whose peer sent nothing for too long. Nobody waits for the rest of a polling session.
+    /// Closes a connection whose peer sent nothing for too long. Drops the queued packets of a polling session, because
+    /// its client is gone.
     pub fn close_as_silent(&self) {
         let is_polling = self.kind.get() == TransportKind::EnginePolling;
         let phase = if is_polling { Phase::Discarding } else { Phase::Closing };

@@ -1,5 +1,5 @@
-//! A load balancer in front of any number of gateways that sends each request to the next one: no request reaches the
-//! node of its session except by chance.
+//! A round-robin load balancer in front of any number of gateways. A request reaches the node of its session only by
+//! chance.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A gateway that was killed is noticed after half a second. Until then a refused connection goes to another one.
+/// The balancer notices a killed gateway after half a second. Until then it retries a refused connection on another
+/// gateway.
 const CONFIGURATION: &str = "
 defaults
     mode http
@@ -30,16 +31,16 @@ backend gateways
     default-server check inter 500ms fall 1 rise 1
 ";
 
-/// A running HAProxy without stickiness.
-pub struct Spread {
+/// A running HAProxy without sticky sessions.
+pub struct LoadBalancer {
     port: u16,
     _daemon: Daemon,
     _folder: Folder,
 }
 
-impl Spread {
+impl LoadBalancer {
     /// Starts HAProxy in front of all gateways of a stack.
-    pub async fn start(stack: &Stack) -> Result<Spread> {
+    pub async fn start(stack: &Stack) -> Result<LoadBalancer> {
         let (folder, port) = (Folder::new()?, ports::free()?);
         let mut text = CONFIGURATION.to_owned();
         for (number, gateway) in stack.gateways().iter().enumerate() {
@@ -57,7 +58,7 @@ impl Spread {
         });
         daemon.start().context("HAProxy, which Debian has as the package haproxy")?;
         daemon.until_ready(READY_TIMEOUT, || accepts_connections(port)).await?;
-        Ok(Spread { port, _daemon: daemon, _folder: folder })
+        Ok(LoadBalancer { port, _daemon: daemon, _folder: folder })
     }
 
     /// `http://127.0.0.1:PORT`, without a path.
