@@ -1,10 +1,13 @@
-//! `tidings-persistence import`: reads users, rooms, members and messages of another system as lines of JSON. Members
-//! and messages are appended to the log, so they are ordered, stored and delivered to online users like all others.
-//! Memory is bounded. A repeated import imports no line twice. A refused line is reported with its number.
+//! `tidings-persistence import`: reads users, rooms, members, messages and read marks of another system as lines of JSON.
+//! Members and messages are appended to the log, so they are numbered and stored like all others, but messages keep their
+//! original times. Memory is bounded. A repeated import imports no line twice. A refused line is reported with its number.
 
+mod check;
 mod checkpoint;
 mod importer;
 pub mod line;
+mod lines;
+mod refusal;
 mod reply_targets;
 
 use std::collections::VecDeque;
@@ -15,21 +18,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Args, builder::RangedU64ValueParser};
 use indicatif::{ProgressBar, ProgressStyle};
+use tidings_shared::clock::unix_ms;
 use tokio::fs::File;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::BufReader;
 
 use crate::connection::ConnectionArgs;
 use checkpoint::Checkpoint;
-use importer::{ImportOutcome, Importer};
-use line::{ImportLine, ImportMessage, SkippedMessage};
+use importer::{ImportOutcome, ImportedBatch, Importer};
+use line::{CLOCK_TOLERANCE_MS, ImportLine, ImportMessage, LineRules, SkippedMessage};
+use lines::{next_line, parse_line};
+use refusal::LineRefusal;
 use reply_targets::MAX_REPLY_TARGETS;
 
 /// A batch of messages ends when it has this many messages.
 const MAX_BATCH_MESSAGES: usize = 500;
 /// A batch of messages also ends when its lines reach this size.
 const MAX_BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Longest accepted line. It equals the longest body of a request that creates a room.
-const MAX_LINE_BYTES: u64 = 256 * 1024;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Arguments of `import`.
@@ -44,6 +48,9 @@ pub struct ImportArgs {
     /// Stop at the first line that cannot be imported
     #[arg(long)]
     pub strict: bool,
+    /// Only check the lines, without a connection to PostgreSQL and Redis; the exit code is 1 if a line is refused
+    #[arg(long, conflicts_with_all = ["strict", "checkpoint"])]
+    pub check: bool,
     /// Save the progress to this file, and continue from it when the import is repeated
     #[arg(long)]
     pub checkpoint: Option<PathBuf>,
@@ -60,6 +67,8 @@ struct ImportTotals {
     users: u64,
     rooms: u64,
     members: u64,
+    changes: u64,
+    read_marks: u64,
     existing: u64,
     refused: u64,
 }
@@ -69,6 +78,11 @@ pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
     let mut bytes = 0;
     for file in &arguments.files {
         bytes += std::fs::metadata(file).with_context(|| file.display().to_string())?.len();
+    }
+    let latest_ms = unix_ms() + CLOCK_TOLERANCE_MS;
+    let rules = LineRules { max_message_chars: arguments.max_message_chars, latest_ms };
+    if arguments.check {
+        return check::run(&arguments.files, &rules).await;
     }
     let checkpoint = Checkpoint::open(arguments.checkpoint.clone())?;
     let (db, log) = arguments.connection.connect().await?;
@@ -80,6 +94,7 @@ pub async fn run(arguments: ImportArgs) -> anyhow::Result<()> {
         printed_at: Instant::now(),
         totals: ImportTotals::default(),
         skipped: VecDeque::new(),
+        rules,
         checkpoint,
         arguments,
     };
@@ -102,6 +117,7 @@ fn new_progress_bar(bytes: u64) -> ProgressBar {
 struct ImportJob {
     importer: Importer,
     arguments: ImportArgs,
+    rules: LineRules,
     checkpoint: Checkpoint,
     bar: ProgressBar,
     begun: Instant,
@@ -128,14 +144,7 @@ impl ImportJob {
                 self.remember_skipped(&text);
                 continue;
             }
-            if text.trim_ascii().is_empty() {
-                continue;
-            }
-            let line = match std::str::from_utf8(&text) {
-                _ if length > MAX_LINE_BYTES => Err(format!("the line is over {MAX_LINE_BYTES} bytes")),
-                Ok(text) => ImportLine::parse(text, self.arguments.max_message_chars),
-                Err(_) => Err("the line is not UTF-8".to_owned()),
-            };
+            let Some(line) = parse_line(&text, length, &self.rules) else { continue };
             match line {
                 Ok(ImportLine::Message(message)) => batch.push((number, *message)),
                 Ok(line) => {
@@ -143,7 +152,7 @@ impl ImportJob {
                     self.import_batch(path, &mut batch).await?;
                     self.import_line(path, number, line).await?;
                 }
-                Err(reason) => self.refuse(path, number, &reason)?,
+                Err(refusal) => self.refuse(path, number, &refusal)?,
             }
             if batch.len() >= MAX_BATCH_MESSAGES || bytes >= MAX_BATCH_BYTES {
                 bytes = 0;
@@ -177,12 +186,16 @@ impl ImportJob {
             ImportLine::Member { room, user, role } => {
                 (self.importer.import_member(room, user, role).await?, &mut self.totals.members)
             }
+            ImportLine::Read { room, user, upto_ms, at_ms } => {
+                let outcome = self.importer.import_read_mark(room, user, [*upto_ms, *at_ms]).await?;
+                (outcome, &mut self.totals.read_marks)
+            }
             ImportLine::Message(_) => return Ok(()),
         };
         match outcome {
             ImportOutcome::Done => *count += 1,
             ImportOutcome::Exists => self.totals.existing += 1,
-            ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
+            ImportOutcome::Refused(refusal) => self.refuse(path, number, &refusal)?,
         }
         Ok(())
     }
@@ -194,12 +207,13 @@ impl ImportJob {
         }
         // Skipped messages are looked up only here, because a run that skips every line needs no look-up.
         self.importer.look_up_skipped(std::mem::take(&mut self.skipped).make_contiguous()).await?;
-        let outcomes = self.importer.import_messages(&messages).await?;
+        let ImportedBatch { outcomes, changes } = self.importer.import_messages(&messages).await?;
+        self.totals.changes += changes;
         for (number, outcome) in numbers.into_iter().zip(outcomes) {
             match outcome {
                 ImportOutcome::Done => self.totals.messages += 1,
                 ImportOutcome::Exists => self.totals.existing += 1,
-                ImportOutcome::Refused(reason) => self.refuse(path, number, &reason)?,
+                ImportOutcome::Refused(refusal) => self.refuse(path, number, &refusal)?,
             }
         }
         self.limit_rate().await;
@@ -214,9 +228,9 @@ impl ImportJob {
         }
     }
 
-    fn refuse(&mut self, path: &Path, number: u64, reason: &str) -> anyhow::Result<()> {
+    fn refuse(&mut self, path: &Path, number: u64, refusal: &LineRefusal) -> anyhow::Result<()> {
         self.totals.refused += 1;
-        let refusal = format!("{}:{number}: {reason}", path.display());
+        let refusal = format!("{}:{number}: {refusal}", path.display());
         if self.arguments.strict {
             bail!(refusal);
         }
@@ -237,51 +251,11 @@ impl ImportJob {
     }
 
     fn summary(&self) -> String {
-        let ImportTotals { messages, users, rooms, members, existing, refused } = &self.totals;
+        let ImportTotals { messages, users, rooms, members, changes, read_marks, existing, refused } =
+            &self.totals;
         format!(
-            "{messages} messages, {rooms} rooms, {members} members, {users} users imported; \
-             {existing} were there already; {refused} lines refused"
+            "{messages} messages, {rooms} rooms, {members} members, {users} users, {changes} changes, \
+             {read_marks} read marks imported; {existing} were there already; {refused} lines refused"
         )
-    }
-}
-
-/// Reads the next line into `line`, without its line break. Returns the length with the line break, or None at the end
-/// of the file. Keeps only the first `MAX_LINE_BYTES` of a longer line.
-async fn next_line(
-    reader: &mut (impl AsyncBufRead + Unpin),
-    line: &mut Vec<u8>,
-) -> std::io::Result<Option<u64>> {
-    line.clear();
-    let mut length = (&mut *reader).take(MAX_LINE_BYTES).read_until(b'\n', line).await? as u64;
-    if length == 0 {
-        return Ok(None);
-    }
-    while line.last() != Some(&b'\n') {
-        let mut rest = Vec::new();
-        let more = (&mut *reader).take(MAX_LINE_BYTES).read_until(b'\n', &mut rest).await? as u64;
-        length += more;
-        if more == 0 || rest.last() == Some(&b'\n') {
-            return Ok(Some(length));
-        }
-    }
-    line.pop();
-    Ok(Some(length))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn line_over_the_limit_is_truncated() {
-        let long = "x".repeat(3 * usize::try_from(MAX_LINE_BYTES).unwrap());
-        let text = format!("one\n\n{long}\nlast");
-        let (mut reader, mut line, mut read) = (BufReader::new(text.as_bytes()), Vec::new(), Vec::new());
-        while let Some(length) = next_line(&mut reader, &mut line).await.unwrap() {
-            assert!(line.len() as u64 <= MAX_LINE_BYTES);
-            read.push((length, String::from_utf8_lossy(&line[..line.len().min(4)]).into_owned()));
-        }
-        let long = 3 * MAX_LINE_BYTES + 1;
-        assert_eq!(read, [(4, "one".into()), (1, String::new()), (long, "xxxx".into()), (4, "last".into())]);
     }
 }

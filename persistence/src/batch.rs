@@ -245,7 +245,7 @@ fn add_row<'a>(
 ) {
     let outcome = match poison {
         Some(reason) => Err(Cow::Owned(reason.to_owned())),
-        None if record.kind() == row::MESSAGE_NEW => MessageRow::from_record(room, record)
+        None if record.kind() == row::MESSAGE_NEW => MessageRow::from_record(room, record, entry.id)
             .map(|message| plan.messages.push(message))
             .map_err(Cow::Borrowed),
         None => EventRow::from_record(room, record)

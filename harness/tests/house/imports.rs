@@ -129,6 +129,7 @@ fn pure_modules_use_no_io_and_no_clock() {
         "gateway/src/transport/packet.rs",
         "gateway/src/transport/wheel.rs",
         "jobs/src/import/line.rs",
+        "jobs/src/import/line/",
         "persistence/src/batch.rs",
         "persistence/src/batch/",
         "persistence/src/ingest/owned_partitions.rs",

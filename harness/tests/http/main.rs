@@ -14,6 +14,7 @@ mod http_history;
 mod http_rooms;
 mod http_send;
 mod import;
+mod import_history;
 mod internal_listener;
 mod internal_memberships;
 mod internal_seeds;

@@ -1,11 +1,13 @@
-//! Imports parsed lines: writes users and rooms into the database, appends members and messages to the log, and waits
-//! until each is stored. Messages of one room are appended in order, and different rooms concurrently.
+//! Imports parsed lines: writes users, rooms and read marks into the database, appends members, messages and their
+//! changes to the log, and waits until each is stored. Only the log numbers events, so an import breaks no promise to the
+//! clients of a room.
 
-use std::collections::{BTreeMap, HashSet};
+mod changes;
+mod messages;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::{StreamExt, future::join_all, stream};
 use sea_orm::DatabaseConnection;
 use tidings_persistence::membership::{MembershipLimits, MembershipRequest, MembershipService, Requester};
 use tidings_persistence::query;
@@ -13,23 +15,25 @@ use tidings_persistence::request_error::RequestError;
 use tidings_persistence::writer::failure;
 use tidings_persistence::writer::rooms::{CreationOutcome, NewRoom, create_room};
 use tidings_persistence::writer::users::{self, UnknownUserPolicy};
-use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::log::{Accepted, AppendError, Entry, Log, keys::Partition, stored::Stored};
+use tidings_shared::error::ErrorCode;
+use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::log::{Log, keys::Partition};
 use tidings_shared::membership;
-use tidings_shared::role::MinRole;
 
-use super::line::{ImportMessage, SkippedMessage};
+use super::line::SkippedMessage;
+use super::refusal::{LineRefusal, RefusalCode};
 use super::reply_targets::ReplyTargets;
 use crate::backoff::Backoff;
 use crate::error::JobError;
-use crate::sql::import as sql;
+use crate::sql::import::{self as sql, MarkOutcome};
 
-/// Number of rooms to which messages are appended concurrently.
-const CONCURRENT_ROOMS: usize = 32;
+pub use messages::ImportedBatch;
+
 /// Number of retries after temporary failures. With the pauses of `RETRY_BACKOFF` they take about ten minutes.
 const MAX_RETRIES: u32 = 65;
-/// How many times a message is appended if it does not become stored. Each attempt waits for half a minute.
+/// How many times an event is appended if it does not become stored. Each attempt waits for half a minute.
 const MAX_STORE_ATTEMPTS: u32 = 20;
+const NOT_STORED: &str = "appended events are not being stored: is a persistence node running?";
 const RETRY_BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// Number of messages that one statement looks up.
 const MAX_LOOK_UPS_PER_STATEMENT: usize = 500;
@@ -39,13 +43,16 @@ pub enum ImportOutcome {
     Done,
     /// The user, room, member or message of the line already existed.
     Exists,
-    /// The line cannot be imported, for this reason.
-    Refused(String),
+    Refused(LineRefusal),
 }
 
 impl ImportOutcome {
+    fn refused(code: RefusalCode, reason: impl std::fmt::Display) -> Self {
+        Self::Refused(LineRefusal::new(code, reason))
+    }
+
     fn erased() -> Self {
-        Self::Refused("it belongs to an erased user".to_owned())
+        Self::refused(RefusalCode::Erased, "it belongs to an erased user")
     }
 }
 
@@ -102,10 +109,11 @@ impl Importer {
             CreationOutcome::IdTaken => ImportOutcome::Exists,
             CreationOutcome::Exists(id) if !has_id || id == room.id => ImportOutcome::Exists,
             CreationOutcome::Exists(id) => {
-                ImportOutcome::Refused(format!("the two users already have the direct room {id}"))
+                let reason = format!("the two users already have the direct room {id}");
+                ImportOutcome::refused(RefusalCode::Conflict, reason)
             }
             CreationOutcome::UnknownMember => {
-                ImportOutcome::Refused("a member is unknown or erased".to_owned())
+                ImportOutcome::refused(RefusalCode::Erased, "a member is unknown or erased")
             }
         };
         if outcome == ImportOutcome::Done {
@@ -137,7 +145,11 @@ impl Importer {
             match self.memberships.change(requester, room, user, &request).await {
                 Ok(_) => return Ok(ImportOutcome::Done),
                 Err(RequestError::Refused(refusal)) if refusal.retry_after_ms.is_none() => {
-                    return Ok(ImportOutcome::Refused(refusal.message));
+                    let code = match refusal.code {
+                        ErrorCode::NotFound => RefusalCode::NoRoom,
+                        _ => RefusalCode::Conflict,
+                    };
+                    return Ok(ImportOutcome::refused(code, refusal.message));
                 }
                 Err(RequestError::Database(error)) if !failure::is_connection_error(&error) => {
                     return Err(error.into());
@@ -169,122 +181,20 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports messages. Returns one outcome for each message, in the same order.
-    pub async fn import_messages(&self, messages: &[ImportMessage]) -> Result<Vec<ImportOutcome>, JobError> {
-        let erased = sql::erased_users(&self.db, messages.iter().map(|message| &message.sender)).await?;
-        let senders = messages.iter().map(|message| &message.sender);
-        let senders: HashSet<&UserId> = senders.filter(|sender| !erased.contains(sender.as_str())).collect();
-        users::create_unknown_users(&self.db, senders, UnknownUserPolicy::Create).await?;
-        let keys = messages.iter().map(|message| (&message.room, &message.sender, &*message.client_id));
-        let keys: Vec<_> = keys.collect();
-        let stored = sql::stored_seqs(&self.db, &keys).await?;
-        let mut outcomes = vec![ImportOutcome::Exists; messages.len()];
-        let mut rooms: BTreeMap<&RoomId, Vec<usize>> = BTreeMap::new();
-        for (index, (message, stored)) in messages.iter().zip(stored).enumerate() {
-            match stored {
-                Some(seq) => self.remember_seq(message, seq),
-                None if erased.contains(message.sender.as_str()) => outcomes[index] = ImportOutcome::erased(),
-                None => rooms.entry(&message.room).or_default().push(index),
-            }
-        }
-        let imported = rooms.into_values().map(|indices| self.import_into_room(messages, indices));
-        let imported: Vec<_> = stream::iter(imported).buffer_unordered(CONCURRENT_ROOMS).collect().await;
-        for imported in imported {
-            for (index, outcome) in imported? {
-                outcomes[index] = outcome;
-            }
-        }
-        Ok(outcomes)
-    }
-
-    /// Appends messages of one room in order, then waits until all of them are stored.
-    async fn import_into_room(
+    /// Moves the read mark of a member forward to the last message up to a time. `at_ms` is when the user read it.
+    pub async fn import_read_mark(
         &self,
-        messages: &[ImportMessage],
-        indices: Vec<usize>,
-    ) -> Result<Vec<(usize, ImportOutcome)>, JobError> {
-        let mut outcomes = Vec::with_capacity(indices.len());
-        let mut appended = Vec::new();
-        for index in indices {
-            match self.append_message(&messages[index], true).await? {
-                Ok(accepted) => {
-                    self.remember_seq(&messages[index], accepted.seq);
-                    appended.push((index, accepted));
-                }
-                Err(outcome) => outcomes.push((index, outcome)),
-            }
-        }
-        let stored =
-            appended.iter().map(|(index, accepted)| self.wait_stored_or_retry(&messages[*index], accepted));
-        for ((index, _), outcome) in appended.iter().zip(join_all(stored).await) {
-            outcomes.push((*index, outcome?));
-        }
-        Ok(outcomes)
-    }
-
-    /// Appends one message. `looked_up` means that the caller has just found no such client id in PostgreSQL. Then the
-    /// append needs no look-up, because Redis itself finds recent client ids.
-    async fn append_message(
-        &self,
-        message: &ImportMessage,
-        looked_up: bool,
-    ) -> Result<Result<Accepted, ImportOutcome>, JobError> {
-        let reply_to = message.reply_to.as_ref().and_then(|id| self.reply_targets().get(&message.room, id));
-        let draft = match message.draft(reply_to, self.max_message_chars) {
-            Ok(draft) => draft,
-            Err(reason) => return Ok(Err(ImportOutcome::Refused(reason))),
-        };
-        let mut backoff = Backoff::new(MAX_RETRIES, RETRY_BACKOFF);
-        let mut first_attempt = looked_up;
-        loop {
-            let entry = Entry {
-                allowed_in_archive: true,
-                first_attempt,
-                ..draft.entry(&message.room, &message.sender, None, None, MinRole::Anyone)
-            };
-            match self.log.append(&entry).await {
-                Ok(accepted) => return Ok(Ok(accepted)),
-                Err(AppendError::NoSuchRoom) => {
-                    return Ok(Err(ImportOutcome::Refused(format!("there is no room {}", message.room))));
-                }
-                // The erasure of the sender began after `import_messages` read which senders are erased.
-                Err(AppendError::Revoked) => return Ok(Err(ImportOutcome::erased())),
-                Err(AppendError::Rejected) => {
-                    return Ok(Err(ImportOutcome::Refused("it could not be written".to_owned())));
-                }
-                Err(error) => backoff.wait(error.to_string()).await?,
-            }
-            // The failed append may have taken effect, so the next one looks up the client id.
-            first_attempt = false;
-        }
-    }
-
-    async fn wait_stored_or_retry(
-        &self,
-        message: &ImportMessage,
-        accepted: &Accepted,
+        room: &RoomId,
+        user: &UserId,
+        [upto_ms, at_ms]: [i64; 2],
     ) -> Result<ImportOutcome, JobError> {
-        let mut accepted = accepted.clone();
-        for _ in 0..MAX_STORE_ATTEMPTS {
-            match self.log.wait_stored(&message.room, &accepted).await {
-                Stored::AsAccepted if accepted.duplicate => return Ok(ImportOutcome::Exists),
-                Stored::AsAccepted => return Ok(ImportOutcome::Done),
-                Stored::First { seq, .. } => {
-                    self.remember_seq(message, seq);
-                    return Ok(ImportOutcome::Exists);
-                }
-                Stored::Rejected => return Ok(ImportOutcome::Refused("it could not be written".to_owned())),
-                Stored::Unavailable => match self.append_message(message, false).await? {
-                    Ok(again) => accepted = again,
-                    Err(outcome) => return Ok(outcome),
-                },
+        Ok(match sql::move_read_mark(&self.db, room, user, upto_ms, at_ms).await? {
+            MarkOutcome::Moved => ImportOutcome::Done,
+            MarkOutcome::NotMoved => ImportOutcome::Exists,
+            MarkOutcome::NoMember => {
+                ImportOutcome::refused(RefusalCode::NoMember, format!("{user} is no member of a room {room}"))
             }
-        }
-        Err(JobError("appended messages are not being stored: is a persistence node running?".to_owned()))
-    }
-
-    fn remember_seq(&self, message: &ImportMessage, seq: Seq) {
-        self.reply_targets().insert(&message.room, &message.id, seq);
+        })
     }
 
     fn reply_targets(&self) -> std::sync::MutexGuard<'_, ReplyTargets> {

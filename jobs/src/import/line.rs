@@ -1,27 +1,41 @@
-//! Parses and checks a line of an import: one JSON object for a user, a room, a member or a message. Pure. A line that
-//! passes the checks can be appended as it is. A repeated line gets the same client id.
+//! Parses and checks a line of an import: one JSON object for a user, a room, a member, a message or a read mark. Pure. A
+//! line that passes the checks can be imported as it is. A repeated line gets the same client ids.
 
+mod message;
+mod original_time;
 mod skipped;
 
 use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
 use sha1::{Digest, Sha1};
 use tidings_persistence::http::creation;
 use tidings_persistence::writer::rooms::{self, NewRoom};
-use tidings_shared::command_fields::Fields;
-use tidings_shared::ids::{RoomId, Seq, UserId};
-use tidings_shared::limits::{MAX_CLIENT_ID_CHARS, MAX_METADATA_BYTES};
-use tidings_shared::message::Draft;
+use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::limits::MAX_CLIENT_ID_CHARS;
 use tidings_shared::role;
 
+use super::refusal::{LineRefusal, RefusalCode};
+use original_time::OriginalTime;
+
+pub use message::{IMPORTED_KEY, ImportChange, ImportMessage};
 pub use skipped::SkippedMessage;
 
-/// Key in the metadata of a room or message under which an import keeps the original id and time.
-pub const IMPORTED_KEY: &str = "imported";
 /// The client id of an imported message is `import:` and the original id. If that text has more than 64 characters or
 /// is not printable ASCII, the client id is `import-sha1:` and the SHA-1 of the original id.
 const CLIENT_ID_PREFIX: &str = "import:";
 const HASH_PREFIX: &str = "import-sha1:";
+
+/// What the lines of an import are checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct LineRules {
+    /// Longest message text, in Unicode scalar values.
+    pub max_message_chars: usize,
+    /// The latest time that a line may have, ms since 1970.
+    pub latest_ms: i64,
+}
+
+/// How much a time may be after the present time, or before the time of the message before it in the room, because the
+/// clocks of machines differ.
+pub const CLOCK_TOLERANCE_MS: i64 = 10 * 60 * 1000;
 
 #[derive(Debug)]
 pub enum ImportLine {
@@ -41,22 +55,14 @@ pub enum ImportLine {
         role: String,
     },
     Message(Box<ImportMessage>),
-}
-
-/// A message of another system.
-#[derive(Debug)]
-pub struct ImportMessage {
-    pub room: RoomId,
-    pub sender: UserId,
-    /// The id of the message in the other system.
-    pub id: String,
-    /// The original id of the message that this message replies to.
-    pub reply_to: Option<String>,
-    pub client_id: String,
-    /// JSON text: the metadata of the message with the original id and time added.
-    metadata: String,
-    /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
-    line: String,
+    /// The user has read all messages of the room up to the time `upto_ms`.
+    Read {
+        room: RoomId,
+        user: UserId,
+        upto_ms: i64,
+        /// When the user read them.
+        at_ms: i64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -75,7 +81,7 @@ struct UserLine {
 struct RoomLine {
     id: Option<serde::de::IgnoredAny>,
     created_by: UserId,
-    created_at: Option<String>,
+    created_at: Option<OriginalTime>,
 }
 
 #[derive(Deserialize)]
@@ -86,12 +92,11 @@ struct MemberLine {
 }
 
 #[derive(Deserialize)]
-struct MessageLine {
+struct ReadLine {
     room: RoomId,
-    sender: UserId,
-    id: OriginalId,
-    at: Option<String>,
-    reply_to: Option<OriginalId>,
+    user: UserId,
+    upto: OriginalTime,
+    at: Option<OriginalTime>,
 }
 
 /// An id of the other system, which may be text or a number.
@@ -111,100 +116,54 @@ impl OriginalId {
     }
 }
 
+/// Parses one line as `T`.
+fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineRefusal> {
+    serde_json::from_str(text).map_err(|error| LineRefusal::new(RefusalCode::BadLine, error))
+}
+
 impl ImportLine {
     /// Parses one line. The error says what is wrong with the line.
-    pub fn parse(text: &str, max_message_chars: usize) -> Result<Self, String> {
-        fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-            serde_json::from_str(text).map_err(|error| error.to_string())
-        }
+    pub fn parse(text: &str, rules: &LineRules) -> Result<Self, LineRefusal> {
         match parse_json::<LineType<'_>>(text)?.r#type {
             "user" => {
                 let UserLine { id, name, picture } = parse_json(text)?;
                 Ok(Self::User { user: id, name, picture })
             }
-            "room" => parse_room(parse_json(text)?, text),
+            "room" => parse_room(parse_json(text)?, text, rules),
             "member" => {
                 let MemberLine { room, user, role } = parse_json(text)?;
                 let role = role.unwrap_or_else(|| role::MEMBER.to_owned());
                 if !role::is_valid(&role) {
-                    return Err(format!("{role:?} is not a role"));
+                    return Err(LineRefusal::new(RefusalCode::BadField, format!("{role:?} is not a role")));
                 }
                 Ok(Self::Member { room, user, role })
             }
-            "message" => {
-                let message = parse_message(parse_json(text)?, text)?;
-                // The draft is checked here, so that an error is reported with its line number.
-                message.draft(None, max_message_chars)?;
-                Ok(Self::Message(Box::new(message)))
+            "message" => Ok(Self::Message(Box::new(ImportMessage::parse(text, rules)?))),
+            "read" => {
+                let ReadLine { room, user, upto, at } = parse_json(text)?;
+                let upto_ms = upto.checked_ms("upto", rules.latest_ms)?;
+                let at_ms = at.map_or(Ok(upto_ms), |at| at.checked_ms("at", rules.latest_ms))?;
+                Ok(Self::Read { room, user, upto_ms, at_ms })
             }
-            other => Err(format!("type {other:?} is not user, room, member or message")),
+            other => {
+                let reason = format!("type {other:?} is not user, room, member, message or read");
+                Err(LineRefusal::new(RefusalCode::BadLine, reason))
+            }
         }
     }
 }
 
-fn parse_room(line: RoomLine, text: &str) -> Result<ImportLine, String> {
-    let read = creation::parse_new_room(text, &line.created_by, true, RoomId::generate());
-    let mut room = read.map_err(|refusal| refusal.message)?;
+fn parse_room(line: RoomLine, text: &str, rules: &LineRules) -> Result<ImportLine, LineRefusal> {
+    let mut room = creation::parse_new_room(text, &line.created_by, true, RoomId::generate())?;
     let has_id = line.id.is_some();
     if !has_id && room.kind != rooms::RoomKind::Direct {
-        return Err("id is missing: without it each repetition would create the room again".to_owned());
+        let reason = "id is missing: without it each repetition would create the room again";
+        return Err(LineRefusal::new(RefusalCode::BadField, reason));
     }
     if let Some(at) = line.created_at {
-        let imported = serde_json::json!({ "at": at }).to_string();
-        room.metadata = with_imported(Some(&room.metadata), &imported)?;
+        room.created_at_ms = Some(at.checked_ms("created_at", rules.latest_ms)?);
     }
     Ok(ImportLine::Room { room: Box::new(room), has_id })
-}
-
-fn parse_message(line: MessageLine, text: &str) -> Result<ImportMessage, String> {
-    let (id, reply_to) = (line.id.into_text(), line.reply_to.map(OriginalId::into_text));
-    if id.is_empty() {
-        return Err("id is empty".to_owned());
-    }
-    let client_id = client_id(&id);
-    let mut imported = serde_json::json!({ "id": id });
-    if let Some(at) = line.at {
-        imported["at"] = at.into();
-    }
-    if let Some(reply_to) = &reply_to {
-        imported["reply_to"] = reply_to.as_str().into();
-    }
-    let given = parse_fields(text)?.metadata;
-    let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
-    Ok(ImportMessage {
-        room: line.room,
-        sender: line.sender,
-        id,
-        reply_to,
-        client_id,
-        metadata,
-        line: text.to_owned(),
-    })
-}
-
-fn parse_fields(text: &str) -> Result<Fields<'_>, String> {
-    Fields::parse(text).map_err(|refusal| refusal.message)
-}
-
-impl ImportMessage {
-    /// The message as it is appended. `reply_to` is the seq of the message that this message replies to.
-    pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, String> {
-        let json = |value: serde_json::Value| to_raw_value(&value).map_err(|error| error.to_string());
-        let (client_id, reply_to) =
-            (json(self.client_id.as_str().into())?, json(reply_to.map(|seq| seq.0).into())?);
-        let metadata: &RawValue = serde_json::from_str(&self.metadata).map_err(|error| error.to_string())?;
-        // `attempt: 1` saves a second look-up: the importer looks up the client id before it appends the message.
-        let attempt = json(1.into())?;
-        let fields = Fields {
-            client_id: Some(&client_id),
-            reply_to: Some(&reply_to),
-            metadata: Some(metadata),
-            attempt: Some(&attempt),
-            ack: None,
-            ..parse_fields(&self.line)?
-        };
-        Draft::from_fields(&fields, max_message_chars).map_err(|refusal| refusal.message)
-    }
 }
 
 /// The client id for an original id. It depends only on the original id, so a repeated import does not append the
@@ -218,53 +177,12 @@ pub fn client_id(original: &str) -> String {
     format!("{HASH_PREFIX}{hash}")
 }
 
-/// Adds the original id and time to the metadata, and keeps the other metadata as they are.
-fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, String> {
-    let given = metadata.filter(|metadata| *metadata != "null").unwrap_or("{}").trim();
-    let object: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(given).map_err(|_| "metadata is not an object".to_owned())?;
-    if object.contains_key(IMPORTED_KEY) {
-        return Err(format!("metadata already has the key {IMPORTED_KEY:?}"));
-    }
-    let open = given.strip_suffix('}').unwrap_or_default().trim_end();
-    let comma = if object.is_empty() { "" } else { "," };
-    let metadata = format!("{open}{comma}\"{IMPORTED_KEY}\":{imported}}}");
-    if metadata.len() > MAX_METADATA_BYTES {
-        return Err(format!(
-            "metadata together with the original id and time are over {MAX_METADATA_BYTES} bytes"
-        ));
-    }
-    Ok(metadata)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(text: &str) -> ImportMessage {
-        match ImportLine::parse(text, 1000).unwrap() {
-            ImportLine::Message(message) => *message,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn message_keeps_original_id_and_time_in_metadata() {
-        let message = message(
-            r#"{"type":"message","room":"r","id":"m 1","sender":"alice","at":"2019-05-06T07:08:09Z","content":"hi\n",
-               "metadata":{"b":1.0, "a":2 },"reply_to":17,"kind":"note"}"#,
-        );
-        let draft = message.draft(Some(Seq(4)), 1000).unwrap();
-        assert_eq!(
-            (draft.client_id.as_str(), draft.kind.as_str(), draft.reply_to),
-            ("import:m 1", "note", Some(Seq(4)))
-        );
-        assert!(draft.first_attempt);
-        assert_eq!(
-            draft.metadata.unwrap().get(),
-            r#"{"b":1.0, "a":2,"imported":{"at":"2019-05-06T07:08:09Z","id":"m 1","reply_to":"17"}}"#
-        );
-        assert_eq!(message.reply_to.as_deref(), Some("17"));
+    fn parse(text: &str) -> Result<ImportLine, LineRefusal> {
+        ImportLine::parse(text, &LineRules { max_message_chars: 5, latest_ms: 1_600_000_000_000 })
     }
 
     #[test]
@@ -282,53 +200,60 @@ mod tests {
     #[test]
     fn user_room_and_member_lines_are_read() {
         assert!(matches!(
-            ImportLine::parse(r#"{"type":"user","id":"alice","name":"Alice"}"#, 9),
+            parse(r#"{"type":"user","id":"alice","name":"Alice"}"#),
             Ok(ImportLine::User { name: Some(name), picture: None, .. }) if name == "Alice"
         ));
         assert!(matches!(
-            ImportLine::parse(r#"{"type":"member","room":"r","user":"bob"}"#, 9),
+            parse(r#"{"type":"member","room":"r","user":"bob"}"#),
             Ok(ImportLine::Member { role, .. }) if role == "member"
         ));
         let text = r#"{"type":"room","id":"general","kind":"private","name":"General","created_by":"alice",
             "created_at":"2018-01-01T00:00:00Z","members":[{"user":"bob","role":"admin"}]}"#;
-        let Ok(ImportLine::Room { room, has_id }) = ImportLine::parse(text, 9) else { panic!() };
+        let Ok(ImportLine::Room { room, has_id }) = parse(text) else { panic!() };
         assert_eq!((room.id.as_str(), room.members.len(), has_id), ("general", 2, true));
-        assert_eq!(room.metadata, r#"{"imported":{"at":"2018-01-01T00:00:00Z"}}"#);
+        assert_eq!(room.created_at_ms, Some(1_514_764_800_000));
+        assert_eq!(room.metadata, "{}");
+    }
+
+    #[test]
+    fn read_line_names_the_time_up_to_which_the_user_has_read() {
+        let text = r#"{"type":"read","room":"r","user":"bob","upto":"2018-01-01T00:00:00.5+01:00"}"#;
+        let Ok(ImportLine::Read { upto_ms, at_ms, .. }) = parse(text) else { panic!() };
+        assert_eq!((upto_ms, at_ms), (1_514_761_200_500, 1_514_761_200_500));
+        let text = r#"{"type":"read","room":"r","user":"bob","upto":7,"at":9}"#;
+        assert!(matches!(parse(text), Ok(ImportLine::Read { upto_ms: 7, at_ms: 9, .. })));
     }
 
     #[test]
     fn direct_room_line_needs_no_id() {
         let text = r#"{"type":"room","kind":"direct","created_by":"a","members":[{"user":"b"}]}"#;
-        assert!(matches!(ImportLine::parse(text, 9), Ok(ImportLine::Room { has_id: false, .. })));
+        assert!(matches!(parse(text), Ok(ImportLine::Room { has_id: false, .. })));
     }
 
     #[test]
-    fn invalid_line_is_refused_with_its_reason() {
-        for (text, expected) in [
-            ("", "EOF"),
-            ("[]", "expected"),
-            (r#"{"type":"dance"}"#, "dance"),
-            (r#"{"type":"user"}"#, "id"),
-            (r#"{"type":"user","id":"a b"}"#, "user id"),
-            (r#"{"type":"member","room":"r","user":"bob","role":"removed"}"#, "removed"),
-            (r#"{"type":"room","id":"a/b","kind":"private","created_by":"a"}"#, "id"),
-            (r#"{"type":"room","kind":"group","created_by":"a"}"#, "kind"),
-            (r#"{"type":"room","kind":"private","created_by":"a"}"#, "id is missing"),
-            (r#"{"type":"room","id":null,"kind":"public","created_by":"a"}"#, "id is missing"),
-            (r#"{"type":"message","room":"r","id":"","sender":"a","content":"x"}"#, "id"),
-            (r#"{"type":"message","room":"r","id":"1","sender":"a"}"#, "content"),
-            (r#"{"type":"message","room":"r","id":"1","sender":"a","content":"abcdef"}"#, "over 5"),
+    fn invalid_line_is_refused_with_code_and_reason() {
+        use RefusalCode::{BadField, BadLine, BadTime};
+        for (text, code, expected) in [
+            ("", BadLine, "EOF"),
+            ("[]", BadLine, "expected"),
+            (r#"{"type":"dance"}"#, BadLine, "dance"),
+            (r#"{"type":"user"}"#, BadLine, "id"),
+            (r#"{"type":"user","id":"a b"}"#, BadLine, "user id"),
+            (r#"{"type":"member","room":"r","user":"bob","role":"removed"}"#, BadField, "removed"),
+            (r#"{"type":"room","id":"a/b","kind":"private","created_by":"a"}"#, BadField, "id"),
+            (r#"{"type":"room","kind":"group","created_by":"a"}"#, BadField, "kind"),
+            (r#"{"type":"room","kind":"private","created_by":"a"}"#, BadField, "id is missing"),
+            (r#"{"type":"room","id":null,"kind":"public","created_by":"a"}"#, BadField, "id is missing"),
             (
-                r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":[]}"#,
-                "metadata",
+                r#"{"type":"room","id":"r","kind":"public","created_by":"a","created_at":"May"}"#,
+                BadTime,
+                "created_at",
             ),
-            (
-                r#"{"type":"message","room":"r","id":"1","sender":"a","content":"x","metadata":{"imported":1}}"#,
-                "imported",
-            ),
+            (r#"{"type":"read","room":"r","user":"a"}"#, BadLine, "upto"),
+            (r#"{"type":"read","room":"r","user":"a","upto":1600000000001}"#, BadTime, "future"),
         ] {
-            let error = ImportLine::parse(text, 5).unwrap_err();
-            assert!(error.contains(expected), "{text}: {error}");
+            let refusal = parse(text).unwrap_err();
+            assert!(refusal.code == code && refusal.reason.contains(expected), "{text}: {refusal}");
         }
     }
 }

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use tidings_shared::{
     ids::{RoomId, Seq},
-    log::{Record, record::Visibility},
+    log::{IngestId, Record, record::Visibility},
     message::events::MessageJsonFields,
     role::REMOVED,
 };
@@ -19,6 +19,9 @@ pub use tidings_shared::events::{MESSAGE_NEW, MESSAGE_VOID, VOID};
 pub struct MessageRow<'a> {
     pub room: RoomId,
     pub record: &'a Record,
+    /// The id of the record in the ingest stream, which tells when the message was appended: an imported message has an
+    /// earlier time of its own.
+    pub ingest: IngestId,
     pub id: Uuid,
     pub fields: MessageJsonFields<'a>,
     pub visibility: Visibility,
@@ -26,14 +29,14 @@ pub struct MessageRow<'a> {
 
 impl<'a> MessageRow<'a> {
     /// Makes the row of a `message:new` record. Err is the reason why the record becomes a void and a dead letter.
-    pub fn from_record(room: &RoomId, record: &'a Record) -> Result<Self, &'static str> {
+    pub fn from_record(room: &RoomId, record: &'a Record, ingest: IngestId) -> Result<Self, &'static str> {
         if record.sender().is_empty() || record.client_id().is_empty() {
             return Err("a message without sender or client id");
         }
         let id = Uuid::parse_str(record.id()).map_err(|_| "a message whose id is not a UUID")?;
         let fields = serde_json::from_slice(record.json())
             .map_err(|_| "a message whose body has an unexpected form")?;
-        Ok(Self { room: room.clone(), record, id, fields, visibility: visibility(record)? })
+        Ok(Self { room: room.clone(), record, ingest, id, fields, visibility: visibility(record)? })
     }
 }
 

@@ -74,6 +74,7 @@ pub fn parse_new_room(text: &str, creator: &UserId, admin: bool, fresh: RoomId) 
         kind,
         name: name.filter(|name| !name.is_empty()),
         creator: creator.clone(),
+        created_at_ms: None,
         members,
         metadata: metadata.map_or_else(|| "{}".to_owned(), |metadata| metadata.get().to_owned()),
     })

@@ -80,7 +80,7 @@ impl BatchWrite<'_> {
             false => rows::insert_messages(transaction, &plan.messages).await.map(|()| Vec::new())?,
         };
         written.messages = plan.messages.len() - duplicates.len();
-        written.appended_at_ms = plan.messages.iter().map(|message| message.record.at_ms).collect();
+        written.appended_at_ms = plan.messages.iter().map(|message| message.ingest.ms).collect();
         void_duplicates(transaction, &mut plan, &duplicates, &mut written).await?;
         changes::apply_changes(transaction, &mut plan, &mut written).await?;
         rows::insert_events(transaction, &plan.events).await?;

@@ -32,7 +32,7 @@ pub struct WrittenBatch {
     pub dead_letters: usize,
     pub left_out: usize,
     /// When the messages were appended to the log, ms since 1970.
-    pub appended_at_ms: Vec<i64>,
+    pub appended_at_ms: Vec<u64>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
     pub committing_at: Option<SystemTime>,
     /// Membership changes to announce. Contains changes that an earlier batch already stored, because this process or

@@ -8,7 +8,7 @@ use tidings_shared::log::keys::Partition;
 
 use super::users::{self, UnknownUserPolicy};
 pub use crate::query::room::RoomKind;
-use crate::sql::{room_column, smallint, statement};
+use crate::sql::{room_column, smallint, statement, timestamp_from_ms};
 
 /// A room to create. Its fields are already checked.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct NewRoom {
     pub kind: RoomKind,
     pub name: Option<String>,
     pub creator: UserId,
+    /// When an imported room was created, ms since 1970; None for the present time.
+    pub created_at_ms: Option<i64>,
     /// All first members with their roles, each once, including the creator. A direct room has two.
     pub members: Vec<(UserId, String)>,
     /// The metadata as the JSON text of an object.
@@ -59,8 +61,10 @@ pub async fn create_room(
     }
     // The insert waits for a concurrent creation of the same room. Its conflict clause names no constraint, because the
     // id or the pair of users may already be used.
-    let sql = "INSERT INTO rooms (id, partition, kind, name, created_by, metadata, direct_key, member_count) \
-               VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO rooms (id, partition, kind, name, created_by, metadata, direct_key, member_count, created_at, \
+                 updated_at) \
+               VALUES ($1, $2, $3, $4, $5, $6::json, $7, $8, COALESCE($9, now()), COALESCE($9, now())) \
+               ON CONFLICT DO NOTHING";
     let values = [
         new.id.as_str().into(),
         smallint(Partition::of(&new.id)).into(),
@@ -70,6 +74,7 @@ pub async fn create_room(
         new.metadata.as_str().into(),
         direct_key.clone().into(),
         i32::try_from(new.members.len()).unwrap_or(i32::MAX).into(),
+        new.created_at_ms.map(timestamp_from_ms).into(),
     ];
     if transaction.execute_raw(statement(sql, values)).await?.rows_affected() == 0 {
         transaction.rollback().await?;

@@ -21,6 +21,10 @@
 -- members_delta: change of the number of members
 -- deletes_upto: seq up to which the caller knows which messages are deleted; '' = the caller does not need to know
 -- obeys_slow_mode: '1' = the slow mode of the room limits this event
+-- imported_at: '' = the event has the present time; else the original time (ms since 1970) of an imported event. Such an
+--   event is neither published nor kept in the tail, which is dropped: gateways find the new head, and clients read it
+--   as history
+-- log_upto: seq up to which the caller knows the log of the room; '' = the caller does not need to know it
 -- From FIRST_SET on: pairs of a field and its new value, for fields of the room's hash that a join returns, and
 --   slow_mode_s
 --
@@ -28,8 +32,9 @@
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was accepted before
 --          {'seed'}      there is no room hash of this epoch: seed the room, then call again
 --          {'lookup'}    look up the client id in PostgreSQL, then call again with looked_up = '1'
---          {'stale', seq}  at this seq a membership changed (above members_upto) or a message was deleted (above
---          deletes_upto); the caller must decide again when the event at this seq is stored
+--          {'stale', seq}  at this seq a membership changed (above members_upto), a message was deleted (above
+--          deletes_upto), or there is an event (above log_upto); the caller must decide again when the event at this
+--          seq is stored
 --          {'revoked'}   the sender was removed or is being erased
 --          {'role'}      the sender's role is below min_role
 --          {'slow', ms}  slow mode: the sender may send again after this time
@@ -38,8 +43,8 @@
 local room_key, tail_key, ingest_key, stored_key, sent_key, erased_key = unpack(KEYS)
 local sender, client_id, looked_up, max_backlog, max_backlog_bytes, min_role, allowed_in_archive, header_rest,
   json_before_seq, json_after_at, message_id, member, new_role, members_upto, drops_tail, members_delta,
-  deletes_upto, obeys_slow_mode = unpack(ARGV, 1, 18)
-local FIRST_SET = 19
+  deletes_upto, obeys_slow_mode, imported_at, log_upto = unpack(ARGV, 1, 20)
+local FIRST_SET = 21
 
 local WINDOW_S = 600
 -- A membership mark is kept until no cache and no gateway can still hold the membership from before the change.
@@ -140,20 +145,31 @@ if members_upto ~= '' then
 end
 local deleted = deletes_upto ~= '' and tonumber(deleted_seq or 0) or 0
 if deleted > 0 and deleted > tonumber(deletes_upto) then return {'stale', deleted} end
+if log_upto ~= '' and tonumber(seq) > tonumber(log_upto) then return {'stale', tonumber(seq)} end
 local full, bytes, window_key = read_backlog(ingest_key, windows[1] and sent_key .. ':' .. windows[#windows],
   tonumber(max_backlog), tonumber(max_backlog_bytes), now_s)
 if full then return {'full'} end
 
 seq = tonumber(seq) + 1
-local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. now_ms .. '\31' .. header_rest
-local record = header .. '\n' .. json_before_seq .. seq .. ',"at":"' .. rfc3339(now_ms) .. '"' .. json_after_at
+local imported = imported_at ~= ''
+local at_ms = imported and tonumber(imported_at) or now_ms
+local header = '1\31' .. EPOCH .. '\31' .. seq .. '\31' .. at_ms .. '\31' .. header_rest
+local record = header .. '\n' .. json_before_seq .. seq .. ',"at":"' .. rfc3339(at_ms) .. '"' .. json_after_at
 
-local part, parts, renews = add_to_tail(tail_key, seq, {record}, tail_part, tail_parts, touched_at, now_s, drops_tail == '1')
-if not part then return redis.error_reply(parts) end
+local part, parts, renews
+if not imported then
+  part, parts, renews = add_to_tail(tail_key, seq, {record}, tail_part, tail_parts, touched_at, now_s, drops_tail == '1')
+  if not part then return redis.error_reply(parts) end
+end
 
+-- The first write of an imported event, so that Redis refuses the event when memory is full.
 local ingest = redis.call('XADD', ingest_key, '*', 'r', record)
 bytes = string.format('%d', bytes + #record)
-write_head(room_key, tail_key, string.format('%d', seq), part, parts, renews, now_s)
+if imported then
+  skip_tail(room_key, tail_key, string.format('%d', seq))
+else
+  write_head(room_key, tail_key, string.format('%d', seq), part, parts, renews, now_s)
+end
 -- The time is kept for the longest slow mode, so that a longer one applies at once.
 if slow_key then redis.call('SET', slow_key, string.format('%d', now_ms), 'EX', MAX_SLOW_MODE_S) end
 if ARGV[FIRST_SET] then
@@ -200,7 +216,7 @@ if field then
     -- Written after the removals, because each append of append_many.lua reads all windows that this field names.
     redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
   end
-  redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. now_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest,
+  redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. at_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest,
     'bytes', bytes)
   -- The expiry removes the last windows of a partition that gets no further events.
   if begins or not window_key then redis.call('EXPIRE', key, ROOM_TTL_S) end
@@ -208,5 +224,5 @@ elseif window_key then
   redis.call('HSET', window_key, 'bytes', bytes)
 end
 
-redis.call('PUBLISH', room_key, record)
-return {'ok', seq, now_ms, ingest}
+if not imported then redis.call('PUBLISH', room_key, record) end
+return {'ok', seq, at_ms, ingest}

@@ -1,4 +1,5 @@
 //! The append of one event: the entry, the arguments and the answers of `append.lua`, and the errors.
+//! Long because the entry, the arguments and the answers change together with the script.
 
 use std::borrow::Cow;
 
@@ -58,6 +59,11 @@ pub struct Entry<'a> {
     pub members_upto: Option<KnownMemberships>,
     /// The append is refused as [`AppendError::Stale`] if a message of the room was deleted above this seq.
     pub deletes_upto: Option<Seq>,
+    /// The append is refused as [`AppendError::Stale`] if the room has an event above this seq.
+    pub log_upto: Option<Seq>,
+    /// The original time of an imported event, ms since 1970. Gateways are not told of such an event: they find the new
+    /// head, and clients read the event as history. `None`: the event has the present time of Redis.
+    pub imported_at_ms: Option<i64>,
     /// Change of the room's number of members: -1, 0 or 1.
     pub members_delta: i8,
     /// New values of fields of the room's hash: `name`, `archived` (`0` or `1`), `slow_mode_s`.
@@ -94,6 +100,8 @@ impl<'a> Entry<'a> {
             membership: None,
             members_upto: None,
             deletes_upto: None,
+            log_upto: None,
+            imported_at_ms: None,
             members_delta: 0,
             sets: Vec::new(),
             drops_tail: false,
@@ -174,8 +182,8 @@ pub enum AppendError {
     /// The sender may send again after this number of milliseconds.
     #[error("the room is in slow mode")]
     SlowMode(u64),
-    /// A membership changed or a message was deleted at this seq, which is above [`Entry::members_upto`] or
-    /// [`Entry::deletes_upto`].
+    /// At this seq a membership changed above [`Entry::members_upto`], a message was deleted above
+    /// [`Entry::deletes_upto`], or there is any event above [`Entry::log_upto`].
     #[error("the state on which the decision is based has changed")]
     Stale(Seq),
     #[error("the backlog of records that are not yet stored is full")]
@@ -233,7 +241,7 @@ pub(super) enum AppendAnswer {
 }
 
 /// Initial capacities for an append command: its usual number of arguments, and their usual size without the body.
-const USUAL_COMMAND_ARGS: usize = 28;
+const USUAL_COMMAND_ARGS: usize = 30;
 const USUAL_COMMAND_BYTES: usize = 1024;
 
 impl Entry<'_> {
@@ -302,6 +310,8 @@ impl Entry<'_> {
             members_delta = self.members_delta,
             deletes_upto = self.deletes_upto.map_or_else(String::new, |seq| seq.to_string()),
             obeys_slow_mode = i32::from(self.obeys_slow_mode),
+            imported_at = self.imported_at_ms.map_or_else(String::new, |at_ms| at_ms.to_string()),
+            log_upto = self.log_upto.map_or_else(String::new, |seq| seq.to_string()),
         );
         for (field, value) in &self.sets {
             command.arg(field).arg(value);

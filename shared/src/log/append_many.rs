@@ -40,6 +40,8 @@ impl FastMessage {
             && entry.membership.is_none()
             && entry.members_upto.is_none()
             && entry.deletes_upto.is_none()
+            && entry.log_upto.is_none()
+            && entry.imported_at_ms.is_none()
             && entry.members_delta == 0
             && entry.sets.is_empty();
         is_fast.then(|| Self {

@@ -81,3 +81,12 @@ local function write_head(room_key, tail_key, seq, part, parts, renews, now_s)
     redis.call('EXPIRE', room_key, ROOM_TTL_S)
   end
 end
+
+-- Writes the head of a room whose newest event is not in the tail. The tail is dropped, because its records must have
+-- no hole.
+local function skip_tail(room_key, tail_key, seq)
+  redis.call('HSET', room_key, 'seq', seq)
+  redis.call('HDEL', room_key, 'tail_part', 'tail_parts', 'touched_at')
+  redis.call('DEL', tail_key)
+  redis.call('EXPIRE', room_key, ROOM_TTL_S)
+end

@@ -37,13 +37,14 @@ struct MessageIdLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::line::ImportLine;
+    use crate::import::line::{ImportLine, LineRules};
 
     #[test]
     fn skipped_message_has_the_client_id_of_its_import() {
         let text = r#"{"type":"message","room":"r","id":17,"sender":"alice","content":"x","later":[1]}"#;
         let skipped = SkippedMessage::parse(text).unwrap();
-        let Ok(ImportLine::Message(message)) = ImportLine::parse(text, 9) else { panic!() };
+        let rules = LineRules { max_message_chars: 9, latest_ms: 0 };
+        let Ok(ImportLine::Message(message)) = ImportLine::parse(text, &rules) else { panic!() };
         assert_eq!((&skipped.client_id, &skipped.id), (&message.client_id, &message.id));
         assert_eq!((&skipped.room, &skipped.sender), (&message.room, &message.sender));
         for other in ["", "[]", r#"{"type":"user","id":"a"}"#, r#"{"type":"message","room":"r","id":1}"#] {

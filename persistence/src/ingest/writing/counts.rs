@@ -32,7 +32,6 @@ pub(super) fn count_batch(metrics: &Metrics, records: usize, written: &WrittenBa
     // The metric includes the difference between the clocks of Redis and of this machine.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     for at_ms in &written.appended_at_ms {
-        let at = Duration::from_millis(u64::try_from(*at_ms).unwrap_or_default());
-        metrics.stored_seconds.observe(now.saturating_sub(at).as_secs_f64());
+        metrics.stored_seconds.observe(now.saturating_sub(Duration::from_millis(*at_ms)).as_secs_f64());
     }
 }

@@ -90,7 +90,7 @@ pub(super) async fn try_write(
     }
     Ok(Some(WrittenBatch {
         messages: plan.messages.len(),
-        appended_at_ms: plan.messages.iter().map(|message| message.record.at_ms).collect(),
+        appended_at_ms: plan.messages.iter().map(|message| message.ingest.ms).collect(),
         heads: plan.heads,
         committing_at,
         ..WrittenBatch::default()

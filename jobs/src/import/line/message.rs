@@ -1,0 +1,330 @@
+//! The line of a message, with its later edits, its reactions and its deletion. Pure.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+use tidings_persistence::batch::folding::MAX_EMOJI;
+use tidings_shared::command_fields::Fields;
+use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
+use tidings_shared::limits::MAX_METADATA_BYTES;
+use tidings_shared::message::change::{Action, check_emoji};
+use tidings_shared::message::{Draft, check_text};
+
+use super::original_time::OriginalTime;
+use super::{LineRules, OriginalId, client_id, parse_json};
+use crate::import::refusal::{LineRefusal, RefusalCode};
+
+/// Key in the metadata of a message under which an import keeps the original ids.
+pub const IMPORTED_KEY: &str = "imported";
+
+/// A message of another system.
+#[derive(Debug)]
+pub struct ImportMessage {
+    pub room: RoomId,
+    pub sender: UserId,
+    /// The name of the sender, for a user without a name.
+    pub sender_name: Option<String>,
+    /// The original time, ms since 1970. None: the message gets the time of the import.
+    pub at_ms: Option<i64>,
+    /// The id of the message in the other system.
+    pub id: String,
+    /// The original id of the message that this message replies to.
+    pub reply_to: Option<String>,
+    pub client_id: String,
+    /// The edits in their order, then the reactions, then the deletion.
+    pub changes: Vec<ImportChange>,
+    /// JSON text: the metadata of the message with the original ids added.
+    metadata: String,
+    /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
+    line: String,
+}
+
+/// A change that was made to the message in the other system.
+#[derive(Debug)]
+pub struct ImportChange {
+    pub by: UserId,
+    pub at_ms: i64,
+    /// Derived from the original id of the message, so that a repeated import does not append the change again.
+    pub client_id: ClientId,
+    pub action: Action,
+}
+
+#[derive(Deserialize)]
+struct MessageLine {
+    room: RoomId,
+    sender: UserId,
+    sender_name: Option<String>,
+    id: OriginalId,
+    at: Option<OriginalTime>,
+    reply_to: Option<OriginalId>,
+    edits: Option<Vec<EditForm>>,
+    reactions: Option<Vec<ReactionForm>>,
+    deleted: Option<DeletionForm>,
+}
+
+/// Without `content` the text stays as it was. Without `by` the sender made the edit.
+#[derive(Deserialize)]
+struct EditForm {
+    at: OriginalTime,
+    content: Option<String>,
+    by: Option<UserId>,
+}
+
+#[derive(Deserialize)]
+struct ReactionForm {
+    user: UserId,
+    emoji: String,
+    at: OriginalTime,
+}
+
+#[derive(Deserialize)]
+struct DeletionForm {
+    at: OriginalTime,
+    by: Option<UserId>,
+}
+
+impl ImportMessage {
+    /// Parses the line of a message, and checks all that can be checked without the database.
+    pub fn parse(text: &str, rules: &LineRules) -> Result<Self, LineRefusal> {
+        let line: MessageLine = parse_json(text)?;
+        let (id, reply_to) = (line.id.into_text(), line.reply_to.map(OriginalId::into_text));
+        if id.is_empty() {
+            return Err(LineRefusal::new(RefusalCode::BadField, "id is empty"));
+        }
+        if let Some(name) = &line.sender_name {
+            check_text(name, "sender_name", usize::MAX)?;
+        }
+        let mut imported = serde_json::json!({ "id": id });
+        if let Some(reply_to) = &reply_to {
+            imported["reply_to"] = reply_to.as_str().into();
+        }
+        let given = Fields::parse(text)?.metadata;
+        let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
+        let at_ms = line.at.map(|at| at.checked_ms("at", rules.latest_ms)).transpose()?;
+        let mut message = Self {
+            room: line.room,
+            sender: line.sender,
+            sender_name: line.sender_name,
+            at_ms,
+            client_id: client_id(&id),
+            id,
+            reply_to,
+            changes: Vec::new(),
+            metadata,
+            line: text.to_owned(),
+        };
+        // The draft is made here, so that an error is reported with its line number.
+        let draft = message.draft(None, rules.max_message_chars)?;
+        let mut changes = ChangeReader { message: &message, rules, changes: Vec::new() };
+        changes.read_edits(line.edits.unwrap_or_default(), &draft)?;
+        changes.read_reactions(line.reactions.unwrap_or_default())?;
+        if let Some(DeletionForm { at, by }) = line.deleted {
+            changes.push(by, &at, "deleted", Action::Delete)?;
+        }
+        message.changes = changes.changes;
+        Ok(message)
+    }
+
+    /// The message as it is appended. `reply_to` is the seq of the message that this message replies to.
+    pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, LineRefusal> {
+        let json = |value: serde_json::Value| {
+            to_raw_value(&value).map_err(|error| LineRefusal::new(RefusalCode::BadLine, error))
+        };
+        let (client_id, reply_to) =
+            (json(self.client_id.as_str().into())?, json(reply_to.map(|seq| seq.0).into())?);
+        let metadata: &RawValue = parse_json(&self.metadata)?;
+        // `attempt: 1` saves a second look-up: the importer looks up the client id before it appends the message.
+        let attempt = json(1.into())?;
+        let fields = Fields {
+            client_id: Some(&client_id),
+            reply_to: Some(&reply_to),
+            metadata: Some(metadata),
+            attempt: Some(&attempt),
+            ack: None,
+            ..Fields::parse(&self.line)?
+        };
+        Ok(Draft::from_fields(&fields, max_message_chars)?)
+    }
+
+    /// All users whom the line names as a sender or as the author of a change.
+    pub fn users(&self) -> impl Iterator<Item = &UserId> {
+        self.changes.iter().map(|change| &change.by).chain([&self.sender])
+    }
+}
+
+impl ImportChange {
+    /// Whether the change is a reaction. Unlike the others it says nothing about the text of the message.
+    #[must_use]
+    pub fn is_reaction(&self) -> bool {
+        matches!(self.action, Action::AddReaction { .. })
+    }
+}
+
+/// Checks the changes of a message, and collects them.
+struct ChangeReader<'a> {
+    message: &'a ImportMessage,
+    rules: &'a LineRules,
+    changes: Vec<ImportChange>,
+}
+
+impl ChangeReader<'_> {
+    fn read_edits(&mut self, edits: Vec<EditForm>, draft: &Draft) -> Result<(), LineRefusal> {
+        let mut content = draft.content.clone();
+        for edit in edits {
+            content = edit.content.unwrap_or(content);
+            check_text(&content, "edits", self.rules.max_message_chars)?;
+            if content.is_empty() && draft.attachments.is_empty() {
+                let reason = "an edit removes all text; use `deleted` instead";
+                return Err(LineRefusal::new(RefusalCode::BadField, reason));
+            }
+            let action = Action::Edit { content: content.clone(), metadata: None, mentions: None };
+            // The name does not count the edits, because another system may know only the last one.
+            let name =
+                format!("edit {} {content}", edit.at.checked_ms("at of an edit", self.rules.latest_ms)?);
+            self.push(edit.by, &edit.at, &name, action)?;
+        }
+        Ok(())
+    }
+
+    fn read_reactions(&mut self, reactions: Vec<ReactionForm>) -> Result<(), LineRefusal> {
+        let mut emojis = BTreeSet::new();
+        for ReactionForm { user, emoji, at } in reactions {
+            let emoji = check_emoji(emoji)?;
+            emojis.insert(emoji.clone());
+            let name = format!("reaction {emoji}");
+            self.push(Some(user), &at, &name, Action::AddReaction { emoji })?;
+        }
+        if emojis.len() > MAX_EMOJI {
+            let reason = format!("reactions with more than {MAX_EMOJI} different emoji");
+            return Err(LineRefusal::new(RefusalCode::BadField, reason));
+        }
+        Ok(())
+    }
+
+    /// Adds a change. `name` tells the changes of one user to one message apart.
+    fn push(
+        &mut self,
+        by: Option<UserId>,
+        at: &OriginalTime,
+        name: &str,
+        action: Action,
+    ) -> Result<(), LineRefusal> {
+        let at_ms = at.checked_ms("at of a change", self.rules.latest_ms)?;
+        if self.message.at_ms.is_none_or(|sent_ms| at_ms < sent_ms) {
+            let reason = "at of a change needs an earlier at of the message";
+            return Err(LineRefusal::new(RefusalCode::BadTime, reason));
+        }
+        // U+001F occurs in no printable id, so the client id is always a hash, and never that of a message.
+        let client_id = ClientId::parse(&client_id(&format!("{}\u{1f}{name}", self.message.id)))
+            .map_err(|error| LineRefusal::new(RefusalCode::BadField, error))?;
+        let by = by.unwrap_or_else(|| self.message.sender.clone());
+        self.changes.push(ImportChange { by, at_ms, client_id, action });
+        Ok(())
+    }
+}
+
+/// Adds the original ids to the metadata, and keeps the other metadata as they are.
+fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, LineRefusal> {
+    let refused = |reason: String| LineRefusal::new(RefusalCode::BadField, reason);
+    let given = metadata.filter(|metadata| *metadata != "null").unwrap_or("{}").trim();
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(given).map_err(|_| refused("metadata is not an object".to_owned()))?;
+    if object.contains_key(IMPORTED_KEY) {
+        return Err(refused(format!("metadata already has the key {IMPORTED_KEY:?}")));
+    }
+    let open = given.strip_suffix('}').unwrap_or_default().trim_end();
+    let comma = if object.is_empty() { "" } else { "," };
+    let metadata = format!("{open}{comma}\"{IMPORTED_KEY}\":{imported}}}");
+    if metadata.len() > MAX_METADATA_BYTES {
+        return Err(refused(format!(
+            "metadata together with the original ids are over {MAX_METADATA_BYTES} bytes"
+        )));
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ImportMessage, LineRefusal> {
+        ImportMessage::parse(text, &LineRules { max_message_chars: 5, latest_ms: 1_600_000_000_000 })
+    }
+
+    #[test]
+    fn message_keeps_original_time_and_ids() {
+        let message = parse(
+            r#"{"type":"message","room":"r","id":"m 1","sender":"alice","at":"2019-05-06T07:08:09Z","content":"hi\n",
+               "metadata":{"b":1.0, "a":2 },"reply_to":17,"kind":"note","sender_name":"Alice"}"#,
+        )
+        .unwrap();
+        let draft = message.draft(Some(Seq(4)), 1000).unwrap();
+        assert_eq!(
+            (draft.client_id.as_str(), draft.kind.as_str(), draft.reply_to),
+            ("import:m 1", "note", Some(Seq(4)))
+        );
+        assert!(draft.first_attempt);
+        assert_eq!(
+            draft.metadata.unwrap().get(),
+            r#"{"b":1.0, "a":2,"imported":{"id":"m 1","reply_to":"17"}}"#
+        );
+        assert_eq!((message.at_ms, message.sender_name.as_deref()), (Some(1_557_126_489_000), Some("Alice")));
+        assert_eq!(message.reply_to.as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn changes_are_read_with_authors_times_and_texts() {
+        let message = parse(
+            r#"{"type":"message","room":"r","id":1,"sender":"alice","at":10,"content":"a",
+               "reactions":[{"user":"bob","emoji":"👍","at":30}],
+               "edits":[{"at":11,"content":"b"},{"at":12,"by":"carol"}],"deleted":{"at":40,"by":"carol"}}"#,
+        )
+        .unwrap();
+        let seen: Vec<_> = message
+            .changes
+            .iter()
+            .map(|change| {
+                let text = match &change.action {
+                    Action::Edit { content, .. } => content.as_str(),
+                    Action::AddReaction { emoji } => emoji.as_str(),
+                    _ => "deleted",
+                };
+                (change.by.as_str(), change.at_ms, text)
+            })
+            .collect();
+        let expected = [("alice", 11, "b"), ("carol", 12, "b"), ("bob", 30, "👍"), ("carol", 40, "deleted")];
+        assert_eq!(seen, expected);
+        let ids: BTreeSet<&str> = message.changes.iter().map(|change| change.client_id.as_str()).collect();
+        assert_eq!(ids.len(), message.changes.len());
+    }
+
+    #[test]
+    fn invalid_message_is_refused_with_code_and_reason() {
+        use RefusalCode::{BadField, BadLine, BadTime};
+        for (fields, code, expected) in [
+            (r#""id":"","content":"x""#, BadField, "id"),
+            (r#""id":"1""#, BadField, "content"),
+            (r#""id":"1","content":"abcdef""#, BadField, "over 5"),
+            (r#""id":"1","content":"x","metadata":[]"#, BadField, "metadata"),
+            (r#""id":"1","content":"x","metadata":{"imported":1}"#, BadField, "imported"),
+            (r#""id":"1","content":"x","sender_name":"a\u0000""#, BadField, "sender_name"),
+            (r#""id":"1","content":"x","at":true"#, BadLine, "match"),
+            (r#""id":"1","content":"x","at":"May 6""#, BadTime, "at"),
+            (r#""id":"1","content":"x","edits":[{"at":5,"content":"y"}]"#, BadTime, "at of the message"),
+            (r#""id":"1","content":"x","at":9,"edits":[{"at":8}]"#, BadTime, "earlier at"),
+            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":"abcdef"}]"#, BadField, "over 5"),
+            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":""}]"#, BadField, "deleted"),
+            (
+                r#""id":"1","content":"x","at":9,"reactions":[{"user":"b","emoji":" ","at":9}]"#,
+                BadField,
+                "emoji",
+            ),
+            (r#""id":"1","content":"x","at":9,"deleted":true"#, BadLine, "DeletionForm"),
+        ] {
+            let text = format!(r#"{{"type":"message","room":"r","sender":"a",{fields}}}"#);
+            let refusal = parse(&text).unwrap_err();
+            assert!(refusal.code == code && refusal.reason.contains(expected), "{text}: {refusal}");
+        }
+    }
+}
