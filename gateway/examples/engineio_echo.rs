@@ -94,7 +94,6 @@ async fn main() -> io::Result<()> {
         max_payload: MAX_PAYLOAD_BYTES,
         // A server for tests, whose sessions hold nothing that must be protected.
         secret: [0; 32],
-        node: "echo".to_owned(),
         nodes: None,
     });
     if let Some(workers) = arguments.workers {

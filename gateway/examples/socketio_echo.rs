@@ -208,7 +208,6 @@ async fn main() -> io::Result<()> {
         ping_timeout: PING_TIMEOUT,
         max_payload: MAX_MESSAGE_BYTES,
         secret: [7; 32],
-        node: "socketio_echo".to_owned(),
         nodes: None,
     });
     if let Some(workers) = arguments.workers {

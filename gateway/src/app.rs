@@ -178,7 +178,7 @@ fn serve(
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.shutting_down = admission.shutting_down.clone();
-    let engine = config.engine(&node.name, MAX_FRAME_BYTES);
+    let engine = config.engine(MAX_FRAME_BYTES);
     transport_config.engine =
         engine.map(|engine| EngineConfig { nodes: Some(NodeAddresses::new(&node.bus)), ..engine });
     if sabotage::is_active(Sabotage::Bounded) {

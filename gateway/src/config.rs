@@ -25,8 +25,6 @@ use crate::{
 /// The version of the program, with the commit of its source in parentheses.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 
-/// Maximum length of a node name, in bytes. The ids of Engine.IO sessions contain the name.
-const MAX_ENGINE_NODE_BYTES: usize = 64;
 /// Names the key that signs the ids of Engine.IO sessions, among all keys that come from the internal secret.
 const SESSION_ID_KEY: &str = "tidings engine.io session ids 1";
 
@@ -160,13 +158,6 @@ impl Check for GatewayConfig {
             problems.push(Problem::new("advertise-address", "must be HOST:PORT, such as 10.0.0.7:8080"));
         }
         problems.extend(self.dialect().err().map(|why| Problem::new("socket-io-dialect", why)));
-        // Ids of Engine.IO sessions contain the name of the node.
-        let node_bytes = self.node.as_deref().map_or(0, str::len);
-        if self.socket_io == SocketIoSwitch::On && node_bytes > MAX_ENGINE_NODE_BYTES {
-            let why =
-                format!("must have at most {MAX_ENGINE_NODE_BYTES} bytes if Socket.IO clients are served");
-            problems.push(Problem::new("node", why));
-        }
         problems
     }
 }
@@ -204,8 +195,7 @@ impl GatewayConfig {
     }
 
     /// The settings of Engine.IO, the protocol below Socket.IO, without other nodes; `None` if Socket.IO is not served.
-    /// `node` is the name of this node.
-    pub fn engine(&self, node: &str, max_payload: usize) -> Option<EngineConfig> {
+    pub fn engine(&self, max_payload: usize) -> Option<EngineConfig> {
         let heartbeat = Duration::from_millis(self.heartbeat_ms);
         (self.socket_io == SocketIoSwitch::On).then(|| EngineConfig {
             path: format!("{}/", self.socket_io_path.trim_end_matches('/')),
@@ -213,7 +203,6 @@ impl GatewayConfig {
             ping_timeout: heartbeat,
             max_payload,
             secret: derive_key(&self.common.internal_secret, SESSION_ID_KEY),
-            node: node.to_owned(),
             nodes: None,
         })
     }
@@ -276,11 +265,11 @@ pub(crate) mod tests {
 
     #[test]
     fn socket_io_is_off_unless_switched_on() {
-        assert!(parse(&[]).engine("gw", 1).is_none());
+        assert!(parse(&[]).engine(1).is_none());
         let config = parse(&["--socket-io=on", "--heartbeat-ms=1000"]);
-        let engine = config.engine("gw", 65_536).unwrap();
-        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine("gw", 1).unwrap().path, "/a/");
-        assert_eq!((engine.path.as_str(), engine.node.as_str()), ("/socket.io/", "gw"));
+        let engine = config.engine(65_536).unwrap();
+        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine(1).unwrap().path, "/a/");
+        assert_eq!(engine.path, "/socket.io/");
         assert_eq!(engine.ping_interval, Duration::from_secs(1));
         assert_eq!(parse(&[]).namespaces(), ["/"]);
         assert_eq!(parse(&["--socket-io-namespaces=/a, /b,/,"]).namespaces(), ["/", "/a", "/b"]);
@@ -310,8 +299,6 @@ pub(crate) mod tests {
             let argument = format!("--advertise-address={bad}");
             assert_eq!(problems(&argument), problems("--workers=1") + 1, "{bad}");
         }
-        let node = format!("--node={}", "n".repeat(65));
-        assert_eq!(parse(&["--socket-io=on", &node]).check().len(), problems(&node) + 1);
     }
 
     #[test]

@@ -144,8 +144,6 @@ pub struct EngineConfig {
     pub max_payload: usize,
     /// Signs the ids of sessions, so that nobody can guess the id of another client's session.
     pub secret: [u8; 32],
-    /// The name of the node, which is a part of each session id: at most 64 bytes.
-    pub node: String,
     /// Finds other nodes. Requests of their sessions are forwarded to them. All nodes must have the same `secret`. With
     /// `None`, sessions of other nodes are unknown.
     pub nodes: Option<Arc<dyn NodeDirectory>>,
@@ -206,7 +204,6 @@ mod tests {
             ping_timeout: Duration::from_millis(timeout_ms),
             max_payload: 1_000_000,
             secret: [0; 32],
-            node: String::new(),
             nodes: None,
         });
         config.worker_limits().tick

@@ -188,6 +188,30 @@ async fn cancelled_poll_ends_session() {
 }
 
 #[tokio::test]
+async fn repeated_poll_ends_session_because_its_packets_may_be_lost() {
+    let mut fixture = Fixture::start_with(with_engine);
+    let client = PollingClient::open(&fixture).await;
+    for time in ["x1", "x2"] {
+        client.send("4hello").await;
+        assert_eq!(client.request_at(time, "GET", "").await.parts(), (200, "4hello"));
+    }
+    client.send("4after the lost answer").await;
+    assert_eq!(client.request_at("x2", "GET", "").await.status(), 400);
+    client.expect_gone().await;
+    assert_eq!(fixture.next_report().await, "closed 1006");
+}
+
+#[tokio::test]
+async fn repeated_post_is_taken_once() {
+    let fixture = Fixture::start_with(with_engine);
+    let client = PollingClient::open(&fixture).await;
+    for time in ["x1", "x1", "x2"] {
+        assert_eq!(client.request_at(time, "POST", "4hello").await.parts(), (200, "ok"));
+    }
+    assert_eq!(client.receive().await, "4hello\u{1e}4hello");
+}
+
+#[tokio::test]
 async fn ping_follows_interval_and_silent_session_is_gone() {
     let mut fixture = Fixture::start_with(with_short_heartbeat);
     let client = PollingClient::open(&fixture).await;

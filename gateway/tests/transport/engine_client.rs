@@ -23,7 +23,6 @@ pub fn with_engine(config: &mut TransportConfig) {
         ping_timeout: Duration::from_secs(20),
         max_payload: MAX_PAYLOAD,
         secret: [7; 32],
-        node: "test".to_owned(),
         nodes: None,
     });
 }
@@ -83,6 +82,11 @@ impl PollingClient {
         request(self.address, "GET", &self.query, "").await
     }
 
+    /// A request with this value of the parameter `t`.
+    pub async fn request_at(&self, time: &str, method: &str, body: &str) -> Answer {
+        request(self.address, method, &format!("{}&t={time}", self.query), body).await
+    }
+
     /// Sends a poll, and does not wait for its answer.
     pub async fn begin_poll(&self) -> Client {
         begin(self.address, "GET", &self.query, "", "").await
@@ -111,7 +115,6 @@ impl PollingClient {
         assert_eq!(self.post("4hello").await.parts(), unknown);
     }
 
-    /// Opens a WebSocket for this session.
     /// Opens a WebSocket for the session, and completes the upgrade.
     pub async fn upgrade(&self) -> Client {
         let mut socket = self.websocket().await;
@@ -123,6 +126,7 @@ impl PollingClient {
         socket
     }
 
+    /// Opens a WebSocket for the session.
     pub async fn websocket(&self) -> Client {
         open_websocket(self.address, &self.query.replace("polling", "websocket")).await
     }

@@ -7,7 +7,8 @@ use tidings_persistence::batch::{
     ROOM_UPDATED,
 };
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
-use tidings_shared::log::{Record, record::TYPE_MARKS};
+use tidings_shared::log::Record;
+use tidings_shared::log::record::{IngestId, TYPE_MARKS};
 use tidings_shared::message::change::{Action as ChangeAction, Change};
 use tidings_shared::message::{AckStage, Draft, check_text};
 
@@ -62,7 +63,8 @@ impl ReplayableEvent {
         let sender = UserId::parse(record.sender()).map_err(|_| "nobody sent it")?;
         let client_id = client_id(letter.id);
         let action = if record.kind() == MESSAGE_NEW {
-            let row = MessageRow::from_record(&room, &record)?;
+            // The id in the stream is not used: the replay is a new record.
+            let row = MessageRow::from_record(&room, &record, IngestId::default())?;
             let draft = Draft::from_stored(row.fields, client_id.clone(), row.visibility)?;
             ReplayableAction::Message(Box::new(draft))
         } else {

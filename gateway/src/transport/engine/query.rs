@@ -1,12 +1,30 @@
 //! The query of an Engine.IO request. Pure.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::error::EngineError;
+
+/// Distinguishes the requests of a session: a hash of the parameter `t`, which clients choose anew for each request so
+/// that nothing answers it from a cache. A request with the key of the previous one is a repetition. Browsers and HTTP
+/// libraries repeat a request by themselves when a reused connection closes before the answer.
+pub(crate) type RequestKey = Option<u64>;
+
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
+}
+
+/// `None` if the client does not send `t`. Its repetitions are not recognized.
+pub(crate) fn request_key(query: &str) -> RequestKey {
+    value(query, "t").map(|time| {
+        let mut hasher = DefaultHasher::new();
+        time.hash(&mut hasher);
+        hasher.finish()
+    })
+}
 
 /// Checks the version and the transport, and returns the session id. A handshake has none.
 pub(crate) fn session_of(query: &str, is_websocket: bool) -> Result<Option<&str>, EngineError> {
-    let value = |name: &str| {
-        query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
-    };
+    let value = |name| value(query, name);
     let names_websocket = match value("transport") {
         Some("polling") => false,
         Some("websocket") => true,
@@ -42,6 +60,13 @@ mod tests {
             forwarded_target("/socket.io/", query),
             "/socket.io/?EIO=4&transport=polling&t=x1&sid=abc"
         );
+    }
+
+    #[test]
+    fn only_equal_values_of_t_have_equal_keys() {
+        assert_eq!(request_key("EIO=4&t=x1&sid=a"), request_key("t=x1"));
+        assert_ne!(request_key("t=x1"), request_key("t=x2"));
+        assert_eq!(request_key("EIO=4&transport=polling"), None);
     }
 
     #[test]

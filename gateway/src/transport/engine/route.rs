@@ -93,9 +93,12 @@ async fn answer_in_session(
         return Err(EngineError::BadMethod.refusal());
     };
     match (target, packets) {
-        (RequestTarget::Session(session), None) => Ok(to_response(engine.poll(session).await)),
-        (RequestTarget::Session(session), Some(packets)) => {
-            Ok(to_response(engine.post(session, packets).await))
+        (RequestTarget::Session(session), packets) => {
+            let key = query::request_key(request.query_string());
+            Ok(to_response(match packets {
+                None => engine.poll(session, key).await,
+                Some(packets) => engine.post(session, key, packets).await,
+            }))
         }
         (RequestTarget::OtherNode(forwarder, instance), packets) => {
             let target = query::forwarded_target(request.path(), request.query_string());

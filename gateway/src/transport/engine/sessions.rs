@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::{net::TcpStream, sync::oneshot, time::Instant};
 
-use super::{error::EngineError, workers::EngineAnswer};
+use super::{error::EngineError, query::RequestKey, workers::EngineAnswer};
 use crate::transport::{
     extension::Window,
     frame::close_code,
@@ -58,6 +58,8 @@ pub(super) struct PollingSession {
     silence: Duration,
     last_packet: Cell<Instant>,
     upgrade: Cell<UpgradeState>,
+    last_poll: Cell<RequestKey>,
+    last_post: Cell<RequestKey>,
     pub poll: RefCell<Option<oneshot::Sender<EngineAnswer>>>,
     pub post: RefCell<Option<PendingPost>>,
     pub upgraded: RefCell<Option<UpgradedSocket>>,
@@ -70,6 +72,8 @@ impl PollingSession {
             silence,
             last_packet: Cell::new(Instant::now()),
             upgrade: Cell::new(UpgradeState::None),
+            last_poll: Cell::new(None),
+            last_post: Cell::new(None),
             poll: RefCell::default(),
             post: RefCell::default(),
             upgraded: RefCell::default(),
@@ -103,8 +107,13 @@ impl PollingSession {
     }
 
     /// Stores a poll until there is something to send. A second poll, or a poll after a cancelled one, closes the
-    /// session.
-    pub(super) fn start_poll(&self, answer: oneshot::Sender<EngineAnswer>) {
+    /// session. So does a repeated poll, because the answer to the first one may be lost.
+    pub(super) fn start_poll(&self, key: RequestKey, answer: oneshot::Sender<EngineAnswer>) {
+        if key.is_some() && self.last_poll.replace(key) == key {
+            self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
+            let _ = answer.send(EngineAnswer::Failed(EngineError::UnknownSession));
+            return;
+        }
         let waiting = self.poll.borrow().as_ref().map(oneshot::Sender::is_closed);
         let error = match waiting {
             None => {
@@ -125,8 +134,9 @@ impl PollingSession {
         let _ = answer.send(EngineAnswer::Failed(error));
     }
 
-    /// Stores the packets of a POST for the task. A second POST at the same time closes the session.
-    pub(super) fn start_post(&self, body: Bytes, answer: oneshot::Sender<EngineAnswer>) {
+    /// Stores the packets of a POST for the task. A second POST at the same time closes the session. The packets of a
+    /// repeated POST were taken before.
+    pub(super) fn start_post(&self, key: RequestKey, body: Bytes, answer: oneshot::Sender<EngineAnswer>) {
         let is_cancelled = self.poll.borrow().as_ref().is_some_and(oneshot::Sender::is_closed);
         if is_cancelled {
             self.link.begin_close(Phase::Discarding, close_code::ABNORMAL, "");
@@ -139,6 +149,10 @@ impl PollingSession {
             let reason = "two posts at the same time";
             self.link.begin_close(Phase::Discarding, close_code::PROTOCOL_ERROR, reason);
             let _ = answer.send(EngineAnswer::Failed(EngineError::BadRequest));
+            return;
+        }
+        if key.is_some() && self.last_post.replace(key) == key {
+            let _ = answer.send(EngineAnswer::Taken);
             return;
         }
         self.record_packet();

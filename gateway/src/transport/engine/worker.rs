@@ -16,7 +16,7 @@ use super::{
     forward::Forwarder,
     polling_task::PollingTask,
     probe::{close_unused, probe},
-    query,
+    query::{self, RequestKey},
     session_id::{SessionId, SessionIdSigner},
     sessions::{PollingSession, SessionTable},
     workers::{EngineAnswer, EngineJob, EngineWorkers, UpgradeSocket},
@@ -100,13 +100,8 @@ impl EngineWorker {
     /// The first packet of a session. Only a session that begins with polling can be upgraded.
     pub(crate) fn open_packet(&self, link: &Link) -> Frame {
         let config = &self.workers.config;
-        let session = SessionId {
-            node: config.node.as_bytes().to_vec(),
-            instance: self.workers.instance,
-            worker: self.number,
-            key: link.key,
-            id: link.id,
-        };
+        let session =
+            SessionId { instance: self.workers.instance, worker: self.number, key: link.key, id: link.id };
         let is_polling = link.kind.get() == TransportKind::EnginePolling;
         let upgrades = if is_polling { r#"["websocket"]"# } else { "[]" };
         Frame::text_for_one(format!(
@@ -134,16 +129,21 @@ impl EngineWorker {
     }
 
     /// Waits until the session has packets for its client.
-    pub(super) async fn poll(self: &Rc<Self>, session: SessionId) -> EngineAnswer {
+    pub(super) async fn poll(self: &Rc<Self>, session: SessionId, key: RequestKey) -> EngineAnswer {
         let (answer, receiver) = oneshot::channel();
-        self.submit(EngineJob::Poll(session, answer));
+        self.submit(EngineJob::Poll(session, key, answer));
         receiver.await.unwrap_or(EngineAnswer::Failed(EngineError::UnknownSession))
     }
 
     /// Passes the packets of a POST to the session.
-    pub(super) async fn post(self: &Rc<Self>, session: SessionId, body: Bytes) -> EngineAnswer {
+    pub(super) async fn post(
+        self: &Rc<Self>,
+        session: SessionId,
+        key: RequestKey,
+        body: Bytes,
+    ) -> EngineAnswer {
         let (answer, receiver) = oneshot::channel();
-        self.submit(EngineJob::Post(session, body, answer));
+        self.submit(EngineJob::Post(session, key, body, answer));
         receiver.await.unwrap_or(EngineAnswer::Failed(EngineError::UnknownSession))
     }
 
@@ -160,9 +160,9 @@ impl EngineWorker {
         let polling = self.usable_session(job.session());
         let unknown = EngineAnswer::Failed(EngineError::UnknownSession);
         match (job, polling) {
-            (EngineJob::Poll(_, answer), Some(polling)) => polling.start_poll(answer),
-            (EngineJob::Post(_, body, answer), Some(polling)) => polling.start_post(body, answer),
-            (EngineJob::Poll(_, answer) | EngineJob::Post(_, _, answer), None) => {
+            (EngineJob::Poll(_, key, answer), Some(polling)) => polling.start_poll(key, answer),
+            (EngineJob::Post(_, key, body, answer), Some(polling)) => polling.start_post(key, body, answer),
+            (EngineJob::Poll(_, _, answer) | EngineJob::Post(_, _, _, answer), None) => {
                 // Sending fails if the client has cancelled its request. It needs no answer then.
                 let _ = answer.send(unknown);
             }

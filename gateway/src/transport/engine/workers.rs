@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{error::EngineError, session_id::SessionId};
+use super::{error::EngineError, query::RequestKey, session_id::SessionId};
 use crate::{
     lock::lock,
     transport::{config::EngineConfig, handshake::Handshake},
@@ -39,15 +39,15 @@ pub(crate) struct UpgradeSocket {
 
 /// A request for a session, which the session's worker carries out.
 pub(crate) enum EngineJob {
-    Poll(SessionId, oneshot::Sender<EngineAnswer>),
-    Post(SessionId, Bytes, oneshot::Sender<EngineAnswer>),
+    Poll(SessionId, RequestKey, oneshot::Sender<EngineAnswer>),
+    Post(SessionId, RequestKey, Bytes, oneshot::Sender<EngineAnswer>),
     Upgrade(SessionId, Box<UpgradeSocket>),
 }
 
 impl EngineJob {
     pub(crate) fn session(&self) -> &SessionId {
         match self {
-            EngineJob::Poll(session, _) | EngineJob::Post(session, ..) | EngineJob::Upgrade(session, _) => {
+            EngineJob::Poll(session, ..) | EngineJob::Post(session, ..) | EngineJob::Upgrade(session, _) => {
                 session
             }
         }
