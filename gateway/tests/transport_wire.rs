@@ -17,6 +17,8 @@ mod engine;
 mod engine_client;
 #[path = "transport/engine_forward.rs"]
 mod engine_forward;
+#[path = "transport/engine_requests.rs"]
+mod engine_requests;
 #[path = "transport/engine_upgrade.rs"]
 mod engine_upgrade;
 #[path = "transport/frame_rate.rs"]
