@@ -231,7 +231,7 @@ async fn client_metadata_under_import_key_is_exported_unchanged() -> Result<()> 
     .await?;
     let all = export(&here, &[]).await?;
     let messages: Vec<&Value> = all.iter().filter(|line| line["type"] == "message").collect();
-    assert_eq!((&messages[0]["at"], messages[0].get("metadata")), (&json!("2019-05-06T07:08:09Z"), None));
+    assert_eq!((&messages[0]["at"], messages[0].get("metadata")), (&json!("2019-05-06T07:08:09.000Z"), None));
     assert_eq!(messages[1]["metadata"], mine);
     ensure!(messages[1]["at"].as_str().is_some_and(|at| at > "2020"), "{}", messages[1]);
     let own = all.iter().find(|line| line["name"] == "own");
