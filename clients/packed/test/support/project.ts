@@ -58,7 +58,10 @@ export async function packKit(into: string, folders = ["ts", "react"]): Promise<
   return tarballs;
 }
 
-/** Copies an application of `apps/` into a folder and installs exactly its lock file, then the tarballs. */
+/**
+ * Copies an application of `apps/` into a folder and installs exactly its lock file, then the tarballs. npm asks the
+ * registry about their peer dependencies, because `npm ci` caches no package descriptions.
+ */
 export async function install(app: string, into: string, tarballs: readonly string[]): Promise<void> {
   const source = resolve(import.meta.dirname, "../../apps", app);
   const filter = (path: string) => !/(^|\/)(node_modules|\.next)$/.test(path.slice(source.length));
@@ -66,7 +69,7 @@ export async function install(app: string, into: string, tarballs: readonly stri
   const quiet = ["--no-audit", "--no-fund", "--ignore-scripts"];
   await output("npm", ["ci", ...quiet], into);
   if (tarballs.length === 0) return;
-  await output("npm", ["install", "--no-save", "--offline", ...quiet, ...tarballs], into);
+  await output("npm", ["install", "--no-save", "--prefer-offline", ...quiet, ...tarballs], into);
 }
 
 /** The version of a package that is installed in a folder. */
