@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
-use crate::database::{self, PoolPurpose};
+use crate::database::{self, PoolPurpose, outage};
 use crate::epoch_cleanup;
 use crate::http;
 use crate::indexer::Indexer;
@@ -113,6 +113,7 @@ where
         let lifecycle = lifecycle.clone();
         async move { lifecycle.run(unready + DRAIN_DEADLINE).await }
     });
+    tokio::spawn(outage::watch(http_db.clone(), metrics.clone(), lifecycle.stopping.clone()));
     let migrated = tokio::select! {
         ready = database::wait_until_migrated(&http_db) => { ready?; true }
         () = lifecycle.draining.cancelled() => false,

@@ -2,6 +2,8 @@
 //! gateways and the readiness check. So none of them delays another. Statements and idle transactions have a time
 //! limit, because the locks of a paused replica would keep other replicas from its partitions.
 
+pub mod outage;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -202,11 +204,13 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
             Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
             Ok(rows) => bail!("the database has {rows} partitions, this program expects {PARTITIONS}"),
             Err(error) => {
-                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= SCHEMA_WAIT_WARNING_INTERVAL) {
+                if !failure::report_outage(&error)
+                    && logged_at.is_none_or(|logged_at| logged_at.elapsed() >= SCHEMA_WAIT_WARNING_INTERVAL)
+                {
                     logged_at = Some(Instant::now());
                     tracing::warn!(
                         cause = failure::redacted_cause(&error),
-                        "waiting for the database and its tables, which `tidings-persistence migrate up` creates"
+                        "waiting for the tables of the database, which `tidings-persistence migrate up` creates"
                     );
                 }
             }
