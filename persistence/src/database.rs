@@ -12,7 +12,7 @@ use clap::Args;
 use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
-use tidings_migrations::address;
+use tidings_migrations::{address, reachable};
 use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
@@ -108,8 +108,9 @@ pub async fn make_service_pool(
     open_pool(url, name, connections, timeouts, lease_ms).await
 }
 
-/// Makes a pool for a job that runs beside the services.
+/// Makes a pool for a job that runs beside the services. Fails if PostgreSQL cannot be reached now.
 pub async fn make_job_pool(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
+    reachable::check_reachable(url.expose_secret()).await?;
     let timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
     open_pool(url, "tidings-persistence job", JOB_CONNECTIONS, timeouts, JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS)
         .await

@@ -2,7 +2,6 @@
 
 mod outage_cause;
 mod reports;
-mod sqlstate;
 
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
 
@@ -93,7 +92,7 @@ fn cause(error: &DbErr) -> Option<&SqlxError> {
 #[must_use]
 pub fn redacted_cause(error: &DbErr) -> String {
     if let Some(state) = sqlstate(error) {
-        return format!("PostgreSQL refuses it: {}", sqlstate::describe(&state));
+        return format!("PostgreSQL refuses it: {}", tidings_migrations::sqlstate::describe(&state));
     }
     match (error, cause(error)) {
         (_, Some(SqlxError::Io(error))) => error.to_string(),
