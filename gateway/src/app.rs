@@ -59,7 +59,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = config.workers.map_or(cores, usize::from).clamp(1, MAX_WORKERS);
 
-    let name = config.node.clone().unwrap_or_else(|| listen.to_string());
+    let name = config.common.node_name(listen);
     config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();

@@ -51,9 +51,6 @@ pub struct GatewayConfig {
         value_name = "URLS"
     )]
     pub persistence_url: Vec<String>,
-    /// Name of this node, shown to clients. Default: the listening address
-    #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
-    pub node: Option<String>,
     /// Address (HOST:PORT) at which other gateways reach this node; they forward requests of Socket.IO clients to it.
     /// See docs/OPERATIONS.md#socketio-on-several-gateways. Default: the listening address; instead of 0.0.0.0 the
     /// address from which the machine reaches Redis

@@ -68,7 +68,8 @@ where
 {
     let lifecycle = Lifecycle::default();
     // The name is new at each start. Otherwise a replica could mistake a lease of its previous process for its own.
-    let replica = format!("{}/{}", config.listen, uuid::Uuid::now_v7());
+    let node = config.common.node_name(config.listen);
+    let replica = format!("{node}/{}", uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     let connect =

@@ -92,6 +92,10 @@ pub struct CommonArgs {
     /// get `overloaded`. There are 64 partitions
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_BYTES", default_value_t = LogLimits::DEFAULT_BACKLOG_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(LogLimits::MIN_BACKLOG_BYTES..))]
     pub max_backlog_bytes: u64,
+    /// Name of this node in traces, in the list of clients of Redis, and in the table `replicas` of PostgreSQL; clients
+    /// see the names of gateways. Default: the listening address
+    #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
+    pub node: Option<String>,
     /// Address of the operators' listener for health and metrics. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
@@ -125,6 +129,12 @@ impl CommonArgs {
             problems.push(Problem::new("log", error));
         }
         problems
+    }
+
+    /// The name of this node: the setting, or the address `listen`.
+    #[must_use]
+    pub fn node_name(&self, listen: SocketAddr) -> String {
+        self.node.clone().unwrap_or_else(|| listen.to_string())
     }
 
     /// The limits of the backlog.
