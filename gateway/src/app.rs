@@ -65,7 +65,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
-    let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
+    let client = config.common.redis.client().map_err(anyhow::Error::msg)?.named("tidings-gateway", &name);
     let redis = client.clone();
     let limits = config.common.log_limits();
     let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);

@@ -80,7 +80,7 @@ where
     let writer_db = connect(PoolPurpose::Writer).await?;
     let authority_db = connect(PoolPurpose::Authority).await?;
     let background_db = connect(PoolPurpose::Background).await?;
-    let redis = config.common.redis.client().map_err(Error::msg)?;
+    let redis = config.common.redis.client().map_err(Error::msg)?.named("tidings-persistence", &node);
     let verifier = start_verifier(&config, &metrics)?;
 
     let authority = PostgresAuthority::new(authority_db.clone(), redis.clone());
