@@ -52,10 +52,10 @@ const FULL_BUCKET_REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
 /// Runs a gateway until its shutdown is complete. Fails if a setting is wrong, an address cannot be bound, or the
 /// process cannot listen for signals.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    let listener = bind(config.listen)?;
+    let listener = bind(config.listen, "--listen")?;
     let listen = listener.local_addr()?;
     let admin_listen = admin_address(listen, config.common.admin_listen).map_err(anyhow::Error::msg)?;
-    let admin_listener = bind(admin_listen)?;
+    let admin_listener = bind(admin_listen, "--admin-listen")?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = config.workers.map_or(cores, usize::from).clamp(1, MAX_WORKERS);
 
@@ -156,8 +156,9 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     Ok(())
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

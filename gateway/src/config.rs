@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Dura
 use clap::Parser;
 use tidings_shared::{
     config::{
-        CommonArgs, admin_address,
+        CommonArgs, admin_address, listener_clashes,
         problem::{Check, Problem},
     },
     internal::{self, derive_key},
@@ -139,7 +139,10 @@ pub struct GatewayConfig {
 impl Check for GatewayConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
-        problems.extend(admin_address(self.listen, self.common.admin_listen).err());
+        match admin_address(self.listen, self.common.admin_listen) {
+            Ok(admin) => problems.extend(listener_clashes(&[("listen", self.listen), ("admin-listen", admin)])),
+            Err(problem) => problems.push(problem),
+        }
         for url in &self.persistence_url {
             problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
         }

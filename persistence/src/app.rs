@@ -93,7 +93,7 @@ where
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
-    let operators = operators.listen(ACCEPT_BACKLOG)?.into_std()?;
+    let operators = operators.listen(ACCEPT_BACKLOG).context("--admin-listen")?.into_std()?;
     let pools = vec![
         ("http", http_db.clone()),
         ("writer", writer_db.clone()),
@@ -127,12 +127,12 @@ where
             unknown_users: config.users,
             secret: config.common.internal_secret.clone(),
         };
-        let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG)?.into_std()?, Data::new(state))?;
+        let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?, Data::new(state))?;
         let gateways_handle = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
         let closing = closing_token(draining.clone(), unready);
-        let public = public.listen(ACCEPT_BACKLOG)?.into_std()?;
+        let public = public.listen(ACCEPT_BACKLOG).context("--listen")?.into_std()?;
         let erasure_requested = Arc::new(Notify::new());
         let state = Data::new(http::State::new(
             (http_db.clone(), accounts_db),
@@ -347,6 +347,6 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without SO_REUSEADDR, connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("{setting} {address}"))?;
+    socket.bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
     Ok(socket)
 }
