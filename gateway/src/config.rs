@@ -140,7 +140,10 @@ impl Check for GatewayConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
         match admin_address(self.listen, self.common.admin_listen) {
-            Ok(admin) => problems.extend(listener_clashes(&[("listen", self.listen), ("admin-listen", admin)])),
+            Ok(admin) => {
+                let listeners = [("listen", self.listen), ("admin-listen", admin)];
+                problems.extend(listener_clashes(&listeners));
+            }
             Err(problem) => problems.push(problem),
         }
         for url in &self.persistence_url {

@@ -127,7 +127,8 @@ where
             unknown_users: config.users,
             secret: config.common.internal_secret.clone(),
         };
-        let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?, Data::new(state))?;
+        let gateways = gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?;
+        let gateways = internal::serve(gateways, Data::new(state))?;
         let gateways_handle = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());

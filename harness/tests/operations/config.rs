@@ -174,7 +174,7 @@ fn equal_listener_addresses_fail_the_check() -> Result<()> {
         settings.insert("TIDINGS_LISTEN", "127.0.0.1:7000".to_owned());
         settings.insert("TIDINGS_ADMIN_LISTEN", "0.0.0.0:7000".to_owned());
         let (code, output) = check_config(service, &settings)?;
-        let problem = "--admin-listen (TIDINGS_ADMIN_LISTEN): 0.0.0.0:7000 is taken by --listen 127.0.0.1:7000";
+        let problem = "(TIDINGS_ADMIN_LISTEN): 0.0.0.0:7000 is taken by --listen 127.0.0.1:7000";
         ensure!(code == 2 && output.contains(problem) && output.lines().count() == 1, "{output}");
     }
     Ok(())
@@ -198,7 +198,8 @@ fn occupied_port_is_reported_as_json_like_every_line() -> Result<()> {
             output.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(output.clone())?;
         let last = lines.last().context("no line")?;
         let error = last["error"].as_str().unwrap_or_default();
-        ensure!(code == 1 && last["level"] == "ERROR" && last["message"] == "the service cannot run", "{output}");
+        ensure!(code == 1 && last["level"] == "ERROR", "{code}: {output}");
+        ensure!(last["message"] == "the service cannot run", "{output}");
         ensure!(error.contains(&format!("{flag}: cannot listen on {}", occupied.local_addr()?)), "{output}");
         ensure!(error.contains("in use"), "{output}");
         settings.insert("TIDINGS_LOG", "off".to_owned());

@@ -10,8 +10,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError,
-    TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -110,8 +110,7 @@ impl RedisClient {
     /// Characters that Redis does not allow in a name become `_`.
     #[must_use]
     pub fn named(self, program: &str, node: &str) -> Self {
-        let name = format!("{program}:{node}");
-        let name: String = name.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '_' }).collect();
+        let name = format!("{program}:{node}").replace(|letter: char| !letter.is_ascii_graphic(), "_");
         Self { name: Some(name.into()), ..self }
     }
 
@@ -130,8 +129,9 @@ impl RedisClient {
             let protocol = self.redis.get_connection_info().redis_settings().protocol();
             // HELLO, because every user may call it, and CLIENT SETNAME needs a right. It repeats the protocol that the
             // connection already has.
+            let version = if protocol.supports_resp3() { "3" } else { "2" };
             let mut hello = redis::Cmd::new();
-            hello.arg("HELLO").arg(if protocol.supports_resp3() { "3" } else { "2" }).arg("SETNAME").arg(name);
+            hello.arg("HELLO").arg(version).arg("SETNAME").arg(name);
             if let Err(error) = hello.exec_async(&mut connection).await {
                 tracing::debug!(kind = ?error.kind(), "a connection to Redis stays without a name");
             }

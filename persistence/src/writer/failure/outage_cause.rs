@@ -113,8 +113,8 @@ impl OutageCause {
             return Some(Self::of_sqlstate(&state));
         }
         Some(match (error, cause(error)) {
-            (DbErr::ConnectionAcquire(_), _)
-            | (_, Some(SqlxError::PoolTimedOut | SqlxError::PoolClosed)) => Self::PoolExhausted,
+            (DbErr::ConnectionAcquire(_), _) => Self::PoolExhausted,
+            (_, Some(SqlxError::PoolTimedOut | SqlxError::PoolClosed)) => Self::PoolExhausted,
             (_, Some(SqlxError::Io(error))) => Self::of_io(error.kind()),
             (_, Some(SqlxError::Tls(_))) => Self::Tls,
             (_, Some(SqlxError::Protocol(_) | SqlxError::WorkerCrashed)) => Self::Lost,

@@ -54,8 +54,8 @@ impl OutageReports {
     /// Takes the numbers of failures since the last call, by cause, in the order of [`OutageCause::ALL`]. Leaves out
     /// causes without failures.
     pub fn take(&mut self) -> Vec<(OutageCause, u64)> {
-        let taken = OutageCause::ALL.map(|cause| (cause, FAILURES[cause as usize].swap(0, Ordering::Relaxed)));
-        taken.into_iter().filter(|(_, failures)| *failures > 0).collect()
+        let take = |cause| (cause, FAILURES[cause as usize].swap(0, Ordering::Relaxed));
+        OutageCause::ALL.map(take).into_iter().filter(|(_, failures)| *failures > 0).collect()
     }
 }
 
