@@ -54,7 +54,7 @@ impl OutageReports {
     /// Takes the numbers of failures since the last call, by cause, in the order of [`OutageCause::ALL`]. Leaves out
     /// causes without failures.
     pub fn take(&mut self) -> Vec<(OutageCause, u64)> {
-        let take = |cause| (cause, FAILURES[cause as usize].swap(0, Ordering::Relaxed));
+        let take = |cause: OutageCause| (cause, FAILURES[cause as usize].swap(0, Ordering::Relaxed));
         OutageCause::ALL.map(take).into_iter().filter(|(_, failures)| *failures > 0).collect()
     }
 }
