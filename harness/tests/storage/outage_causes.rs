@@ -39,12 +39,12 @@ impl RefusedNode {
         stack::migrate(&url).await?;
         let secret = token::secret();
         let own = [
-            ("DATABASE_URL", url.as_str()),
-            ("REDIS_URL", &redis.url()),
-            ("TIDINGS_JWT_SECRET", &secret),
-            ("TIDINGS_INTERNAL_SECRET", &token::secret()),
+            ("DATABASE_URL", url),
+            ("REDIS_URL", redis.url()),
+            ("TIDINGS_JWT_SECRET", secret.clone()),
+            ("TIDINGS_INTERNAL_SECRET", token::secret()),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        .map(|(name, value)| (name.to_owned(), value));
         let more = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings: Vec<_> = own.into_iter().chain(more).collect();
         let node = Node::start(Service::Persistence, folder.path(), "persistence", &settings).await?;
