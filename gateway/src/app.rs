@@ -52,20 +52,20 @@ const FULL_BUCKET_REMOVAL_INTERVAL: Duration = Duration::from_secs(30);
 /// Runs a gateway until its shutdown is complete. Fails if a setting is wrong, an address cannot be bound, or the
 /// process cannot listen for signals.
 pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    let listener = bind(config.listen)?;
+    let listener = bind(config.listen, "--listen")?;
     let listen = listener.local_addr()?;
     let admin_listen = admin_address(listen, config.common.admin_listen).map_err(anyhow::Error::msg)?;
-    let admin_listener = bind(admin_listen)?;
+    let admin_listener = bind(admin_listen, "--admin-listen")?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let workers = config.workers.map_or(cores, usize::from).clamp(1, MAX_WORKERS);
 
-    let name = config.node.clone().unwrap_or_else(|| listen.to_string());
+    let name = config.common.node_name(listen);
     config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();
     let persistence =
         Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
-    let client = config.common.redis.client().map_err(anyhow::Error::msg)?;
+    let client = config.common.redis.client().map_err(anyhow::Error::msg)?.named("tidings-gateway", &name);
     let redis = client.clone();
     let limits = config.common.log_limits();
     let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
@@ -156,8 +156,9 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     Ok(())
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Dura
 use clap::Parser;
 use tidings_shared::{
     config::{
-        CommonArgs, admin_address,
+        CommonArgs, admin_address, listener_clashes,
         problem::{Check, Problem},
     },
     internal::{self, derive_key},
@@ -51,9 +51,6 @@ pub struct GatewayConfig {
         value_name = "URLS"
     )]
     pub persistence_url: Vec<String>,
-    /// Name of this node, shown to clients. Default: the listening address
-    #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
-    pub node: Option<String>,
     /// Address (HOST:PORT) at which other gateways reach this node; they forward requests of Socket.IO clients to it.
     /// See docs/OPERATIONS.md#socketio-on-several-gateways. Default: the listening address; instead of 0.0.0.0 the
     /// address from which the machine reaches Redis
@@ -142,7 +139,13 @@ pub struct GatewayConfig {
 impl Check for GatewayConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
-        problems.extend(admin_address(self.listen, self.common.admin_listen).err());
+        match admin_address(self.listen, self.common.admin_listen) {
+            Ok(admin) => {
+                let listeners = [("listen", self.listen), ("admin-listen", admin)];
+                problems.extend(listener_clashes(&listeners));
+            }
+            Err(problem) => problems.push(problem),
+        }
         for url in &self.persistence_url {
             problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
         }

@@ -27,6 +27,11 @@ fn main() -> anyhow::Result<ExitCode> {
     };
     telemetry::start(&config.common.log).map_err(anyhow::Error::msg)?;
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    runtime.block_on(app::run(config, Lifecycle::default()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match runtime.block_on(app::run(config, Lifecycle::default())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::log_fatal(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    })
 }

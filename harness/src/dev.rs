@@ -4,6 +4,7 @@
 mod demo;
 pub mod detached;
 pub mod down;
+mod environment;
 pub mod hints;
 mod redis_cluster;
 pub mod redis_move;

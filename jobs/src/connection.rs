@@ -41,7 +41,7 @@ impl ConnectionArgs {
     /// Connects to PostgreSQL, and opens the room log in Redis.
     pub async fn connect(&self) -> anyhow::Result<(DatabaseConnection, Arc<Log>)> {
         let db = self.connect_database().await?;
-        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?.named("tidings-persistence", "job");
         let authority = PostgresAuthority::new(db.clone(), redis.clone());
         let limits = LogLimits {
             max_backlog_records: self.max_backlog_records,
@@ -55,7 +55,7 @@ impl ConnectionArgs {
     /// Subscribes to the stored watermarks. `Log::wait_stored` in this process needs this subscription. The
     /// subscription ends when the returned subscriber is dropped.
     pub fn subscribe_watermarks(&self, log: &Arc<Log>) -> anyhow::Result<Subscriber> {
-        let redis = self.redis.client().map_err(anyhow::Error::msg)?;
+        let redis = self.redis.client().map_err(anyhow::Error::msg)?.named("tidings-persistence", "job");
         Ok(app::subscribe_watermarks(&redis, log))
     }
 }

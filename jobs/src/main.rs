@@ -24,8 +24,13 @@ async fn main() -> anyhow::Result<ExitCode> {
         Invocation::Serve { settings, warnings } => {
             telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;
             warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            app::run(*settings, erasure::run).await?;
-            Ok(ExitCode::SUCCESS)
+            Ok(match app::run(*settings, erasure::run).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    telemetry::log_fatal(&format!("{error:#}"));
+                    ExitCode::FAILURE
+                }
+            })
         }
         Invocation::Task(task) => {
             telemetry::start("warn").map_err(anyhow::Error::msg)?;

@@ -7,7 +7,7 @@ use sea_orm_migration::sea_orm::{ConnectOptions, ConnectionTrait, Database, DbBa
 use secrecy::{ExposeSecret, SecretString};
 use tidings_shared::config::problem::{Check, Problem};
 
-use crate::{address, schema::LockedSchema};
+use crate::{address, reachable, schema::LockedSchema};
 
 /// The problem that is reported if no address is given. The check is in code, because clap cannot require an option
 /// that is allowed both before and after a subcommand.
@@ -74,6 +74,7 @@ impl Check for MigrateArgs {
 
 /// Runs the command and prints what it did. A destructive command changes nothing if the confirmed name is wrong.
 pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
+    reachable::check_reachable(arguments.url()).await?;
     if let Some(confirmed) = arguments.command.confirmed_database() {
         let name = database_name(arguments.url()).await?;
         ensure!(confirmed == name, "this is the database {name:?}, not {confirmed:?}: nothing was dropped");

@@ -19,7 +19,9 @@ pub mod m0012_slow_mode;
 pub mod m0013_mentions;
 pub mod m0014_epochs_of_partitions;
 pub mod online;
+pub mod reachable;
 pub mod schema;
+pub mod sqlstate;
 
 use async_trait::async_trait;
 use online::OnlineMigration;

@@ -34,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::authority::PostgresAuthority;
 use crate::config::Config;
-use crate::database::{self, PoolPurpose};
+use crate::database::{self, PoolPurpose, outage};
 use crate::epoch_cleanup;
 use crate::http;
 use crate::indexer::Indexer;
@@ -68,7 +68,8 @@ where
 {
     let lifecycle = Lifecycle::default();
     // The name is new at each start. Otherwise a replica could mistake a lease of its previous process for its own.
-    let replica = format!("{}/{}", config.listen, uuid::Uuid::now_v7());
+    let node = config.common.node_name(config.listen);
+    let replica = format!("{node}/{}", uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     let connect =
@@ -79,7 +80,7 @@ where
     let writer_db = connect(PoolPurpose::Writer).await?;
     let authority_db = connect(PoolPurpose::Authority).await?;
     let background_db = connect(PoolPurpose::Background).await?;
-    let redis = config.common.redis.client().map_err(Error::msg)?;
+    let redis = config.common.redis.client().map_err(Error::msg)?.named("tidings-persistence", &node);
     let verifier = start_verifier(&config, &metrics)?;
 
     let authority = PostgresAuthority::new(authority_db.clone(), redis.clone());
@@ -92,7 +93,7 @@ where
     let public = bind(config.listen, "--listen")?;
     let gateways = bind(config.internal_listen().map_err(Error::msg)?, "--internal-listen")?;
     let operators = bind(config.admin_listen().map_err(Error::msg)?, "--admin-listen")?;
-    let operators = operators.listen(ACCEPT_BACKLOG)?.into_std()?;
+    let operators = operators.listen(ACCEPT_BACKLOG).context("--admin-listen")?.into_std()?;
     let pools = vec![
         ("http", http_db.clone()),
         ("writer", writer_db.clone()),
@@ -113,6 +114,7 @@ where
         let lifecycle = lifecycle.clone();
         async move { lifecycle.run(unready + DRAIN_DEADLINE).await }
     });
+    tokio::spawn(outage::watch(http_db.clone(), metrics.clone(), lifecycle.stopping.clone()));
     let migrated = tokio::select! {
         ready = database::wait_until_migrated(&http_db) => { ready?; true }
         () = lifecycle.draining.cancelled() => false,
@@ -125,12 +127,13 @@ where
             unknown_users: config.users,
             secret: config.common.internal_secret.clone(),
         };
-        let gateways = internal::serve(gateways.listen(ACCEPT_BACKLOG)?.into_std()?, Data::new(state))?;
+        let gateways = gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?;
+        let gateways = internal::serve(gateways, Data::new(state))?;
         let gateways_handle = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
         let closing = closing_token(draining.clone(), unready);
-        let public = public.listen(ACCEPT_BACKLOG)?.into_std()?;
+        let public = public.listen(ACCEPT_BACKLOG).context("--listen")?.into_std()?;
         let erasure_requested = Arc::new(Notify::new());
         let state = Data::new(http::State::new(
             (http_db.clone(), accounts_db),
@@ -345,6 +348,6 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // Without SO_REUSEADDR, connections of the previous process would keep the port in use.
     socket.set_reuseaddr(true)?;
-    socket.bind(address).with_context(|| format!("{setting} {address}"))?;
+    socket.bind(address).with_context(|| format!("{setting}: cannot listen on {address}"))?;
     Ok(socket)
 }

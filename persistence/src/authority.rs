@@ -321,9 +321,8 @@ fn unavailable(cause: impl std::fmt::Display) -> AuthorityError {
 }
 
 fn database_error(error: DbErr) -> AuthorityError {
-    let cause = failure::redacted_cause(&error);
-    tracing::warn!(error = cause, "the database did not answer the authority");
-    AuthorityError::Unavailable(cause)
+    failure::log_failure(&error, "the database did not answer the authority");
+    AuthorityError::Unavailable(failure::redacted_cause(&error))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use clap::Parser;
 use tidings_shared::config::{
-    CommonArgs, admin_address,
+    CommonArgs, admin_address, listener_clashes,
     problem::{Check, Problem},
     with_port_offset,
 };
@@ -79,8 +79,15 @@ pub struct Config {
 impl Check for Config {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.common.check();
-        problems.extend(self.admin_listen().err());
-        problems.extend(self.internal_listen().err());
+        let mut listeners = vec![("listen", self.listen)];
+        let others = [("internal-listen", self.internal_listen()), ("admin-listen", self.admin_listen())];
+        for (setting, address) in others {
+            match address {
+                Ok(address) => listeners.push((setting, address)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems.extend(listener_clashes(&listeners));
         problems.extend(self.database.check());
         if !LEASE_MS_RANGE.contains(&self.lease_ms) {
             let why = format!("must be from {} to {}", LEASE_MS_RANGE.start(), LEASE_MS_RANGE.end());
@@ -155,6 +162,8 @@ mod tests {
             ("--jwt-secret=short", "--jwt-secret"),
             ("--database-connections=0", "--database-connections"),
             ("--listen=127.0.0.1:60000", "60000"),
+            ("--admin-listen=127.0.0.1:8081", "--admin-listen"),
+            ("--internal-listen=127.0.0.1:18081", "--admin-listen"),
         ] {
             let mut config = config(&[]);
             config.update_from(["tidings-persistence", flag]);

@@ -2,6 +2,8 @@
 //! gateways and the readiness check. So none of them delays another. Statements and idle transactions have a time
 //! limit, because the locks of a paused replica would keep other replicas from its partitions.
 
+pub mod outage;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,7 @@ use clap::Args;
 use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
-use tidings_migrations::address;
+use tidings_migrations::{address, reachable};
 use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
@@ -106,8 +108,9 @@ pub async fn make_service_pool(
     open_pool(url, name, connections, timeouts, lease_ms).await
 }
 
-/// Makes a pool for a job that runs beside the services.
+/// Makes a pool for a job that runs beside the services. Fails if PostgreSQL cannot be reached now.
 pub async fn make_job_pool(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
+    reachable::check_reachable(url.expose_secret()).await?;
     let timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
     open_pool(url, "tidings-persistence job", JOB_CONNECTIONS, timeouts, JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS)
         .await
@@ -202,11 +205,13 @@ pub async fn wait_until_migrated(db: &DatabaseConnection) -> anyhow::Result<()> 
             Ok(rows) if rows == i64::from(PARTITIONS) => return Ok(()),
             Ok(rows) => bail!("the database has {rows} partitions, this program expects {PARTITIONS}"),
             Err(error) => {
-                if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= SCHEMA_WAIT_WARNING_INTERVAL) {
+                if !failure::report_outage(&error)
+                    && logged_at.is_none_or(|logged_at| logged_at.elapsed() >= SCHEMA_WAIT_WARNING_INTERVAL)
+                {
                     logged_at = Some(Instant::now());
                     tracing::warn!(
                         cause = failure::redacted_cause(&error),
-                        "waiting for the database and its tables, which `tidings-persistence migrate up` creates"
+                        "waiting for the tables of the database, which `tidings-persistence migrate up` creates"
                     );
                 }
             }

@@ -86,10 +86,7 @@ impl Indexer {
             match done.await {
                 Ok(()) => backoff = RETRY_BACKOFF[0],
                 Err(error) => {
-                    tracing::warn!(
-                        cause = failure::redacted_cause(&error),
-                        "the search index cannot be updated; retrying"
-                    );
+                    failure::log_failure(&error, "the search index cannot be updated; retrying");
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(RETRY_BACKOFF[1]);
                 }

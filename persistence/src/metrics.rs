@@ -25,6 +25,7 @@ tidings_shared::metrics! {
         last_seen: IntCounter = "tidings_persistence_last_seen_total", "Users who went offline and whose last activity was stored";
         pool_connections: IntGaugeVec["pool", "state"] = "tidings_persistence_pool_connections", "Connections to PostgreSQL, by pool (http, writer, behind, authority, accounts or readiness) and state (idle or used)";
         pool_limit: IntGaugeVec["pool"] = "tidings_persistence_pool_limit", "Connections to PostgreSQL that a pool may have";
+        database_failures: IntCounterVec["cause"] = "tidings_persistence_database_failures_total", "Statements that failed because PostgreSQL could not be used, by cause: refused, unreachable, tls, authentication, no_database, too_many_connections, starting, stopping, read_only, disk_full, lost, no_answer, pool_exhausted or other";
         http_requests: IntCounterVec["route", "status"] = "tidings_persistence_http_requests_total", "Requests answered, by route and status";
         http_seconds: HistogramVec["route"](0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0) = "tidings_persistence_http_seconds", "Time to answer a request, seconds, by route";
         search_lag_seconds: Gauge = "tidings_persistence_search_lag_seconds", "How long the room that is due longest has waited to be indexed for search, seconds";

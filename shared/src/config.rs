@@ -92,6 +92,10 @@ pub struct CommonArgs {
     /// get `overloaded`. There are 64 partitions
     #[arg(long, env = "TIDINGS_MAX_BACKLOG_BYTES", default_value_t = LogLimits::DEFAULT_BACKLOG_BYTES, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(LogLimits::MIN_BACKLOG_BYTES..))]
     pub max_backlog_bytes: u64,
+    /// Name of this node in traces, in the list of clients of Redis, and in the table `replicas` of PostgreSQL; clients
+    /// see the names of gateways. Default: the listening address
+    #[arg(long, env = "TIDINGS_NODE", value_name = "NAME")]
+    pub node: Option<String>,
     /// Address of the operators' listener for health and metrics. Default: the public port + 10000
     #[arg(long, env = "TIDINGS_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
@@ -125,6 +129,12 @@ impl CommonArgs {
             problems.push(Problem::new("log", error));
         }
         problems
+    }
+
+    /// The name of this node: the setting, or the address `listen`.
+    #[must_use]
+    pub fn node_name(&self, listen: SocketAddr) -> String {
+        self.node.clone().unwrap_or_else(|| listen.to_string())
     }
 
     /// The limits of the backlog.
@@ -170,6 +180,24 @@ pub fn admin_address(listen: SocketAddr, given: Option<SocketAddr>) -> Result<So
     address.map_err(|why| Problem::new("admin-listen", why))
 }
 
+/// The problems of listeners that cannot listen at the same time, because they have the same port at the same address or
+/// at all addresses. `listeners` are settings and their addresses; the later setting of two is reported. Port 0 is never
+/// a problem, because the system then chooses another port for each.
+pub fn listener_clashes(listeners: &[(&str, SocketAddr)]) -> Vec<Problem> {
+    let clash = |a: SocketAddr, b: SocketAddr| {
+        let same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() == b.port() && a.port() != 0 && a.is_ipv4() == b.is_ipv4() && same_ip
+    };
+    let mut problems = Vec::new();
+    for (index, (setting, address)) in listeners.iter().enumerate() {
+        if let Some((other, taken)) = listeners[..index].iter().find(|(_, other)| clash(*address, *other)) {
+            let why = format!("{address} is taken by --{other} {taken}: give each listener its own port");
+            problems.push(Problem::new(setting, why));
+        }
+    }
+    problems
+}
+
 /// Difference between the operators' default port and the public port.
 const ADMIN_PORT_OFFSET: u16 = 10_000;
 
@@ -180,4 +208,29 @@ pub fn with_port_offset(address: SocketAddr, offset: u16) -> Result<SocketAddr, 
         format!("{} + {offset} is not a valid port: give the address of this listener", address.port())
     })?;
     Ok(SocketAddr::new(address.ip(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_clash_only_with_the_same_port_and_address() {
+        let clashes = |one: &str, other: &str| {
+            let listeners = [("listen", one.parse().unwrap()), ("admin-listen", other.parse().unwrap())];
+            listener_clashes(&listeners).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let why = "--admin-listen: 127.0.0.1:80 is taken by --listen 127.0.0.1:80:";
+        assert!(clashes("127.0.0.1:80", "127.0.0.1:80")[0].starts_with(why));
+        assert_eq!(clashes("0.0.0.0:80", "127.0.0.1:80").len(), 1);
+        assert_eq!(clashes("[::1]:80", "[::]:80").len(), 1);
+        for (one, other) in [
+            ("127.0.0.1:80", "127.0.0.1:81"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:80", "[::1]:80"),
+        ] {
+            assert!(clashes(one, other).is_empty(), "{one} {other}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod otlp;
 mod span_queue;
 mod traces;
 
+use tracing::Level;
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use context::TraceContext;
@@ -23,4 +24,14 @@ pub fn start(filter: &str) -> Result<(), String> {
     let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(std::io::stderr);
     let lines = lines.map_event_format(log_lines::TraceIdFormat);
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())
+}
+
+/// Logs why a service cannot run or ended with an error, as the last line of its process. Prints the reason as plain
+/// text if the filter hides errors, because a process must not end without a reason.
+pub fn log_fatal(error: &str) {
+    if tracing::enabled!(Level::ERROR) {
+        tracing::error!(error, "the service cannot run");
+    } else {
+        eprintln!("the service cannot run: {error}");
+    }
 }

@@ -94,6 +94,14 @@ def _monitor(rendered: Rendered, monitor: Manifest, findings: Findings) -> None:
         for endpoint in monitor.spec["podMetricsEndpoints"]:
             if endpoint["port"] != "admin" or "admin" not in ports(one.pod["containers"][0]):
                 findings.add("reference", monitor.where, f"{endpoint['port']} of {one.where} has no metrics")
+        node = next((env for env in one.pod["containers"][0].get("env", []) if env["name"] == "TIDINGS_NODE"), {})
+        if node.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") != "metadata.name":
+            findings.add("reference", one.where, "TIDINGS_NODE is not the name of the pod")
+    # Alerts, traces and the clients of Redis then name a node in the same way.
+    by_pod = {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"}
+    for endpoint in monitor.spec["podMetricsEndpoints"]:
+        if by_pod not in endpoint.get("relabelings", []):
+            findings.add("reference", monitor.where, "the label `instance` is not the name of the pod")
 
 
 def secrets(one: Manifest) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use super::detached::Detached;
 use super::state::{DevNode, Server, State};
-use super::{Home, demo, down, ports_of, redis_cluster};
+use super::{Home, demo, down, environment, ports_of, redis_cluster};
 use crate::node::{self, Ports, Service};
 use crate::say;
 use crate::{ports, postgres, redis, stack};
@@ -46,6 +46,9 @@ pub struct UpOptions {
 /// When something does not start or a port is in use. Started processes keep running; `./dev down` stops them.
 pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     let _lock = home.lock()?;
+    for (name, _) in std::env::vars().filter(|(name, _)| environment::is_ignored_setting(name)) {
+        say!("{name} in the environment is ignored, because ./dev up chooses its value");
+    }
     let mut state = State::load(home)?;
     if options.port.is_some_and(|port| port != state.first_port) {
         demo::stop(&mut state).await;
@@ -231,31 +234,13 @@ fn node_settings(
             add("TIDINGS_SOCKET_IO", "on".to_owned());
         }
     }
-    // Settings in the developer's environment are passed to the nodes, except the ports of listeners.
-    for (name, mut value) in std::env::vars().filter(|(name, _)| is_passed_through(name)) {
+    for (name, mut value) in std::env::vars().filter(|(name, _)| environment::is_passed_on(name)) {
         if with_demo && name == demo::ALLOWED_ORIGINS {
             value = demo::add_demo_origins(&value, state.first_port)?;
         }
         add(&name, value);
     }
     Ok(settings)
-}
-
-fn is_passed_through(name: &str) -> bool {
-    const PASSED_SETTINGS: [&str; 11] = [
-        "TIDINGS_LOG",
-        "TIDINGS_WORKERS",
-        "TIDINGS_HEARTBEAT_MS",
-        "TIDINGS_MESSAGES_PER_SECOND",
-        "TIDINGS_MESSAGES_BURST",
-        "TIDINGS_FRAMES_PER_SECOND",
-        "TIDINGS_FRAMES_BURST",
-        "TIDINGS_DEFLATE",
-        demo::ALLOWED_ORIGINS,
-        "TIDINGS_MAX_BACKLOG_RECORDS",
-        "TIDINGS_LEASE_MS",
-    ];
-    PASSED_SETTINGS.contains(&name)
 }
 
 fn service_name(service: Service) -> &'static str {

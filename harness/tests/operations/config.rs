@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tidings_harness::folder::Folder;
-use tidings_harness::{Service, Stack, node};
+use tidings_harness::{Service, Stack, node, ports};
 
 /// Every secret in this file contains this text.
 const SECRET_TEXT: &str = "hunter2hunter2hunter2";
@@ -164,6 +164,48 @@ fn only_unknown_variables_cause_a_warning() -> Result<()> {
     let (code, output) = check_config(Service::Gateway, &settings)?;
     let warning = "tidings-gateway: warning: the variable TIDINGS_HARTBEAT_MS is not a setting; did you mean TIDINGS_HEARTBEAT_MS?";
     ensure!(code == 0 && output.contains(warning) && output.lines().count() == 2, "{output}");
+    Ok(())
+}
+
+#[test]
+fn equal_listener_addresses_fail_the_check() -> Result<()> {
+    for service in PROGRAMS {
+        let mut settings = valid_settings(service);
+        settings.insert("TIDINGS_LISTEN", "127.0.0.1:7000".to_owned());
+        settings.insert("TIDINGS_ADMIN_LISTEN", "0.0.0.0:7000".to_owned());
+        let (code, output) = check_config(service, &settings)?;
+        let problem = "(TIDINGS_ADMIN_LISTEN): 0.0.0.0:7000 is taken by --listen 127.0.0.1:7000";
+        ensure!(code == 2 && output.contains(problem) && output.lines().count() == 1, "{output}");
+    }
+    Ok(())
+}
+
+#[test]
+fn occupied_port_is_reported_as_json_like_every_line() -> Result<()> {
+    let occupied = std::net::TcpListener::bind("127.0.0.1:0")?;
+    for (service, flag, variable) in [
+        (Service::Gateway, "--listen", "TIDINGS_LISTEN"),
+        (Service::Persistence, "--internal-listen", "TIDINGS_INTERNAL_LISTEN"),
+        (Service::Persistence, "--admin-listen", "TIDINGS_ADMIN_LISTEN"),
+    ] {
+        let mut settings = valid_settings(service);
+        for variable in ["TIDINGS_LISTEN", "TIDINGS_ADMIN_LISTEN", "TIDINGS_INTERNAL_LISTEN"] {
+            settings.insert(variable, format!("127.0.0.1:{}", ports::free()?));
+        }
+        settings.insert(variable, occupied.local_addr()?.to_string());
+        let (code, output) = run_program(service.program(), &[], &settings)?;
+        let lines: Vec<serde_json::Value> =
+            output.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(output.clone())?;
+        let last = lines.last().context("no line")?;
+        let error = last["error"].as_str().unwrap_or_default();
+        ensure!(code == 1 && last["level"] == "ERROR", "{code}: {output}");
+        ensure!(last["message"] == "the service cannot run", "{output}");
+        ensure!(error.contains(&format!("{flag}: cannot listen on {}", occupied.local_addr()?)), "{output}");
+        ensure!(error.contains("in use"), "{output}");
+        settings.insert("TIDINGS_LOG", "off".to_owned());
+        let (_, output) = run_program(service.program(), &[], &settings)?;
+        ensure!(output.contains("in use"), "without a log the reason is missing: {output}");
+    }
     Ok(())
 }
 

@@ -15,7 +15,12 @@ struct DevSystem(Folder);
 
 impl DevSystem {
     fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(&[], arguments)
+    }
+
+    fn run_with(&self, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_tidings-dev"))
+            .envs(settings.iter().copied())
             .arg("--folder")
             .arg(self.0.path().join(".dev"))
             .args(arguments)
@@ -88,6 +93,27 @@ fn up_restarts_dead_processes_on_same_ports_and_down_stops_all() {
         assert!(!is_alive(pid.unwrap()));
     }
     assert_eq!(dev.status().gateways.len(), 2, "the number of gateways is remembered");
+}
+
+#[test]
+fn up_passes_settings_on_except_those_that_it_chooses() {
+    let dev = DevSystem(Folder::new().unwrap());
+    let base = free_base().to_string();
+    let passed = ["TIDINGS_DRAIN_MS=1234", "TIDINGS_USERS=required"];
+    let chosen = "TIDINGS_LISTEN=127.0.0.1:1";
+    let settings = [passed[0], passed[1], chosen].map(|setting| setting.split_once('=').unwrap());
+    let up = ["up", "--detach", "--gateways", "1", "--port", &base];
+    let output = dev.run_with(&settings, &up);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("TIDINGS_LISTEN in the environment is ignored"), "{printed}");
+    let status = dev.status();
+    for pid in [status.gateways[0].pid.unwrap(), status.persistence[0].pid.unwrap()] {
+        let environment = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        let variables: Vec<&str> = environment.split('\0').collect();
+        assert!(passed.iter().all(|setting| variables.contains(setting)), "{variables:?}");
+        assert!(!variables.contains(&chosen), "{variables:?}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod dev;
 mod dev_checks;
 mod idle;
 mod listener;
+mod node_names;
 mod play;
 mod proxy;
 mod readme;

@@ -169,6 +169,8 @@ fn dev_script_prints_usage_and_refuses_unknown_commands() {
         let one = reader.run_successfully(&format!("./dev {command} --quick --help"));
         assert!(one.starts_with(&format!("./dev {command} ")) && usage.contains(&one), "{one}");
     }
+    let up = reader.run_successfully("./dev up --help");
+    assert_eq!(reader.run_successfully("./dev help up"), up);
     let unknown = reader.run("./dev nonsense");
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("unknown command: nonsense"));

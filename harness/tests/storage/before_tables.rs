@@ -47,6 +47,6 @@ async fn persistence_waits_for_tables_before_it_listens() -> Result<()> {
     for port in [ports.public, ports.internal] {
         TcpStream::connect(("127.0.0.1", port)).await?;
     }
-    ensure!(node.log()?.contains("waiting for the database and its tables"));
+    ensure!(node.log()?.contains("waiting for the tables of the database"));
     Ok(())
 }

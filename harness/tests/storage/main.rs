@@ -18,6 +18,7 @@ mod locked_partition;
 mod migrations;
 mod migrations_beside_others;
 mod open_snapshot;
+mod outage_causes;
 mod restore;
 mod retention;
 mod retention_stream;

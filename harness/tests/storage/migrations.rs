@@ -1,9 +1,10 @@
 //! The schema on a real server, applied and reverted by the program that operators run.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidings_harness::node;
+use tidings_harness::{node, ports};
 use tidings_harness::postgres::{Database, Postgres};
 
 pub const MIGRATION_COUNT: usize = 14;
@@ -40,6 +41,40 @@ pub async fn run_migrations(database: &Database, arguments: &[&str]) -> Result<S
     let output = run_program(database, arguments).await?;
     ensure!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[tokio::test]
+async fn closed_port_fails_every_command_within_seconds() -> Result<()> {
+    let url = format!("postgres://tidings:hunter2@127.0.0.1:{}/tidings", ports::free()?);
+    let commands: [(&str, &[&str]); 6] = [
+        ("tidings-migrations", &["status"]),
+        ("tidings-migrations", &["up"]),
+        ("tidings-migrations", &["down", "--steps", "1"]),
+        ("tidings-migrations", &["fresh", "--drop-everything", "tidings"]),
+        ("tidings-persistence", &["migrate", "status"]),
+        ("tidings-persistence", &["export"]),
+    ];
+    for (program, arguments) in commands {
+        let begun = Instant::now();
+        let mut command = tokio::process::Command::new(node::program(program)?);
+        let output = command.args(arguments).args(["--database-url", &url]).output().await?;
+        let stderr = String::from_utf8(output.stderr)?;
+        ensure!(!output.status.success() && stderr.contains("refused"), "{arguments:?}: {stderr}");
+        ensure!(stderr.contains("127.0.0.1:") && !stderr.contains("hunter2"), "{arguments:?}: {stderr}");
+        // The command needs 1.5 to 2 s; the rest is for a busy machine.
+        ensure!(begun.elapsed() < Duration::from_secs(5), "{arguments:?}: {:?}", begun.elapsed());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn missing_database_is_named_with_its_error_code() -> Result<()> {
+    let url = Postgres::shared().await?.url_of("no_such_database");
+    let mut command = tokio::process::Command::new(node::program("tidings-migrations")?);
+    let output = command.args(["status", "--database-url", &url]).output().await?;
+    let stderr = String::from_utf8(output.stderr)?;
+    ensure!(stderr.contains("SQLSTATE 3D000 (invalid_catalog_name)"), "{stderr}");
+    Ok(())
 }
 
 async fn table_names(database: &Database) -> Result<Vec<String>> {

@@ -120,7 +120,7 @@ impl From<RequestError> for Problem {
 impl From<DbErr> for Problem {
     fn from(error: DbErr) -> Self {
         if is_unavailable(&error) {
-            tracing::warn!(cause = failure::redacted_cause(&error), "the database is unavailable");
+            failure::log_failure(&error, "the database is unavailable");
             return Refusal::unavailable("the database is unavailable; retry").into();
         }
         tracing::error!(cause = failure::redacted_cause(&error), "the database refused a statement");

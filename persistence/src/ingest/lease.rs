@@ -35,14 +35,12 @@ pub(super) async fn keep_leases(ingest: Arc<Ingest>, done: CancellationToken) {
         }
         // If the answer to `acquire_leases` is lost, the next renewal returns the acquired leases.
         if let Err(error) = within(ingest.lease, renew_and_balance(&ingest)).await {
-            tracing::warn!(cause = failure::redacted_cause(&error), "leases could not be renewed");
+            failure::log_failure(&error, "leases could not be renewed");
         }
         match within(tick.period() / 2, batch::delete_old_numbers(&ingest.db, &ingest.replica, deleted)).await
         {
             Ok(last) => deleted = last,
-            Err(error) => {
-                tracing::warn!(cause = failure::redacted_cause(&error), "numbers of batches not deleted")
-            }
+            Err(error) => failure::log_failure(&error, "numbers of batches not deleted"),
         }
         ingest.metrics.leases.set(i64::try_from(ingest.owned().count()).unwrap_or(i64::MAX));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use sea_orm::DbErr;
 use tidings_shared::{
     ids::Epoch,
     log::{
@@ -49,15 +50,15 @@ pub(super) async fn settle(ingest: &Ingest, locked_backoff: &mut PartitionBackof
     let partitions: Vec<Partition> =
         by_session.iter().flat_map(|(_, due)| due).map(|lease| lease.partition).collect();
     let settled = tokio::time::timeout(limit::ANSWER_DEADLINE, try_settle(ingest, &by_session)).await;
-    match settled.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+    match settled.unwrap_or_else(|_| Err(DbErr::Custom("no answer in time".to_owned()))) {
         Ok(Unsettled { locked, without_answer }) => {
             let free = partitions.iter().filter(|free| !locked.contains(free));
             free.for_each(|partition| locked_backoff.reset(*partition));
             pause_locked_partitions(ingest, locked_backoff, &locked);
             retry_later(ingest, &without_answer);
         }
-        Err(cause) => {
-            tracing::warn!(cause, partitions = partitions.len(), "partitions cannot be settled yet");
+        Err(error) => {
+            failure::log_failure(&error, "partitions cannot be settled yet");
             retry_later(ingest, &partitions);
         }
     }
@@ -80,10 +81,9 @@ pub(super) fn pause_locked_partitions(ingest: &Ingest, backoff: &mut PartitionBa
 
 /// Settles partitions, and returns those that are not settled. One transaction locks the rows of all of them, while the
 /// watermarks are read from all shards concurrently.
-async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Unsettled, String> {
-    let database_error = |error| failure::redacted_cause(&error);
+async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Unsettled, DbErr> {
     let due: Vec<Lease> = by_session.iter().flat_map(|(_, due)| due).copied().collect();
-    let mut settling = Settling::lock(&ingest.db, &due).await.map_err(database_error)?;
+    let mut settling = Settling::lock(&ingest.db, &due).await?;
     for lease in &settling.lost {
         tracing::info!(partition = lease.partition.0, "lease lost");
         ingest.owned().remove(lease.partition);
@@ -105,7 +105,7 @@ async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Un
         return Ok(unsettled);
     }
     let epochs: Vec<_> = settled.iter().map(|(lease, epoch, _)| (lease.partition, *epoch)).collect();
-    settling.finish(&epochs).await.map_err(database_error)?;
+    settling.finish(&epochs).await?;
     let mut owned = ingest.owned();
     for (lease, epoch, position) in &settled {
         owned.mark_settled(*lease, *epoch, *position);

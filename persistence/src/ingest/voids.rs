@@ -64,7 +64,7 @@ pub(super) async fn announce_voids(ingest: Arc<Ingest>, done: CancellationToken)
                     }
                 }
             }
-            Err(error) => tracing::warn!(cause = failure::redacted_cause(&error), "voids cannot be read"),
+            Err(error) => failure::log_failure(&error, "voids cannot be read"),
         }
     }
 }

@@ -288,11 +288,11 @@ impl BatchWriter<'_> {
                     if failures_in_a_row >= STUCK_AFTER_FAILURES {
                         return Err(PieceFailure::Stuck(cause));
                     }
-                    tracing::warn!(cause, "batch not written, retrying");
+                    failure::log_failure(&error, "batch not written, retrying");
                     last = cause;
                 }
                 Err(WriteError::Transient(error)) => {
-                    tracing::warn!(cause = failure::redacted_cause(&error), "batch not written, retrying");
+                    failure::log_failure(&error, "batch not written, retrying");
                     failures_in_a_row = 0;
                 }
             }

@@ -1,6 +1,15 @@
 //! Classifies the errors of failed statements, and describes them without private data.
 
+mod outage_cause;
+mod reports;
+
 use sea_orm::{DbErr, RuntimeErr, SqlxError};
+
+pub use outage_cause::OutageCause;
+pub use reports::{OutageReports, log_failure, report_outage};
+
+/// The beginning of the text of an error that this process makes when PostgreSQL does not answer in time.
+pub const NO_ANSWER: &str = "no answer of PostgreSQL";
 
 /// Whether PostgreSQL refused the data itself, so that a retry is useless: SQLSTATE class 22 (data exception), 23502
 /// (not null), and 23514 (check) with a constraint. Excludes errors after which no record may be given up: clashing and
@@ -83,7 +92,7 @@ fn cause(error: &DbErr) -> Option<&SqlxError> {
 #[must_use]
 pub fn redacted_cause(error: &DbErr) -> String {
     if let Some(state) = sqlstate(error) {
-        return format!("PostgreSQL refuses it: SQLSTATE {state}");
+        return format!("PostgreSQL refuses it: {}", tidings_migrations::sqlstate::describe(&state));
     }
     match (error, cause(error)) {
         (_, Some(SqlxError::Io(error))) => error.to_string(),

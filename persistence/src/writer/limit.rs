@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sea_orm::DbErr;
 
+use super::failure::NO_ANSWER;
+
 /// How long this process waits for an answer of PostgreSQL. The server's own limit for a statement is shorter.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -15,7 +17,7 @@ pub async fn within<T, E: From<DbErr>>(
 ) -> Result<T, E> {
     match tokio::time::timeout(limit, work).await {
         Ok(done) => done,
-        Err(_) => Err(DbErr::Custom(format!("no answer of PostgreSQL in {limit:?}")).into()),
+        Err(_) => Err(DbErr::Custom(format!("{NO_ANSWER} in {limit:?}")).into()),
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use redis::{
-    ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates,
-    io::tcp::TcpSettings,
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, TlsCertificates, aio::MultiplexedConnection, io::tcp::TcpSettings,
 };
 use rustls::{
     ClientConfig, RootCertStore,
@@ -33,6 +33,8 @@ pub struct RedisClient {
     redis: redis::Client,
     tls: Option<Arc<ClientConfig>>,
     source: MasterSource,
+    /// The name of the connections in the list of clients of Redis.
+    name: Option<Arc<str>>,
 }
 
 /// Where the addresses of the masters come from.
@@ -71,7 +73,7 @@ impl RedisClient {
             tls::install_provider();
             ClientConfig::builder().with_root_certificates(roots()).with_no_client_auth().into()
         });
-        Self { redis, tls, source: MasterSource::OwnAddress }
+        Self { redis, tls, source: MasterSource::OwnAddress, name: None }
     }
 
     /// The address to which the client connects. A Unix socket has its path as host, and port 0.
@@ -101,7 +103,40 @@ impl RedisClient {
         }
         // Fails only for a text that is not a URL, and this is not a text.
         let redis = redis::Client::open(info.set_addr(addr)).unwrap_or_else(|_| self.redis.clone());
-        Self { redis, tls: self.tls.clone(), source: MasterSource::OwnAddress }
+        Self { redis, tls: self.tls.clone(), source: MasterSource::OwnAddress, name: self.name.clone() }
+    }
+
+    /// Names the connections that are opened from now on `PROGRAM:NODE`, so that `CLIENT LIST` shows whose they are.
+    /// Characters that Redis does not allow in a name become `_`.
+    #[must_use]
+    pub fn named(self, program: &str, node: &str) -> Self {
+        let name = format!("{program}:{node}").replace(|letter: char| !letter.is_ascii_graphic(), "_");
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The name of the connections; None if they have none.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Opens a connection, and gives it its name. Without the name it is used all the same.
+    pub(super) async fn connect(
+        &self,
+        config: &AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = self.redis.get_multiplexed_async_connection_with_config(config).await?;
+        if let Some(name) = self.name() {
+            let protocol = self.redis.get_connection_info().redis_settings().protocol();
+            // HELLO, because every user may call it, and CLIENT SETNAME needs a right. It repeats the protocol that the
+            // connection already has.
+            let version = if protocol.supports_resp3() { "3" } else { "2" };
+            let mut hello = redis::Cmd::new();
+            hello.arg("HELLO").arg(version).arg("SETNAME").arg(name);
+            if let Err(error) = hello.exec_async(&mut connection).await {
+                tracing::debug!(kind = ?error.kind(), "a connection to Redis stays without a name");
+            }
+        }
+        Ok(connection)
     }
 
     /// The settings of a TLS connection to the client's address, or `None` if the address does not use TLS.

@@ -261,8 +261,7 @@ async fn ask_node(client: &RedisClient, address: &NodeAddress, is_first: bool) -
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(NODE_TIMEOUT))
         .set_response_timeout(Some(NODE_TIMEOUT));
-    let mut connection: MultiplexedConnection =
-        client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = client.connect(&config).await?;
     let server: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
     match layout_of(&server) {
         Layout::Single => Ok(ShardMap::single(address.clone())),

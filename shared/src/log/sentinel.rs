@@ -83,5 +83,5 @@ async fn connect(client: &RedisClient) -> Result<MultiplexedConnection, RedisErr
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(ANSWER_TIMEOUT))
         .set_response_timeout(Some(ANSWER_TIMEOUT));
-    client.get_multiplexed_async_connection_with_config(&config).await
+    client.connect(&config).await
 }

@@ -54,6 +54,14 @@ fn client_of_another_node_keeps_the_settings() {
 }
 
 #[test]
+fn connections_to_all_nodes_have_the_name_of_program_and_node() {
+    let client = open_url("redis+cluster://x:1,y:2").named("tidings-gateway", "a b\n7");
+    let other = client.at(&NodeAddress { host: "y".into(), port: 2 });
+    assert_eq!([client.name(), other.name()], [Some("tidings-gateway:a_b_7"); 2]);
+    assert_eq!(open_url("redis://x").name(), None);
+}
+
+#[test]
 fn separate_password_is_used_with_the_user_of_the_url() {
     for url in ["rediss://tidings@x:1/2", "rediss+cluster://tidings@x:1,y:2"] {
         let client = client_with(url, Some("p@ss:/word"), None, NO_ACCESS).unwrap();

@@ -97,7 +97,7 @@ pub async fn connect_to_process(
     config: AsyncConnectionConfig,
 ) -> Result<(MultiplexedConnection, ProcessId), SessionError> {
     let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = client.connect(&config).await?;
     let process = ProcessId::read(&mut connection).await?.ok_or(SessionError::NoRunId)?;
     Ok((connection, process))
 }

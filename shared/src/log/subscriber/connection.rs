@@ -52,7 +52,7 @@ impl PubSubConnection<Box<dyn Socket>> {
         let opening = async {
             let mut connection = Self::new(stream::open(client).await?, layout, handler);
             let settings = client.get_connection_info().redis_settings();
-            let run_id = connection.introduce(settings.username(), settings.password()).await?;
+            let run_id = connection.introduce(settings.username(), settings.password(), client.name()).await?;
             Ok::<_, PubSubError>((connection, run_id))
         };
         timeout(CONNECT_TIMEOUT, opening).await.map_err(io::Error::from)?
@@ -64,13 +64,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PubSubConnection<S> {
         Self { stream: HintStream::new(socket, handler), layout, token: 0 }
     }
 
-    /// Authenticates, and asks Redis for the id of its process.
+    /// Authenticates, names the connection, and asks Redis for the id of its process.
     async fn introduce(
         &mut self,
         user: Option<&str>,
         password: Option<&str>,
+        name: Option<&str>,
     ) -> Result<Arc<str>, PubSubError> {
-        protocol::encode_handshake(user, password, &mut self.stream.output);
+        protocol::encode_handshake(user, password, name, &mut self.stream.output);
         let mut run_id: Option<Arc<str>> = None;
         let answered = self.exchange(|reply| match reply {
             // This error of an old server is not passed on, because it repeats the password.

@@ -64,14 +64,22 @@ pub fn encode_command(words: &[&str], output: &mut BytesMut) {
     }
 }
 
-/// Appends the commands that select RESP3, authenticate the user if there is a password, and ask for the process.
-pub fn encode_handshake(user: Option<&str>, password: Option<&str>, output: &mut BytesMut) {
-    match password {
-        Some(password) => {
-            encode_command(&["HELLO", "3", "AUTH", user.unwrap_or("default"), password], output);
-        }
-        None => encode_command(&["HELLO", "3"], output),
+/// Appends the commands that select RESP3, authenticate the user if there is a password, name the connection if it has
+/// a name, and ask for the process.
+pub fn encode_handshake(
+    user: Option<&str>,
+    password: Option<&str>,
+    name: Option<&str>,
+    output: &mut BytesMut,
+) {
+    let mut hello = vec!["HELLO", "3"];
+    if let Some(password) = password {
+        hello.extend(["AUTH", user.unwrap_or("default"), password]);
     }
+    if let Some(name) = name {
+        hello.extend(["SETNAME", name]);
+    }
+    encode_command(&hello, output);
     encode_command(&["INFO", "server"], output);
 }
 
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn handshake_authenticates_only_with_a_password() {
-        let hello = |user, password| encoded(|output| encode_handshake(user, password, output));
+        let hello = |user, password| encoded(|output| encode_handshake(user, password, None, output));
         let info = "*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
         let plain = format!("*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n{info}");
         assert_eq!([hello(None, None), hello(Some("me"), None)], [plain.clone(), plain]);
@@ -192,6 +200,9 @@ mod tests {
         };
         assert_eq!(hello(Some("me"), Some("p:\n")), with("me"));
         assert_eq!(hello(None, Some("p:\n")), with("default"));
+        let named = encoded(|output| encode_handshake(None, None, Some("a:b"), output));
+        let set_name = "*4\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$7\r\nSETNAME\r\n$3\r\na:b\r\n";
+        assert_eq!(named, format!("{set_name}{info}"));
     }
 
     #[test]

@@ -35,7 +35,7 @@ async fn handshake_sends_password_and_returns_run_id() {
         text("1"),
     ];
     server.write_all(answers.concat().as_bytes()).await.unwrap();
-    assert_eq!(&*connection.introduce(Some("me"), Some("secret")).await.unwrap(), "abc");
+    assert_eq!(&*connection.introduce(Some("me"), Some("secret"), None).await.unwrap(), "abc");
     let sent = "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$6\r\nsecret\r\n\
                 *2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nPING\r\n$1\r\n1\r\n";
     let mut received = vec![0; sent.len()];
@@ -51,12 +51,12 @@ async fn refused_handshake_fails_without_telling_the_password() {
     ] {
         let (mut connection, mut server) = connection();
         server.write_all(format!("-{error}\r\n-NOAUTH\r\n-NOAUTH\r\n").as_bytes()).await.unwrap();
-        let failed = connection.introduce(Some("me"), Some("secret")).await.unwrap_err().to_string();
+        let failed = connection.introduce(Some("me"), Some("secret"), None).await.unwrap_err().to_string();
         assert!(failed.contains(reason) && !failed.contains("secret"), "{failed}");
     }
     let (mut connection, mut server) = connection();
     server.write_all([text("# Server\r\n"), text("1")].concat().as_bytes()).await.unwrap();
-    let failed = connection.introduce(None, None).await;
+    let failed = connection.introduce(None, None, None).await;
     assert!(matches!(failed, Err(PubSubError::NoRunId)), "{failed:?}");
 }
 
