@@ -4,8 +4,8 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tidings_harness::{node, ports};
 use tidings_harness::postgres::{Database, Postgres};
+use tidings_harness::{node, ports};
 
 pub const MIGRATION_COUNT: usize = 14;
 const TABLES: &[&str] = &[

@@ -52,7 +52,8 @@ impl PubSubConnection<Box<dyn Socket>> {
         let opening = async {
             let mut connection = Self::new(stream::open(client).await?, layout, handler);
             let settings = client.get_connection_info().redis_settings();
-            let run_id = connection.introduce(settings.username(), settings.password(), client.name()).await?;
+            let run_id =
+                connection.introduce(settings.username(), settings.password(), client.name()).await?;
             Ok::<_, PubSubError>((connection, run_id))
         };
         timeout(CONNECT_TIMEOUT, opening).await.map_err(io::Error::from)?
