@@ -2,6 +2,7 @@
 //! At shutdown public HTTP stops first, because its requests wait until ingestion has stored their messages. Then
 //! ingestion writes the records that it has read and releases its leases. The listeners for gateways and operators stop
 //! last.
+//! Long because all parts are made here, in the order in which they need each other.
 
 mod observe;
 

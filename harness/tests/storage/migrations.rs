@@ -69,7 +69,8 @@ async fn closed_port_fails_every_command_within_seconds() -> Result<()> {
 
 #[tokio::test]
 async fn missing_database_is_named_with_its_error_code() -> Result<()> {
-    let url = Postgres::shared().await?.url_of("no_such_database");
+    let postgres = Postgres::shared().await?;
+    let url = postgres.url_of("no_such_database");
     let mut command = tokio::process::Command::new(node::program("tidings-migrations")?);
     let output = command.args(["status", "--database-url", &url]).output().await?;
     let stderr = String::from_utf8(output.stderr)?;

@@ -56,8 +56,9 @@ impl RefusedNode {
     /// Runs a statement and ends the connections of the node, so that it needs new ones.
     async fn change(&self, statement: &str) -> Result<()> {
         self.admin.query(statement).await?;
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename";
-        self.admin.query(&format!("{end} = '{ROLE}'")).await.map(drop)
+        let end =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname <> current_database()";
+        self.admin.query(&format!("{end} AND usename = '{ROLE}'")).await.map(drop)
     }
 
     /// The log lines about outages with this cause.
@@ -153,7 +154,8 @@ async fn exhausted_pool_is_told_from_a_server_that_refuses() -> Result<()> {
     let blocker = system.postgres.url_of(&system.served);
     let lock = "BEGIN; LOCK TABLE rooms, members IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(9); COMMIT";
     let mut psql = tokio::process::Command::new("psql");
-    let mut psql = psql.args(["-q", "-d", &blocker, "-c", lock]).kill_on_drop(true).spawn()?;
+    psql.args(["--no-psqlrc", "--quiet", "--output=/dev/null", "--command", lock, &blocker]);
+    let mut psql = psql.kill_on_drop(true).spawn()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let requests = (0..4).map(|_| system.http.room(&system.room));
     let answers = futures_util::future::join_all(requests).await;
