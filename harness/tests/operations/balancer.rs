@@ -118,6 +118,38 @@ async fn unfinished_request_head_is_answered_408() -> Result<()> {
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await??;
     ensure!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    ensure!(
+        answer.contains("application/problem+json") && answer.contains(r#""code":"bad_request""#),
+        "{answer}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_without_any_node_are_problem_documents() -> Result<()> {
+    let absent = || {
+        Ok::<_, anyhow::Error>(Ports {
+            public: ports::free()?,
+            admin: ports::free()?,
+            internal: ports::free()?,
+        })
+    };
+    let nodes = [absent()?, absent()?];
+    let balancer = Balancer::before(&nodes, &nodes).await?;
+    for path in ["/v1/poll", "/v1/rooms"] {
+        let answer = tidings_harness::http::client().get(format!("{}{path}", balancer.url())).send().await?;
+        ensure!(answer.status() == 503, "{answer:?}");
+        for (name, value) in [
+            ("content-type", "application/problem+json"),
+            ("retry-after", "5"),
+            ("access-control-allow-origin", "*"),
+        ] {
+            ensure!(answer.headers().get(name).is_some_and(|found| found == value), "{name}: {answer:?}");
+        }
+        let problem: Value = answer.json().await?;
+        ensure!(problem["code"] == "unavailable" && problem["status"] == 503, "{problem}");
+        ensure!(problem["retry_after_ms"] == 5_000, "{problem}");
+    }
     Ok(())
 }
 
