@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::balancer::Balancer;
-use tidings_harness::{Client, Http, Ports, ServerFrame, Stack, TokenBy, ports};
+use tidings_harness::{Client, Http, Node, Ports, ServerFrame, Stack, TokenBy, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -127,15 +127,9 @@ async fn unfinished_request_head_is_answered_408() -> Result<()> {
 
 #[tokio::test]
 async fn errors_without_any_node_are_problem_documents() -> Result<()> {
-    let absent = || {
-        Ok::<_, anyhow::Error>(Ports {
-            public: ports::free()?,
-            admin: ports::free()?,
-            internal: ports::free()?,
-        })
-    };
-    let nodes = [absent()?, absent()?];
-    let balancer = Balancer::before(&nodes, &nodes).await?;
+    let stack = start_stack().await?;
+    let balancer = Balancer::of(&stack).await?;
+    stack.gateways().iter().chain(stack.persistence_nodes()).for_each(Node::kill);
     for path in ["/v1/poll", "/v1/rooms"] {
         let answer = tidings_harness::http::client().get(format!("{}{path}", balancer.url())).send().await?;
         ensure!(answer.status() == 503, "{answer:?}");
