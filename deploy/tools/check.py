@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import dockerfile
-from checks import compose, images, network, policy, references, schemas, stopping
+from checks import compose, images, limits, network, policy, references, schemas, stopping
 from checks.model import Findings, Rendered
 from checks.programs import Programs
 
@@ -48,6 +48,7 @@ def manifests(rendered: Rendered, production: bool, programs: Programs | None) -
     references.check(rendered, findings, documented_secrets(), documented_metrics())
     network.check(rendered, findings)
     images.check_containers(rendered, dockerfile.read(DOCKERFILE), programs, findings)
+    limits.check_manifests(rendered, ROOT / "deploy", findings)
     return findings
 
 

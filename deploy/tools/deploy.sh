@@ -2,7 +2,9 @@
 # Checks the files for running Tidings: images, compose.yaml, k8s/. It starts nothing, and once the tools are installed
 # it downloads nothing.
 #
-# deploy.sh check       run all checks; the last line is `N passed, N failed`
+# deploy.sh check       run all checks; the last line is `N passed, N failed`. Exits with 1 when one fails, and with 3
+#                       when one is not checked, because a tool is missing, and none fails
+# deploy.sh mutations   break one shipped value at a time in a copy, and demand that a check notices each
 # deploy.sh render DIR  render the overlays of k8s/ into files in DIR
 # deploy.sh rules       generate the PrometheusRule of k8s/components/monitoring from deploy/prometheus/rules
 # deploy.sh install     only install the tools
@@ -131,7 +133,7 @@ scored() {
   return "$outcome"
 }
 
-passed=0 failed=0
+passed=0 failed=0 unchecked=no
 step() {
   local name=$1
   shift
@@ -171,7 +173,7 @@ check() {
   if ((outcome == 3)); then
     say "deploy: NOT CHECKED (the tools are not available: pip is missing, or its index cannot be reached)"
     echo "0 passed, 0 failed"
-    return
+    return 3
   elif ((outcome)); then
     say "deploy: installation of the tools: FAILED"
     echo "0 passed, 1 failed"
@@ -185,6 +187,7 @@ check() {
     export TIDINGS_PROGRAMS=$folder
   else
     say "deploy: variables and commands of the programs: NOT CHECKED (the programs are not built)"
+    unchecked=yes
   fi
   step "hadolint" tool hadolint deploy/Dockerfile
   step "Dockerfile" python "$here/check.py" dockerfile ${programs[@]+"${programs[@]}"}
@@ -202,16 +205,27 @@ check() {
     step "kube-score" scored "${rendered[@]}"
   elif ((outcome == 3)); then
     say "deploy: k8s: NOT CHECKED (Go or its modules are not available)"
+    unchecked=yes
   else
     step "tools of k8s" false
   fi
   own_tests
   printf '%d passed, %d failed\n' "$passed" "$failed"
-  ((failed == 0))
+  ((failed == 0)) || return 1
+  [[ $unchecked == no ]] || return 3
+}
+
+# Needs kustomize and Python's packages. promtool is used if it is there.
+mutations() {
+  mkdir -p "$tools"
+  install_python
+  install_go_tools
+  PATH=$PATH:$tools/kustomize-$kustomize_version python "$here/mutations.py"
 }
 
 case ${1:-} in
   check) check ;;
+  mutations) mutations ;;
   render)
     [[ -n ${2:-} ]] || { say "deploy.sh render DIR"; exit 2; }
     install_go_tools

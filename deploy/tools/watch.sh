@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the monitoring of Tidings: rules of Prometheus and their tests, the runbook, dashboards, the collector. It
-# starts nothing. When a tool is missing, its checks are reported as NOT CHECKED and do not fail.
+# starts nothing. When a tool is missing, its checks are reported as NOT CHECKED.
 #
-# watch.sh           run all checks; exits with 1 when one fails
+# watch.sh           run all checks; exits with 1 when one fails, and with 3 when one is not checked and none fails
 # watch.sh write     generate the dashboards from deploy/grafana/source
 # watch.sh install   only install the tools
 #
@@ -35,7 +35,7 @@ install_yamllint() {
 
 python() { PYTHONPATH=$yamllint:$here/watch python3 "$@"; }
 
-failed=()
+failed=() unchecked=no
 step() {
   local name=$1 log
   shift
@@ -75,8 +75,10 @@ check_all() {
     step "alerts, their tests and the runbook" python "$here/watch/rules.py"
     step "dashboards" python "$here/watch/dashboards.py" check
     step "collector (by its structure)" python "$here/watch/collector.py"
+    step "what Prometheus reads" python "$here/watch/scraping.py"
   else
     say "watch: format, alerts against tests and runbook, dashboards, collector: NOT CHECKED (yamllint is not available)"
+    unchecked=yes
   fi
   if [[ $by_promtool == yes ]]; then
     step "scrape configuration and rules" promtool check config deploy/prometheus/prometheus.yml
@@ -84,11 +86,13 @@ check_all() {
     [[ $by_yaml == no ]] || step "expressions of the dashboards" check_expressions
   else
     say "watch: rules, their tests, expressions of the dashboards: NOT CHECKED (promtool is not available)"
+    unchecked=yes
   fi
   if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
     return 1
   fi
+  [[ $unchecked == no ]] || return 3
 }
 
 case ${1:-check} in

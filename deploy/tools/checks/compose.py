@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import yaml
 
+from . import limits
 from .images import program_of
 from .model import Findings, UniqueLoader
 from .policy import IMAGE
@@ -72,6 +73,7 @@ def check(compose: dict, folder: Path, programs: Programs | None, stages: dict, 
         if program:
             _ours(name, service, services, program, programs, stages, findings)
     _other_programs(services, folder, stages, findings)
+    limits.check_compose(compose, folder, findings)
     for name, secret in compose.get("secrets", {}).items():
         if not secret.get("file", "").startswith("./compose/secrets/"):
             findings.add("secret", name, "is not a file of compose/secrets")
@@ -169,7 +171,7 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
         findings.add("network", name, "cannot be reached from the load balancer")
     for url in environment.get("TIDINGS_PERSISTENCE_URLS", "").split(","):
         found = re.fullmatch(r"http://([a-z0-9\-]+):(\d+)", url)
-        if url and (found is None or found[1] not in services or int(found[2]) not in stages["persistence"].ports()):
+        if url and (found is None or found[1] not in services or int(found[2]) - 20_000 not in stages["persistence"].ports()):
             findings.add("ports", name, f"{url} is no internal listener of a service here")
     if programs is not None:
         programs.check_environment(program, environment | stages[target].environment(), name, findings)

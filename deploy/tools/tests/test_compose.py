@@ -42,6 +42,10 @@ def told(service: str, **variables: str) -> Callable[[dict], object]:
     return lambda services: services[service]["environment"].update(variables)
 
 
+def replace(words: list[str], old: str, new: str) -> None:
+    words[words.index(old)] = new
+
+
 BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("schema", "a field that Compose does not know", of("redis", depend_on=["x"])),
     ("schema", "a field of another type", of("redis", read_only=["x"])),
@@ -79,6 +83,13 @@ BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("network", "out of reach of the load balancer", of("gateway-1", networks=["back"])),
     ("network", "a load balancer that Prometheus cannot reach", of("prometheus", networks=["telemetry", "outside"])),
     ("network", "a gateway that Prometheus cannot reach", of("gateway-1", networks=["back"])),
+    ("limits", "Redis that throws keys away", lambda services: replace(services["redis"]["command"], "noeviction", "allkeys-lru")),
+    ("limits", "a Prometheus that forgets the objectives",
+     lambda services: replace(services["prometheus"]["command"], "--storage.tsdb.retention.time=35d", "--storage.tsdb.retention.time=2d")),
+    ("limits", "another memory limit than the rule states",
+     lambda services: services["gateway-1"]["deploy"]["resources"]["limits"].update(memory="512M")),
+    ("limits", "traces for another port", told("gateway-1", TIDINGS_OTLP_ENDPOINT="http://otel-collector:4318")),
+    ("limits", "a data source that leads nowhere", told("grafana", PROMETHEUS_URL="http://else:9090")),
 ]  # fmt: skip
 
 PROGRAM_FAULTS: list[tuple[str, str, Callable[[dict], object]]] = [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::balancer::Balancer;
-use tidings_harness::{Client, Http, Ports, ServerFrame, Stack, TokenBy, ports};
+use tidings_harness::{Client, Http, Node, Ports, ServerFrame, Stack, TokenBy, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -118,6 +118,32 @@ async fn unfinished_request_head_is_answered_408() -> Result<()> {
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await??;
     ensure!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    ensure!(
+        answer.contains("application/problem+json") && answer.contains(r#""code":"bad_request""#),
+        "{answer}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn errors_without_any_node_are_problem_documents() -> Result<()> {
+    let stack = start_stack().await?;
+    let balancer = Balancer::of(&stack).await?;
+    stack.gateways().iter().chain(stack.persistence_nodes()).for_each(Node::kill);
+    for path in ["/v1/poll", "/v1/rooms"] {
+        let answer = tidings_harness::http::client().get(format!("{}{path}", balancer.url())).send().await?;
+        ensure!(answer.status() == 503, "{answer:?}");
+        for (name, value) in [
+            ("content-type", "application/problem+json"),
+            ("retry-after", "5"),
+            ("access-control-allow-origin", "*"),
+        ] {
+            ensure!(answer.headers().get(name).is_some_and(|found| found == value), "{name}: {answer:?}");
+        }
+        let problem: Value = answer.json().await?;
+        ensure!(problem["code"] == "unavailable" && problem["status"] == 503, "{problem}");
+        ensure!(problem["retry_after_ms"] == 5_000, "{problem}");
+    }
     Ok(())
 }
 

@@ -69,6 +69,17 @@ fn launch_command(images: &Folder, image: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "long: runs all checks once per mutation"]
+fn checks_notice_each_mutation_of_shipped_files() -> Result<()> {
+    let built = node::program("tidings-gateway")?;
+    let target = built.parent().and_then(Path::parent).context("no target folder")?;
+    let mut command = Command::new(deploy_path("tools/deploy.sh"));
+    let output = command.arg("mutations").env("TIDINGS_TOOLS", target.join("tools")).output()?;
+    ensure!(output.status.success(), "{}", output_text(&output));
+    Ok(())
+}
+
+#[test]
 fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
     let images = build_images()?;
     for (image, program) in [
