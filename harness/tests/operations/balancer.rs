@@ -118,10 +118,6 @@ async fn unfinished_request_head_is_answered_408() -> Result<()> {
     let mut answer = String::new();
     tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await??;
     ensure!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    ensure!(
-        answer.contains("application/problem+json") && answer.contains(r#""code":"bad_request""#),
-        "{answer}"
-    );
     Ok(())
 }
 
