@@ -121,20 +121,6 @@ where
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
-        let state = internal::InternalState {
-            db: authority_db,
-            log: log.clone(),
-            authority,
-            unknown_users: config.users,
-            secret: config.common.internal_secret.clone(),
-        };
-        let gateways = gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?;
-        let gateways = internal::serve(gateways, Data::new(state))?;
-        let gateways_handle = gateways.handle();
-        let gateways = tokio::spawn(gateways);
-        let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-        let closing = closing_token(draining.clone(), unready);
-        let public = public.listen(ACCEPT_BACKLOG).context("--listen")?.into_std()?;
         let erasure_requested = Arc::new(Notify::new());
         let state = Data::new(http::State::new(
             (http_db.clone(), accounts_db),
@@ -145,6 +131,21 @@ where
             config.users,
             erasure_requested.clone(),
         ));
+        let internal_state = internal::InternalState {
+            db: authority_db,
+            log: log.clone(),
+            authority,
+            unknown_users: config.users,
+            http: state.clone(),
+            secret: config.common.internal_secret.clone(),
+        };
+        let gateways = gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?;
+        let gateways = internal::serve(gateways, Data::new(internal_state))?;
+        let gateways_handle = gateways.handle();
+        let gateways = tokio::spawn(gateways);
+        let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
+        let closing = closing_token(draining.clone(), unready);
+        let public = public.listen(ACCEPT_BACKLOG).context("--listen")?.into_std()?;
         let notice_retries = state.notice_retries.clone();
         let public = serve_public(public, state, metrics.clone(), draining)?;
         let store_last_seen =

@@ -15,6 +15,7 @@ pub mod problem;
 mod change_notices;
 mod changes;
 mod deadline;
+pub mod enter_room;
 mod erase;
 mod events;
 mod export;

@@ -23,10 +23,10 @@ use tidings_shared::{
     error::{ErrorCode, Refusal},
     ids::Epoch,
     internal::{
-        CONNECT_USER_PATH, LOOK_UP_PATH, LookUpAnswer, LookUpRequest, MARKS_PATH, MAX_LOOK_UPS, MAX_ROOMS,
-        MAX_USERS, MarksAnswer, MarksRequest, MessageKey, OPEN_EPOCH_PATH, OpenEpochAnswer, OpenEpochRequest,
-        ROOMS_PATH, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest, TARGET_PATH, TargetAnswer,
-        TargetRequest,
+        CONNECT_USER_PATH, ENTER_ROOM_PATH, LOOK_UP_PATH, LookUpAnswer, LookUpRequest, MARKS_PATH,
+        MAX_LOOK_UPS, MAX_ROOMS, MAX_USERS, MarksAnswer, MarksRequest, MessageKey, OPEN_EPOCH_PATH,
+        OpenEpochAnswer, OpenEpochRequest, ROOMS_PATH, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest,
+        TARGET_PATH, TargetAnswer, TargetRequest,
         presence::{ACQUAINTED_PATH, MEMBERS_PATH, SMALL_ROOMS_PATH},
         users::{ACCOUNTS_PATH, ROLES_PATH},
     },
@@ -36,7 +36,7 @@ use tidings_shared::{
     },
 };
 
-use crate::http::{KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
+use crate::http::{self, KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use crate::writer::users::UnknownUserPolicy;
 use crate::writer::voids;
 
@@ -54,6 +54,8 @@ pub struct InternalState {
     pub log: Arc<Log>,
     pub authority: Arc<dyn Authority>,
     pub unknown_users: UnknownUserPolicy,
+    /// Creates rooms and memberships on behalf of users, as for their own requests.
+    pub http: Data<http::State>,
     /// The secret with which gateways authenticate.
     pub secret: SecretString,
 }
@@ -115,6 +117,7 @@ pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Resu
                     .route(ROLES_PATH, route(people::roles))
                     .route(ACCOUNTS_PATH, route(people::accounts))
                     .route(CONNECT_USER_PATH, route(people::connect_user))
+                    .route(ENTER_ROOM_PATH, route(rooms::enter_room))
                     .route(MEMBERS_PATH, route(people::members))
                     .route(ACQUAINTED_PATH, route(people::acquainted))
                     .route(SMALL_ROOMS_PATH, route(people::small_rooms)),

@@ -23,6 +23,7 @@ pub mod users;
 use std::collections::HashMap;
 
 use crate::{
+    error::Refusal,
     ids::{ClientId, RoomId, Seq, UserId},
     log::{KnownClientId, SeedOutcome, StoredMarks, Target},
     membership::{Account, Membership},
@@ -44,6 +45,7 @@ pub const ROOMS_PATH: &str = "/internal/v1/rooms";
 pub const ROLES_PATH: &str = "/internal/v1/roles";
 pub const ACCOUNTS_PATH: &str = "/internal/v1/accounts";
 pub const CONNECT_USER_PATH: &str = "/internal/v1/connect-user";
+pub const ENTER_ROOM_PATH: &str = "/internal/v1/enter-room";
 
 /// Maximum number of rooms in one request.
 pub const MAX_ROOMS: usize = 1000;
@@ -148,6 +150,13 @@ json_types! {
 
     /// Asks persistence to update a user from the claims of a token, or to create the user if that is allowed.
     pub struct ConnectUserRequest { pub user: UserId, pub name: Option<String>, pub picture: Option<String> }
+
+    /// Asks persistence to make a user a member of a public room. If the room does not exist, persistence creates it
+    /// with this name, and the user becomes its owner.
+    pub struct EnterRoomRequest { pub user: UserId, pub room: RoomId, pub name: Option<String> }
+
+    /// Why the user is not a member, or `None` if the user is a member and the membership is stored.
+    pub struct EnterRoomAnswer { pub refused: Option<Refusal> }
 }
 
 /// The stored head of the room, and one pair of marks per user in the order of the request.

@@ -8,7 +8,7 @@ use tidings_shared::{
     auth::Identity,
     error::Refusal,
     ids::{Epoch, RoomId, UserId},
-    internal::{ConnectUserRequest, UserRooms},
+    internal::{ConnectUserRequest, EnterRoomRequest, UserRooms},
     log::{Authority as _, AuthorityError, RoundTrip, Session, SessionError, keys::Partition},
     membership::{self, Account, Membership},
     presence::{self, CachedRooms},
@@ -126,6 +126,14 @@ impl Bus {
         let roles = self.persistence.roles(room, users).await?;
         let roles = roles.into_iter().map(|role| role.map(String::into_boxed_str));
         Ok(StoredRoles { epoch, by_user: users.iter().cloned().zip(roles).collect() })
+    }
+
+    /// Makes a user a member of a public room, which is created with this name if it does not exist. Returns when the
+    /// membership is stored. Refuses a user who may not join the room.
+    pub async fn enter_room(&self, user: &UserId, room: &RoomId, name: String) -> Result<(), Refusal> {
+        let request = EnterRoomRequest { user: user.clone(), room: room.clone(), name: Some(name) };
+        let answer = self.persistence.enter_room(&request).await.map_err(LookupError::from)?;
+        answer.refused.map_or(Ok(()), Err)
     }
 
     /// Reads a user's most recently active rooms, at most 200. Also returns whether the user has more rooms.

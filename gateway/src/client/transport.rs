@@ -3,6 +3,8 @@
 
 use std::{rc::Rc, time::Duration};
 
+use tidings_shared::ids::RoomId;
+
 use super::PollBuffer;
 use crate::{
     socket_io::NamespaceSocket,
@@ -48,6 +50,14 @@ impl ClientTransport {
                 run.frames().len()
             }
             Self::SocketIo(socket) => socket.send_run(run),
+        }
+    }
+
+    /// The name that a room gets if a join of this client creates it; `None` if its joins create no such room.
+    pub fn name_to_create(&self, room: &RoomId) -> Option<String> {
+        match self {
+            Self::Socket(_) | Self::Poll(_) => None,
+            Self::SocketIo(socket) => socket.dialect()?.name_to_create(room.as_str()),
         }
     }
 

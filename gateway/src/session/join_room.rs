@@ -1,9 +1,10 @@
 //! Joins and leaves one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
 //! reads the head of each room. Then the join is answered, and the rooms are replayed.
 
-use std::rc::Rc;
+use std::{num::NonZeroU32, rc::Rc};
 
 use tidings_shared::{
+    auth::Identity,
     error::{ErrorCode, Refusal},
     ids::{Cursor, RoomId, Seq, UserId},
     log::{AppendError, RoomHead, TailRead},
@@ -15,6 +16,7 @@ use crate::{
     bus::MembershipSnapshot,
     client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
     hub::{Generation, Position, Subscription},
+    limits::Limit,
     worker::Worker,
 };
 
@@ -103,10 +105,13 @@ async fn join_room(
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     };
     let bus = &worker.node.bus;
-    let snapshot = memberships.get_or_load(bus, &identity.user, room).await?;
+    let mut snapshot = memberships.get_or_load(bus, &identity.user, room).await?;
     check_open()?;
     if snapshot.membership.is_none() {
-        access::recently_added_role(worker, &identity, room).await?;
+        if let Err(refusal) = access::recently_added_role(worker, &identity, room).await {
+            // Boxed, so that the future of a usual join stays small.
+            snapshot = Box::pin(enter_room(session, &identity, room, refusal)).await?;
+        }
         check_open()?;
     }
     let (shared_id, subscription) = worker.subscribe(room, client.clone());
@@ -140,6 +145,22 @@ async fn join_room(
         online: None,
     };
     Ok((joined, replay))
+}
+
+/// Makes the user a member of a room, which is created if it does not exist, if the dialect of the connection makes rooms
+/// on demand. Otherwise returns `refusal`, the refusal of users who are not members.
+async fn enter_room(
+    ChatSession { worker, client }: &ChatSession,
+    identity: &Identity,
+    room: &RoomId,
+    refusal: Refusal,
+) -> Result<MembershipSnapshot, Refusal> {
+    let is_non_member = matches!(refusal.code, ErrorCode::NotFound | ErrorCode::Forbidden);
+    let name = client.connection.name_to_create(room).filter(|_| is_non_member);
+    let Some(name) = name else { return Err(refusal) };
+    worker.node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
+    worker.node.bus.enter_room(&identity.user, room, name).await?;
+    Ok(worker.node.bus.membership_snapshot(&identity.user, room).await?)
 }
 
 /// Reads the head of a room, and determines the member's role and read mark as of the head. The membership mark that is

@@ -41,6 +41,11 @@ impl Dialect {
         Ok(Self { rules, client, server })
     }
 
+    /// The name that a room gets if a join creates it; `None` if a join of this room does not create it.
+    pub fn name_to_create(&self, room: &str) -> Option<String> {
+        self.rules.rooms.name_to_create(room)
+    }
+
     /// The numbers of the rules for events of clients, and for frames of the server.
     pub fn rule_counts(&self) -> (usize, usize) {
         (self.rules.client.len(), self.rules.server.len())

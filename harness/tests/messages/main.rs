@@ -10,6 +10,7 @@ mod changes_seen;
 mod conversation;
 mod conversation_order;
 mod deflate;
+mod dialect_rooms;
 mod engine_io;
 mod engine_io_gateway;
 mod engine_io_nodes;

@@ -70,6 +70,16 @@ impl Problem {
         Refusal::new(code, detail).into()
     }
 
+    /// The error code of the answer.
+    pub fn code(&self) -> ErrorCode {
+        self.refusal.code
+    }
+
+    /// The refusal without the HTTP status.
+    pub fn into_refusal(self) -> Refusal {
+        *self.refusal
+    }
+
     /// The refusal for a room that does not exist, and also for a room that the caller may not see.
     pub fn no_such_room() -> Self {
         Refusal::not_found("room").into()

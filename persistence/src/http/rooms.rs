@@ -19,7 +19,7 @@ use crate::query::members::{Member, members};
 use crate::query::room::{self, Room, RoomAnswer};
 use crate::query::room_lists::{PublicRooms, public_rooms};
 use crate::writer::rooms::{
-    CreationOutcome, RoomKind, any_user_at_room_limit, create_room, find_direct_room,
+    CreationOutcome, NewRoom, RoomKind, any_user_at_room_limit, create_room, find_direct_room,
 };
 
 /// Creates a room with its first members.
@@ -48,12 +48,31 @@ pub async fn create(
     if let Some(id) = find_direct_room(&state.db, &new).await? {
         return answer_existing(&state, &caller, id).await;
     }
-    let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
     let max_members = state.limits.max_members_per_room.get();
-    if new.kind != RoomKind::Direct && u32::try_from(members.len()).map_or(true, |many| many > max_members) {
+    if new.kind != RoomKind::Direct
+        && u32::try_from(new.members.len()).map_or(true, |many| many > max_members)
+    {
         let message = format!("a room has up to {max_members} members");
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
+    let id = new.id.clone();
+    match create_and_notify(&state, new).await? {
+        CreationOutcome::Created => answer(&state, &caller, &id, HttpResponse::Created()).await,
+        CreationOutcome::Exists(id) => answer_existing(&state, &caller, id).await,
+        CreationOutcome::IdTaken => {
+            Err(Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id").into())
+        }
+        CreationOutcome::UnknownMember => {
+            let message = "a member is not a known user, or is erased";
+            Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into())
+        }
+    }
+}
+
+/// Creates a room whose body was checked, and notifies its members. Refuses with `too_large` if a member is in too many
+/// rooms.
+pub(super) async fn create_and_notify(state: &State, new: NewRoom) -> Result<CreationOutcome, Problem> {
+    let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
     let max_rooms = state.limits.max_rooms_per_user.get();
     if any_user_at_room_limit(&state.db, &members, max_rooms).await? {
         let message = format!("a member is already in {max_rooms} rooms, which is the limit");
@@ -61,26 +80,19 @@ pub async fn create(
     }
     state.notify_before(&ChangeNotice::Memberships(members.clone())).await?;
     match create_room(&state.db, &new, state.unknown_users).await {
-        Ok(CreationOutcome::Created) => {}
-        Ok(CreationOutcome::Exists(id)) => return answer_existing(&state, &caller, id).await,
-        Ok(CreationOutcome::IdTaken) => {
-            let refusal = Refusal::new(ErrorCode::Conflict, "a room with this id exists").with_field("id");
-            return Err(refusal.into());
+        Ok(CreationOutcome::Created) => {
+            let (kind, name) = (new.kind.as_str().to_owned(), new.name);
+            let created = CreatedRoom { room: new.id, kind, name, members: new.members };
+            state.notify(ChangeNotice::Room(created)).await;
+            Ok(CreationOutcome::Created)
         }
-        Ok(CreationOutcome::UnknownMember) => {
-            let message = "a member is not a known user, or is erased";
-            return Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into());
-        }
+        Ok(outcome) => Ok(outcome),
         Err(error) => {
             // The notice is sent, because the COMMIT may have succeeded although its answer was lost.
             state.notify(ChangeNotice::Memberships(members)).await;
-            return Err(error.into());
+            Err(error.into())
         }
     }
-    let (kind, name) = (new.kind.as_str().to_owned(), new.name);
-    let created = CreatedRoom { room: new.id.clone(), kind, name, members: new.members };
-    state.notify(ChangeNotice::Room(created)).await;
-    answer(&state, &caller, &new.id, HttpResponse::Created()).await
 }
 
 /// Answers with the existing direct room. If its log is empty, sends the notices of its creation again, because the

@@ -1,20 +1,23 @@
-//! Answers requests of gateways for the memberships of users, and fills the membership cache.
+//! Answers requests of gateways for the memberships of users, and fills the membership cache. Makes users members of
+//! public rooms.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix_web::web::Data;
 use futures_util::future::join_all;
 use tidings_shared::{
-    error::Refusal,
+    error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId, UserId},
-    internal::{MAX_USERS_WITH_ROOMS, RoomsAnswer, RoomsRequest, UserRooms},
+    internal::{
+        EnterRoomAnswer, EnterRoomRequest, MAX_USERS_WITH_ROOMS, RoomsAnswer, RoomsRequest, UserRooms,
+    },
     log::{Session, keys::Partition},
     membership::{self, CacheStamp},
 };
 use tokio::time::timeout;
 
 use super::{InternalState, authority_problem, check_count};
-use crate::http::problem::Problem;
+use crate::http::{self, problem::Problem};
 use crate::query::memberships::{self, UserMemberships};
 
 /// How long a cache operation may take. An unresponsive Redis must not use up the time for the answer.
@@ -64,6 +67,22 @@ pub(super) async fn rooms(state: Data<InternalState>, request: RoomsRequest) -> 
     let first = valid.next().flatten();
     let is_first_missing = first.is_none();
     Ok(RoomsAnswer { first: first.unwrap_or_default(), is_first_missing, more: valid.collect() })
+}
+
+/// Makes a user a member of a public room, which is created if it does not exist. A refusal is the answer, unless
+/// another replica may succeed.
+pub(super) async fn enter_room(
+    state: Data<InternalState>,
+    request: EnterRoomRequest,
+) -> Result<EnterRoomAnswer, Problem> {
+    let EnterRoomRequest { user, room, name } = request;
+    match http::enter_room::enter_room(&state.http, &user, &room, name).await {
+        Ok(()) => Ok(EnterRoomAnswer { refused: None }),
+        Err(problem) if matches!(problem.code(), ErrorCode::Unavailable | ErrorCode::Internal) => {
+            Err(problem)
+        }
+        Err(problem) => Ok(EnterRoomAnswer { refused: Some(problem.into_refusal()) }),
+    }
 }
 
 /// Reads the memberships again until they are valid in the newest epoch of each partition. While a partition is in an

@@ -12,11 +12,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    CONNECT_USER_PATH, ConnectUserAnswer, ConnectUserRequest, LOOK_UP_PATH, LookUpAnswer, LookUpRequest,
-    MARKS_PATH, MAX_LOOK_UPS, MAX_USERS, MAX_USERS_WITH_ROOMS, MarksAnswer, MarksRequest, MessageKey,
-    OPEN_EPOCH_PATH, OpenEpochAnswer, OpenEpochRequest, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest,
-    TARGET_PATH, TargetAnswer, TargetRequest, UserRooms, UsersOfRoom, combining::RequestCombiner,
-    pools::RequestPools,
+    CONNECT_USER_PATH, ConnectUserAnswer, ConnectUserRequest, ENTER_ROOM_PATH, EnterRoomAnswer,
+    EnterRoomRequest, LOOK_UP_PATH, LookUpAnswer, LookUpRequest, MARKS_PATH, MAX_LOOK_UPS, MAX_USERS,
+    MAX_USERS_WITH_ROOMS, MarksAnswer, MarksRequest, MessageKey, OPEN_EPOCH_PATH, OpenEpochAnswer,
+    OpenEpochRequest, SECRET_HEADER, SEED_PATH, SeedAnswer, SeedRequest, TARGET_PATH, TargetAnswer,
+    TargetRequest, UserRooms, UsersOfRoom, combining::RequestCombiner, pools::RequestPools,
 };
 use crate::{
     http_client,
@@ -101,6 +101,11 @@ impl InternalClient {
         request: &ConnectUserRequest,
     ) -> Result<ConnectUserAnswer, AuthorityError> {
         self.send_request(CONNECT_USER_PATH, request).await
+    }
+
+    /// Makes a user a member of a public room, which is created if it does not exist.
+    pub async fn enter_room(&self, request: &EnterRoomRequest) -> Result<EnterRoomAnswer, AuthorityError> {
+        self.send_request(ENTER_ROOM_PATH, request).await
     }
 
     /// Sends a request to one replica of persistence. If it does not answer, tries the next replica. The error is

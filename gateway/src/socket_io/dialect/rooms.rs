@@ -17,6 +17,8 @@ pub(super) struct RoomNames {
     pub prefix: Option<String>,
     /// Whether a name of digits is sent as a number.
     pub numbers: bool,
+    /// Whether a join creates a missing room. Needs a prefix, so that clients cannot make rooms of other applications.
+    pub create: bool,
 }
 
 impl RoomNames {
@@ -37,12 +39,21 @@ impl RoomNames {
 
     /// The name of the room with this id. A room without the prefix is not of the application, and keeps its id.
     pub fn to_name(&self, id: &str) -> Value {
-        let escaped = self.prefix.as_ref().and_then(|prefix| id.strip_prefix(prefix.as_str()));
-        let name = escaped.and_then(unescape).unwrap_or_else(|| id.to_owned());
+        let name = self.own_name(id).unwrap_or_else(|| id.to_owned());
         match name.parse::<u64>() {
             Ok(number) if self.numbers && number.to_string() == name => Value::from(number),
             _ => Value::String(name),
         }
+    }
+
+    /// The name of the room with this id, if the room is one of the application.
+    fn own_name(&self, id: &str) -> Option<String> {
+        unescape(id.strip_prefix(self.prefix.as_deref()?)?)
+    }
+
+    /// The name that the room with this id gets if a join creates it; `None` if joins do not create this room.
+    pub fn name_to_create(&self, id: &str) -> Option<String> {
+        self.own_name(id).filter(|name| self.create && !name.is_empty())
     }
 
     /// Replaces the ids of rooms in a field `room`, and in a list of ids or of objects, by the names.
@@ -102,7 +113,7 @@ mod tests {
     use super::*;
 
     fn with_prefix(prefix: &str) -> RoomNames {
-        RoomNames { prefix: Some(prefix.to_owned()), numbers: false }
+        RoomNames { prefix: Some(prefix.to_owned()), ..RoomNames::default() }
     }
 
     #[test]
@@ -118,11 +129,21 @@ mod tests {
 
     #[test]
     fn names_of_digits_are_numbers_on_request() {
-        let numbers = RoomNames { prefix: Some(String::new()), numbers: true };
+        let numbers = RoomNames { prefix: Some(String::new()), numbers: true, create: false };
         assert_eq!(numbers.to_name("42"), json!(42));
         for text in ["042", "4 2", "x"] {
             assert_eq!(numbers.to_name(&numbers.to_id(text)), json!(text));
         }
+    }
+
+    #[test]
+    fn only_named_rooms_below_the_prefix_are_created() {
+        let names = RoomNames { create: true, ..with_prefix("app-") };
+        assert_eq!(names.name_to_create("app-tea:20time").as_deref(), Some("tea time"));
+        for id in ["other", "app-", "app-:ZZ", "app"] {
+            assert_eq!(names.name_to_create(id), None, "{id}");
+        }
+        assert_eq!(with_prefix("app-").name_to_create("app-tea"), None);
     }
 
     #[test]

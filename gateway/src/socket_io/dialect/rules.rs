@@ -161,9 +161,15 @@ impl RuleReader {
             match (entry.key.as_str(), &entry.value.content) {
                 ("prefix", _) => rooms.prefix = self.text(entry),
                 ("numbers", TomlContent::Scalar(Value::Bool(numbers))) => rooms.numbers = *numbers,
-                ("numbers", _) => self.refuse(entry.line, "`numbers` must be true or false"),
-                _ => self.refuse_key(entry, "`prefix` and `numbers`"),
+                ("create", TomlContent::Scalar(Value::Bool(create))) => rooms.create = *create,
+                ("numbers" | "create", _) => {
+                    self.refuse(entry.line, format!("`{}` must be true or false", entry.key));
+                }
+                _ => self.refuse_key(entry, "`prefix`, `numbers` and `create`"),
             }
+        }
+        if rooms.create && rooms.prefix.as_ref().is_none_or(String::is_empty) {
+            self.refuse(node.line, "`create` needs a `prefix`, so that clients make no other rooms");
         }
         rooms
     }

@@ -144,10 +144,10 @@ fn portal_dialect_keeps_chat_ids_as_numbers() {
 #[test]
 fn broadcast_dialect_has_one_room_for_everybody() {
     let dialect = parse(BROADCAST);
-    assert_eq!(dialect.connect(&json!({})).join, Some(json!({ "rooms": ["everybody"] })));
+    assert_eq!(dialect.connect(&json!({})).join, Some(json!({ "rooms": ["app-everybody"] })));
     let (command, send) = run(&dialect, "chat message", json!(["hi"]));
-    assert_eq!((&command["room"], &command["content"]), (&json!("everybody"), &json!("hi")));
-    assert_eq!(answer(&dialect, ack("everybody"), &send), acked(json!([{ "id": "everybody~5" }])));
-    let new = json!(["chat message", "hi", { "id": "everybody~5", "user": "Ben", "time": AT_MS }]);
-    assert_eq!(packets(&dialect, &message("everybody", "hi")), event(new));
+    assert_eq!((&command["room"], &command["content"]), (&json!("app-everybody"), &json!("hi")));
+    assert_eq!(answer(&dialect, ack("app-everybody"), &send), acked(json!([{ "id": "app-everybody~5" }])));
+    let new = json!(["chat message", "hi", { "id": "app-everybody~5", "user": "Ben", "time": AT_MS }]);
+    assert_eq!(packets(&dialect, &message("app-everybody", "hi")), event(new));
 }
