@@ -194,7 +194,7 @@ def check():
         yield "two dashboards have one uid"
     for path, text in all_written:
         yield from check_dashboard(path, text)
-    for path in set((GRAFANA / "dashboards").glob("*")) - {path for path, _ in all_written}:
+    for path in set((GRAFANA / "dashboards").glob("*.json")) - {path for path, _ in all_written}:
         yield f"{path.name}: has no source"
 
 

@@ -8,7 +8,8 @@ use crate::prometheus::shipped_folder;
 
 /// The prefixes of all metric names in rules and dashboards. deploy/tools/watch/expressions.py checks that there are no
 /// others.
-const METRIC_PREFIXES: [&str; 6] = ["tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_"];
+const METRIC_PREFIXES: [&str; 7] =
+    ["tidings_", "process_", "haproxy_", "redis_", "pg_", "cnpg_", "prometheus_"];
 
 /// The groups of late-metrics.json whose programs run in the test.
 const PRESENT: [&str; 3] = ["haproxy", "redis_exporter", "postgres_exporter"];
