@@ -196,6 +196,10 @@ def check():
         yield from check_dashboard(path, text)
     for path in set((GRAFANA / "dashboards").glob("*.json")) - {path for path, _ in all_written}:
         yield f"{path.name}: has no source"
+    generated = yaml.safe_load((GRAFANA / "dashboards" / "kustomization.yaml").read_text())["configMapGenerator"]
+    files = sorted(file for one in generated for file in one["files"])
+    if files != sorted(path.name for path, _ in all_written):
+        yield f"kustomization.yaml: the ConfigMaps hold {files}"
 
 
 def as_rules():
