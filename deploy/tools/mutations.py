@@ -59,6 +59,7 @@ MUTATIONS = [
     ("deploy/grafana/dashboards/kustomization.yaml", "[stores.json]", "[gateway.json]"),
     ("k8s/components/exporters/redis/pods.yaml", "replacement: redis", "replacement: redis-exporter"),
     ("k8s/components/exporters/postgresql/network.yaml", "port: 5432", "port: 6379"),
+    ("deploy/grafana/provisioning/datasources/jaeger.yml", "uid: jaeger", "uid: traces"),
     (COLLECTOR, "0.0.0.0:4317", "0.0.0.0:4319"),
     (COLLECTOR, "[memory_limiter, batch]", "[batch, memory_limiter]"),
     (COLLECTOR, "spike_limit_mib: 50", "spike_limit_mib: 500"),
