@@ -270,7 +270,7 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let others = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tidings_service' AND query <> '' \
                   AND query NOT LIKE '<insufficient%'";
     ensure!(database.query(&monitoring(others)).await?.concat().last().is_some_and(|count| count != "0"));
-    let read = database.query(&monitoring("SELECT content FROM messages")).await;
+    let read = database.query(&monitoring("SELECT content FROM public.messages")).await;
     let refused = read.err().context("the exporter's role reads messages")?;
     ensure!(refused.to_string().contains("permission denied"), "{refused}");
     let passwords: HashMap<String, String> = serde_json::from_str(&secret("redis_exporter_passwords")?)?;

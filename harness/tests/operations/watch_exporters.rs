@@ -9,7 +9,7 @@ use crate::watch::shortened;
 use std::time::{Duration, Instant};
 
 use crate::prometheus::Prometheus;
-use crate::watch::exporters::Exporters;
+use crate::watch::exporters::{self, Exporters};
 use crate::watch::scene::AlertRecorder;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -45,6 +45,7 @@ async fn redis_faults_fire_alerts(stack: &Stack, recorder: &mut AlertRecorder<'_
     stack.redis().kill();
     recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.redis().restart().await?;
+    exporters::create_users(stack).await?;
     recorder.until_resolved(&["TidingsDependencyDown"]).await?;
 
     let set = |name: &str, value: String| {
@@ -134,7 +135,7 @@ async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
     let connections = format!("max_connections = {MAX_CONNECTIONS}\n");
     let stack = Stack::builder().gateways(2).durable_postgres(&connections).start().await?;
     let prometheus = Prometheus::start(&stack, shortened::shortened_rules).await?;
-    let exporters = Exporters::start(&stack, &prometheus).await?;
+    let started = Exporters::start(&stack, &prometheus).await?;
     // The PostgreSQL exporter tries for a second before it reports a missing server, which is longer than the timeout
     // here.
     prometheus.configure("prometheus.yml", |text| {
@@ -152,7 +153,7 @@ async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
         redis_faults_fire_alerts(&stack, &mut recorder).await?;
         postgres_faults_fire_alerts(&stack, &mut recorder).await?;
         recorder.set_current_fault("an exporter is killed (SIGKILL)");
-        exporters.redis.kill();
+        started.redis.kill();
         recorder.until_firing(&["TidingsTargetDown"]).await
     };
     let outcome = played.await;

@@ -18,7 +18,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Both exporters. Dropping the value ends them.
 pub struct Exporters {
     pub redis: Daemon,
-    pub postgres: Daemon,
+    _postgres: Daemon,
 }
 
 impl Exporters {
@@ -43,12 +43,16 @@ impl Exporters {
         variables.push(("DATA_SOURCE_URI", format!("{server}?sslmode=disable")));
         let (postgres, place) = start_exporter(stack, "prometheus-postgres-exporter", &[], variables).await?;
         prometheus.add_target("postgresql", &place)?;
-        Ok(Exporters { redis, postgres })
+        Ok(Exporters { redis, _postgres: postgres })
     }
 }
 
-/// The shipped users: each with a password, and with the rights that the files give.
-async fn create_users(stack: &Stack) -> Result<()> {
+/// The shipped users: each with a password, and with the rights that the files give. A Redis of a test forgets its user
+/// when it ends.
+///
+/// # Errors
+/// When a server cannot be reached.
+pub async fn create_users(stack: &Stack) -> Result<()> {
     let users = std::fs::read_to_string(shipped_folder().with_file_name("redis").join("users.acl"))?;
     let line =
         users.lines().find_map(|line| line.strip_prefix("user ").filter(|l| l.starts_with(REDIS_USER)));

@@ -32,7 +32,8 @@ pub fn metric_names(expression: &str) -> BTreeSet<String> {
     for part in expression.split('"').step_by(2) {
         let words = part.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
         let named = words.filter(|word| {
-            word.contains(':') && word.contains("tidings")
+            *word == "ALERTS"
+                || word.contains(':') && word.contains("tidings")
                 || METRIC_PREFIXES.iter().any(|b| word.starts_with(b))
         });
         names.extend(named.map(ToOwned::to_owned));
