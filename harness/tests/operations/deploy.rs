@@ -267,7 +267,7 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
 
     // The exporters read statistics and nothing that is stored.
     let monitoring = |query: &str| format!("SET ROLE tidings_monitoring; {query}");
-    let others = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tidings_service' AND query <> '' \
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tidings_service' \
                   AND query NOT LIKE '<insufficient%'";
     ensure!(database.query(&monitoring(others)).await?.concat().last().is_some_and(|count| count != "0"));
     let read = database.query(&monitoring("SELECT content FROM public.messages")).await;
