@@ -27,8 +27,9 @@ make() {
   echo "created $1" >&2
 }
 
-for password in postgresql_password postgresql_owner_password postgresql_service_password redis_gateway_password \
-  redis_persistence_password redis_nodes_password internal_secret jwt_secret grafana_password; do
+for password in postgresql_password postgresql_owner_password postgresql_service_password \
+  postgresql_monitoring_password redis_gateway_password redis_persistence_password redis_monitoring_password \
+  redis_nodes_password internal_secret jwt_secret grafana_password; do
   random | make "$password"
 done
 
@@ -40,6 +41,12 @@ for service in gateway persistence; do
   make "redis_${service}_url" <<<"redis://tidings-$service:$password@redis:6379/"
   make "redis_${service}_cluster_url" <<<"redis+cluster://tidings-$service:$password@redis:6379,redis-2:6379,redis-3:6379"
 done
+password=$(cat "$folder/redis_monitoring_password")
+users=$(sed -E "s/^(user tidings-monitoring on) #0+ /\1 >$password /" <<<"$users")
+# The exporter finds the password of a Redis by its address. The further addresses are those of redis-cluster.yaml.
+for host in redis 10.213.47.{11..16}; do
+  printf '"redis://tidings-monitoring@%s:6379": "%s"\n' "$host" "$password"
+done | paste -sd, | sed 's/.*/{&}/' | make redis_exporter_passwords
 make redis_acl <<<"$users"
 # The user with which the nodes of a cluster copy data, and with which the cluster is formed and changed.
 password=$(cat "$folder/redis_nodes_password")

@@ -1,7 +1,9 @@
--- Creates the two roles of Tidings: one owns the tables and runs migrations, the services and jobs use the other one.
+-- Creates the three roles of Tidings: one owns the tables and runs migrations, the services and jobs use the second, and
+-- the exporter of metrics uses the third, which can read statistics and no table.
 -- A superuser runs this file before the first migration, connected to a database that only Tidings uses. It may run
 -- again. Set the passwords separately:
 -- ALTER ROLE tidings_owner PASSWORD '...'; ALTER ROLE tidings_service PASSWORD '...';
+-- ALTER ROLE tidings_monitoring PASSWORD '...';
 
 DO $$
 BEGIN
@@ -11,8 +13,12 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tidings_service') THEN
     CREATE ROLE tidings_service LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
   END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'tidings_monitoring') THEN
+    CREATE ROLE tidings_monitoring LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+  END IF;
+  GRANT pg_monitor TO tidings_monitoring;
   EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-  EXECUTE format('GRANT CONNECT ON DATABASE %I TO tidings_owner, tidings_service', current_database());
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO tidings_owner, tidings_service, tidings_monitoring', current_database());
 END
 $$;
 

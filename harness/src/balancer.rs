@@ -90,6 +90,11 @@ impl Balancer {
         self.listeners.http
     }
 
+    /// The port of 127.0.0.1 for metrics.
+    pub fn metrics_port(&self) -> u16 {
+        self.listeners.metrics
+    }
+
     /// The balancer's metrics in Prometheus' text format.
     pub async fn metrics(&self) -> Result<String> {
         read_metrics(self.listeners.metrics).await

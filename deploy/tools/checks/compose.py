@@ -22,6 +22,8 @@ from .stopping import seconds, stop_time_s
 NO_HEALTH = {"otel-collector"}
 # Services that end when their work is done.
 ONE_SHOT = {"migrations", "redis-cluster"}
+# Ports of services whose programs are not ours.
+PORTS = {"redis": 6379, "redis-exporter": 9121, "postgres-exporter": 9187}
 # Lists that an overlay replaces. All other lists are joined.
 REPLACED = {"command", "entrypoint", "test"}
 # Names of variables that may contain a secret.
@@ -195,10 +197,38 @@ def _other_programs(services: dict, folder: Path, stages: dict, findings: Findin
     prometheus = folder / "prometheus" / "prometheus.yml"
     if prometheus.exists():
         for job in yaml.safe_load(prometheus.read_text())["scrape_configs"]:
+            where = f"prometheus.yml: {job['job_name']}"
             for targets in job.get("static_configs", []):
                 for target in targets["targets"]:
                     if not target.startswith("localhost:"):
-                        _target(f"prometheus.yml: {job['job_name']}", target, services, stages, listens, findings)
+                        _target(where, target, services, stages, listens, findings)
+            _by_exporter(where, job, services, stages, folder, findings)
+
+
+def _by_exporter(where: str, job: dict, services: dict, stages: dict, folder: Path, findings: Findings) -> None:
+    """A job whose exporter asks other servers: Prometheus reaches the exporter, and the exporter each server."""
+    exporters = [one["replacement"] for one in job.get("relabel_configs", []) if one.get("target_label") == "__address__"]
+    for exporter in exporters:
+        _target(where, exporter, services, stages, set(), findings)
+        networks = set(services.get(exporter.partition(":")[0], {}).get("networks", []))
+        for file in (name for lists in job.get("file_sd_configs", []) for name in lists["files"]):
+            mounted = [volume.split(":")[0] for volume in services["prometheus"]["volumes"] if f"/{file}:" in volume]
+            path = folder / (mounted[0] if mounted else f"prometheus/{file}")
+            for target in (one for lists in yaml.safe_load(path.read_text()) for one in lists["targets"]):
+                reached = [name for name, one in services.items() if target in _addresses(name, one)]
+                if not reached:
+                    findings.add("ports", where, f"{target} is no port of a service here")
+                elif not networks & set(services[reached[0]].get("networks", [])):
+                    findings.add("network", where, f"{exporter} cannot reach {target}")
+
+
+def _addresses(name: str, service: dict) -> set[str]:
+    """The addresses of a Redis: its name, and the addresses that it has in networks."""
+    if "redis-server" not in service.get("command", []):
+        return set()
+    networks = service.get("networks", [])
+    given = [(one or {}).get("ipv4_address") for one in networks.values()] if isinstance(networks, dict) else []
+    return {f"{host}:{PORTS['redis']}" for host in [name, *given] if host}
 
 
 def _target(where: str, target: str, services: dict, stages: dict, listens: set[int], findings: Findings) -> None:
@@ -217,6 +247,8 @@ def _address(where: str, address: str, services: dict, stages: dict, findings: F
     """Checks a host and a port of a service in this file."""
     found = re.fullmatch(r"([a-z0-9\-]+):(\d+)", address)
     if found is None:
+        return
+    if found[1] in services and PORTS.get(found[1]) == int(found[2]):
         return
     program = program_of(services.get(found[1], {}).get("image", ""))
     if program is None or int(found[2]) not in stages[program.removeprefix("tidings-")].ports():

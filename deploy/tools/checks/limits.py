@@ -33,6 +33,7 @@ def check_compose(compose: dict, folder: Path, findings: Findings) -> None:
         endpoint = (service.get("environment") or {}).get("TIDINGS_OTLP_ENDPOINT")
         if endpoint is not None:
             _traces(name, endpoint, services, folder / "otel" / "collector.yaml", findings)
+    _store_of_traces(services, folder / "jaeger" / "jaeger.yaml", findings)
     _retention(services["prometheus"]["command"], findings)
     _data_source(services["grafana"].get("environment", {}), services, folder / "grafana", findings)
     _balancer((folder / "haproxy" / "haproxy.cfg").read_text(), findings)
@@ -92,6 +93,21 @@ def _traces(where: str, endpoint: str, services: dict, collector: Path, findings
         findings.add("limits", where, f"sends traces to {endpoint}, the collector listens at {listens}")
     elif not set(services[where].get("networks", [])) & set(services[found[1]].get("networks", [])):
         findings.add("network", where, f"cannot reach {found[1]}")
+
+
+def _store_of_traces(services: dict, configuration: Path, findings: Findings) -> None:
+    """The collector sends to the port at which Jaeger listens, and Grafana asks the port at which it answers."""
+    told = yaml.safe_load(configuration.read_text())
+    ports = {
+        ("otel-collector", "OTLP_BACKEND"): told["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"],
+        ("grafana", "JAEGER_URL"): told["extensions"]["jaeger_query"]["http"]["endpoint"],
+    }
+    for (service, variable), endpoint in ports.items():
+        address = services[service]["environment"].get(variable, "").removeprefix("http://")
+        if address != f"jaeger:{endpoint.rsplit(':', 1)[1]}" or "jaeger" not in services:
+            findings.add("limits", service, f"{variable} is {address}, Jaeger listens at {endpoint}")
+        elif not set(services[service]["networks"]) & set(services["jaeger"]["networks"]):
+            findings.add("network", service, "cannot reach jaeger")
 
 
 def _retention(command: list[str], findings: Findings) -> None:

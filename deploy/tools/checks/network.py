@@ -12,6 +12,8 @@ NEEDED_IN = {
     ("tidings-persistence", "http", CLIENTS),
     ("tidings-persistence", "admin", MONITORING),
     ("tidings-persistence", "internal", "tidings-gateway"),
+    ("redis-exporter", "metrics", MONITORING),
+    ("postgres-exporter", "metrics", MONITORING),
 }
 # The required ingress of Redis and PostgreSQL, when the overlay contains them.
 NEEDED_WITHIN = {
@@ -26,6 +28,8 @@ NEEDED_OUT = {
     "tidings-persistence": {53, 5432, 6379},
     "tidings-migrations": {53, 5432},
     "tidings-retention": {53, 5432, 6379},
+    "redis-exporter": {53, 6379},
+    "postgres-exporter": {53, 5432},
     "redis": {53},
     "postgresql": {53},
 }

@@ -17,6 +17,10 @@ ROUTES = {
 }
 
 
+# The exporter of each PodMonitor whose name is the job of an exporter.
+EXPORTERS = {"redis": "redis-exporter", "postgresql": "postgres-exporter"}
+
+
 def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str]], metrics: set[str]) -> None:
     """Checks the names in an overlay. `documented` has the pairs (secret, key), `metrics` the services' metrics."""
     for service in rendered.of("Service"):
@@ -88,6 +92,9 @@ def _route(rendered: Rendered, route: Manifest, path: tuple[str, str], back: tup
 
 def _monitor(rendered: Rendered, monitor: Manifest, findings: Findings) -> None:
     asked = [one for one in rendered.workloads() if selects(monitor.spec["selector"], one.labels)]
+    if monitor.name in EXPORTERS:
+        _exporter(monitor, asked, findings)
+        return
     if {one.name for one in asked} != {"tidings-gateway", "tidings-persistence"}:
         findings.add("reference", monitor.where, f"asks {sorted(one.name for one in asked)}")
     for one in asked:
@@ -102,6 +109,21 @@ def _monitor(rendered: Rendered, monitor: Manifest, findings: Findings) -> None:
     for endpoint in monitor.spec["podMetricsEndpoints"]:
         if by_pod not in endpoint.get("relabelings", []):
             findings.add("reference", monitor.where, "the label `instance` is not the name of the pod")
+
+
+def _exporter(monitor: Manifest, asked: list[Manifest], findings: Findings) -> None:
+    """The labels `job` and `instance` of an exporter are set, and its port exists."""
+    if [one.name for one in asked] != [EXPORTERS[monitor.name]]:
+        findings.add("reference", monitor.where, f"asks {sorted(one.name for one in asked)}")
+        return
+    for endpoint in monitor.spec["podMetricsEndpoints"]:
+        if endpoint["port"] not in ports(asked[0].pod["containers"][0]):
+            findings.add("reference", monitor.where, f"{asked[0].where} has no port {endpoint['port']}")
+        labels = {one["targetLabel"]: one for one in endpoint.get("relabelings", [])}
+        if labels.get("job", {}).get("replacement") != monitor.name or "instance" not in labels:
+            findings.add("reference", monitor.where, f"the labels are not job={monitor.name} and an instance")
+        if endpoint["path"] == "/scrape" and not endpoint.get("params", {}).get("target"):
+            findings.add("reference", monitor.where, "names no server")
 
 
 def secrets(one: Manifest) -> Iterator[tuple[str, str]]:

@@ -82,6 +82,9 @@ BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("ports", "a port that Prometheus cannot ask", lambda services: services.pop("gateway-2")),
     ("network", "out of reach of the load balancer", of("gateway-1", networks=["back"])),
     ("network", "a load balancer that Prometheus cannot reach", of("prometheus", networks=["telemetry", "outside"])),
+    ("ports", "an exporter that is not there", lambda services: services.pop("postgres-exporter")),
+    ("ports", "a Redis that is not there", lambda services: services["redis"].update(command=["valkey-server"])),
+    ("network", "an exporter that cannot reach Redis", of("redis-exporter", networks=["telemetry"])),
     ("network", "a gateway that Prometheus cannot reach", of("gateway-1", networks=["back"])),
     ("limits", "Redis that throws keys away", lambda services: replace(services["redis"]["command"], "noeviction", "allkeys-lru")),
     ("limits", "a Prometheus that forgets the objectives",
@@ -89,6 +92,9 @@ BROKEN: list[tuple[str, str, Callable[[dict], object]]] = [
     ("limits", "another memory limit than the rule states",
      lambda services: services["gateway-1"]["deploy"]["resources"]["limits"].update(memory="512M")),
     ("limits", "traces for another port", told("gateway-1", TIDINGS_OTLP_ENDPOINT="http://otel-collector:4318")),
+    ("limits", "traces for a store that is not there", told("otel-collector", OTLP_BACKEND="tempo:4317")),
+    ("limits", "traces for another port of the store", told("otel-collector", OTLP_BACKEND="jaeger:4318")),
+    ("limits", "traces that cannot be searched", told("grafana", JAEGER_URL="http://jaeger:16685")),
     ("limits", "a data source that leads nowhere", told("grafana", PROMETHEUS_URL="http://else:9090")),
 ]  # fmt: skip
 
@@ -109,8 +115,9 @@ class Compose(unittest.TestCase):
         override = compose.load(FILE.parent / "compose" / "otlp.yaml")
         jsonschema.validate(override, compose.schema())
         (service,) = override["services"]
+        self.assertIn("OTLP_BACKEND", override["services"][service]["environment"])
         mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in WHOLE["services"][service]["volumes"]}
-        for word in override["services"][service]["command"]:
+        for word in WHOLE["services"][service]["command"]:
             folder, name = word.removeprefix("--config=").rsplit("/", 1)
             self.assertTrue((FILE.parent / mounted[folder] / name).is_file(), word)
         networks = override["services"][service]["networks"]

@@ -58,6 +58,11 @@ def by_address() -> dict:
     return yaml.safe_load("\n".join(line.removeprefix("# ") for line in lines))
 
 
+def endpoint_of(what: Rendered, monitor: str) -> dict:
+    """The endpoint of a PodMonitor."""
+    return what.named("PodMonitor", monitor).spec["podMetricsEndpoints"][0]
+
+
 def from_anywhere(what: Rendered) -> None:
     policy = by_address()
     policy["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = "0.0.0.0/0"
@@ -281,6 +286,16 @@ def add_clean_test(name: str, production: bool) -> None:
     )
 
 
+def are_dashboards_there(test: unittest.TestCase) -> None:
+    """Each dashboard is in a ConfigMap that Grafana's sidecar finds."""
+    folder, held = check.ROOT / "deploy" / "grafana" / "dashboards", {}
+    for one in rendered("production").of("ConfigMap"):
+        if one.data["metadata"].get("labels", {}).get("grafana_dashboard") == "1":
+            held.update(one.data["data"])
+    test.assertEqual(held, {path.name: path.read_text() for path in folder.glob("*.json")})
+
+
+one_by_one(Manifests, "dashboards are in ConfigMaps with the label of the sidecar", are_dashboards_there)
 add_clean_test("dev", False)
 add_clean_test("production", True)
 add_clean_test("production-migrations", False)
@@ -296,6 +311,13 @@ refused(
         ("network", "retention that may go to gateways' port", port_of("tidings-retention", 0, "egress", 8080)),
         ("network", "retention that nothing allows to go out", lambda what: drop(what, "NetworkPolicy", RETENTION)),
         ("secret", "retention with a secret that nobody knows of", retention_of("tidings-else")),
+        ("network", "an exporter that Prometheus may not read",
+         lambda what: what.named("NetworkPolicy", "redis-exporter").spec["ingress"].pop(0)),
+        ("network", "an exporter that may reach the other server", port_of("postgres-exporter", 0, "egress", 6379)),
+        ("reference", "an exporter of another job",
+         lambda what: endpoint_of(what, "postgresql")["relabelings"][0].update(replacement="postgres")),
+        ("reference", "an exporter without a server", lambda what: endpoint_of(what, "redis").pop("params")),
+        ("reference", "a port that the exporter does not have", lambda what: endpoint_of(what, "redis").update(port="http")),
     ],
 )
 refused(

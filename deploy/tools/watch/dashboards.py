@@ -8,6 +8,7 @@ Needs PyYAML, which yamllint installs."""
 
 import json
 import sys
+import urllib.parse
 
 import yaml
 
@@ -20,6 +21,8 @@ UNITS = {
 }
 KINDS = {"timeseries", "stat", "table"}
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# deploy/grafana/provisioning/datasources/jaeger.yml.
+TRACES = {"type": "jaeger", "uid": "jaeger"}
 VARIABLES = {"$__rate_interval": "5m", "$__range": "1d", "$instance": ".*"}
 
 
@@ -45,6 +48,17 @@ def thresholds(steps):
     return {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
 
 
+def traces_link(service, operation, slower):
+    """A link of a panel: a search in the data source for traces, for the times that the dashboard shows."""
+    query = {
+        "refId": "A", "datasource": TRACES, "queryType": "search", "service": service, "minDuration": slower, "limit": 20,
+    } | ({"operation": operation} if operation else {})
+    pane = {"datasource": TRACES["uid"], "queries": [query], "range": {"from": "${__from}", "to": "${__to}"}}
+    panes = urllib.parse.quote(json.dumps({"traces": pane}, separators=(",", ":")), safe="${}")
+    title = f"Traces of {operation or service} above {slower}"
+    return {"title": title, "url": f"/explore?schemaVersion=1&orgId=1&panes={panes}", "targetBlank": True}
+
+
 def panel(source, number, x, y, width):
     defaults = {"unit": source["unit"], "custom": {}}
     if source["kind"] == "timeseries":
@@ -67,6 +81,8 @@ def panel(source, number, x, y, width):
         "datasource": DATASOURCE, "gridPos": {"x": x, "y": y, "w": width, "h": source.get("height", 8)},
         "fieldConfig": {"defaults": defaults, "overrides": []}, "targets": targets,
     }
+    if "traces" in source:
+        made["links"] = [traces_link(**source["traces"])]
     if source["kind"] == "timeseries":
         made["options"] = {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
     elif source["kind"] == "stat":
@@ -178,8 +194,12 @@ def check():
         yield "two dashboards have one uid"
     for path, text in all_written:
         yield from check_dashboard(path, text)
-    for path in set((GRAFANA / "dashboards").glob("*")) - {path for path, _ in all_written}:
+    for path in set((GRAFANA / "dashboards").glob("*.json")) - {path for path, _ in all_written}:
         yield f"{path.name}: has no source"
+    generated = yaml.safe_load((GRAFANA / "dashboards" / "kustomization.yaml").read_text())["configMapGenerator"]
+    files = sorted(file for one in generated for file in one["files"])
+    if files != sorted(path.name for path, _ in all_written):
+        yield f"kustomization.yaml: the ConfigMaps hold {files}"
 
 
 def as_rules():

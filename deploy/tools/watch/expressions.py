@@ -9,8 +9,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 
 # The groups of late-metrics.json with metrics of other programs than our services.
-FOREIGN = ("haproxy", "redis_exporter", "postgres_exporter", "prometheus")
-BEGINNINGS = ("tidings_", "process_", "haproxy_", "redis_", "pg_", "prometheus_")
+FOREIGN = (
+    "haproxy", "redis_exporter", "postgres_exporter", "exporters, not in the test", "cloudnativepg", "prometheus",
+)
+BEGINNINGS = ("tidings_", "process_", "haproxy_", "redis_", "pg_", "cnpg_", "prometheus_")
 WORDS = {
     "sum", "avg", "min", "max", "count", "topk", "by", "without", "on", "ignoring", "group_left", "group_right", "and",
     "or", "unless", "bool", "offset", "rate", "irate", "increase", "changes", "delta", "histogram_quantile", "absent",

@@ -87,6 +87,10 @@ def check_tests(alerts, recorded):
 
 def check_recorded(name):
     level, _, rest = name.partition(":")
+    # Rules may give the metrics of another program the names of postgres_exporter.
+    exported = late()["postgres_exporter"].keys() | late()["exporters, not in the test"].keys()
+    if name in exported:
+        return
     if level not in {"slo", "cluster", "step", "job", "instance", "tidings"} or ":" not in rest:
         yield f"{name}: names of recording rules are level:metric:operations"
 

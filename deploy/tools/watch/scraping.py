@@ -1,6 +1,6 @@
 """Checks what Prometheus reads: its rule files exist and are all loaded, the scrape jobs are those that rules and
-dashboards ask for, and the label values in queries occur in the code of the services. A wrong name makes a query empty,
-and an alert on it silent. Prints the findings, and exits with 1 if there is one."""
+dashboards ask for, and the label values in queries and the spans in links occur in the code of the services. A wrong
+name makes a query empty, and an alert on it silent. Prints the findings, and exits with 1 if there is one."""
 
 import fnmatch
 import re
@@ -60,9 +60,24 @@ def check_selectors(jobs):
                         yield f"{place}: no service writes {label}={one!r} of {metric}"
 
 
+def check_links():
+    """The links to traces: a span of this name exists, and Grafana has the data source."""
+    folder = dashboards.GRAFANA / "provisioning" / "datasources"
+    sources = [one for path in folder.glob("*.yml") for one in yaml.safe_load(path.read_text())["datasources"]]
+    if dashboards.TRACES not in [{"type": one["type"], "uid": one["uid"]} for one in sources]:
+        yield f"no data source of Grafana is {dashboards.TRACES}"
+    texts = literals()
+    for path, source in dashboards.sources():
+        for panel in (one for row in source["rows"] for one in row["panels"] if "traces" in one):
+            for name in (panel["traces"]["service"], panel["traces"]["operation"]):
+                if name is not None and name not in texts:
+                    yield f"{path.name}: {panel['title']}: no service writes spans with the name {name}"
+
+
 def check():
     configured = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
     yield from check_rule_files(configured)
+    yield from check_links()
     yield from check_selectors({one["job_name"] for one in configured["scrape_configs"]})
 
 

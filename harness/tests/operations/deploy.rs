@@ -2,6 +2,7 @@
 //! read-only and as nobody, and deliver messages. The roles and Redis users of compose.yaml have the rights that the
 //! services need and no more. `deploy/tools/deploy.sh` checks the rest.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -262,6 +263,28 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
             let error = outcome.err().with_context(|| format!("{service}: {forbidden:?} is allowed"))?;
             ensure!(error.to_string().contains("permission"), "{service}: {forbidden:?}: {error}");
         }
+    }
+
+    // The exporters read statistics and nothing that is stored.
+    let monitoring = |query: &str| format!("SET ROLE tidings_monitoring; {query}");
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'tidings_service' \
+                  AND query NOT LIKE '<insufficient%'";
+    ensure!(database.query(&monitoring(others)).await?.concat().last().is_some_and(|count| count != "0"));
+    let read = database.query(&monitoring("SELECT content FROM public.messages")).await;
+    let refused = read.err().context("the exporter's role reads messages")?;
+    ensure!(refused.to_string().contains("permission denied"), "{refused}");
+    let passwords: HashMap<String, String> = serde_json::from_str(&secret("redis_exporter_passwords")?)?;
+    ensure!(passwords.len() == 7, "{:?}", passwords.keys());
+    let password = &passwords["redis://tidings-monitoring@redis:6379"];
+    let url = format!("redis://tidings-monitoring:{password}@127.0.0.1:{}/", redis.port());
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    let info: String = redis::cmd("INFO").arg("all").query_async(&mut connection).await?;
+    ensure!(info.contains("used_memory:"), "{info}");
+    for forbidden in [&["GET", "x"][..], &["CONFIG", "GET", "*"], &["KEYS", "*"], &["SLOWLOG", "GET"]] {
+        let mut command = redis::cmd(forbidden[0]);
+        let outcome = command.arg(&forbidden[1..]).query_async::<()>(&mut connection).await;
+        let error = outcome.err().with_context(|| format!("{forbidden:?} is allowed"))?;
+        ensure!(error.to_string().contains("permission"), "{forbidden:?}: {error}");
     }
     Ok(())
 }

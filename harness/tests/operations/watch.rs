@@ -1,7 +1,9 @@
-//! The shipped monitoring against a running system: a real Prometheus with the shipped rules scrapes two gateways and
-//! persistence, and every rule and every expression of the dashboards finds the metrics that it names.
+//! The shipped monitoring against a running system: a real Prometheus with the shipped rules scrapes gateways, persistence,
+//! HAProxy, and the exporters of Redis and PostgreSQL. Every rule finds the metrics that it names, and every query of the
+//! dashboards has a value.
 
 mod dashboards;
+pub mod exporters;
 pub mod flow;
 mod names;
 pub mod scene;
@@ -13,17 +15,22 @@ use std::time::{Duration, Instant};
 
 use crate::prometheus::Prometheus;
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use tidings_harness::Stack;
+use exporters::Exporters;
+use serde_json::{Value, json};
+use tidings_harness::balancer::Balancer;
+use tidings_harness::{Client, Http, Stack};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
-/// The scrape targets: two gateways, persistence, and Prometheus itself.
-const TARGET_COUNT: usize = 4;
+/// The scrape targets: two gateways, two persistence nodes, HAProxy, Redis, PostgreSQL, and Prometheus itself.
+const TARGET_COUNT: usize = 8;
 
-/// Two users talk through two gateways, and one of them reads history.
-async fn generate_traffic(stack: &Stack) -> Result<()> {
-    let room = stack.http("ann").new_room(&["ben"]).await?;
-    let (ann, ben) = (stack.connect_at(0, "ann").await?, stack.connect_at(1, "ben").await?);
+/// Two users talk through HAProxy. One reads history and polls, and a stranger is refused.
+async fn generate_traffic(stack: &Stack, balancer: &Balancer) -> Result<()> {
+    let http = Http::new(&balancer.url(), &stack.token("ann"));
+    let room = http.new_room(&["ben"]).await?;
+    let ann = Client::connect(&balancer.ws(), &stack.token("ann")).await?;
+    let ben = Client::connect(&balancer.ws(), &stack.token("ben")).await?;
+    ensure!(Client::connect(&balancer.ws(), "no token").await.is_err(), "a stranger was accepted");
     ann.join_and_catch_up(&room).await?;
     ben.join_and_catch_up(&room).await?;
     for number in 0..20 {
@@ -32,7 +39,8 @@ async fn generate_traffic(stack: &Stack) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     ben.send(&room, "the last message").await?;
-    stack.http("ann").messages(&room, "").await?.expect(200);
+    http.messages(&room, "").await?.expect(200);
+    http.post("/poll", json!({"timeout_ms": 0})).await?.expect(200);
     ann.close().await?;
     ben.close().await?;
     Ok(())
@@ -67,6 +75,28 @@ async fn until_rules_are_evaluated(prometheus: &Prometheus) -> Result<Vec<Value>
     }
 }
 
+/// Runs every query of the dashboards. Returns a table of their values, and the queries without a series for which no
+/// metric of the query is a reason.
+async fn run_panels(
+    prometheus: &Prometheus,
+    panels: &[(String, String)],
+    late: &BTreeMap<String, String>,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut table, mut empty) = (Vec::new(), Vec::new());
+    for (place, expression) in panels {
+        let found = prometheus.query(expression).await.with_context(|| format!("{place}: {expression}"))?;
+        let names = names::metric_names(expression);
+        let reason = names.iter().find_map(|name| late.get(name));
+        if found.is_empty() && reason.is_none() {
+            empty.push(format!("{place}: {expression}"));
+        }
+        let reason = reason.map_or_else(String::new, |reason| format!("empty: {reason}"));
+        let shown = if found.is_empty() { reason } else { dashboards::one_line(&found) };
+        table.push(format!("{place} | {shown}"));
+    }
+    Ok((table, empty))
+}
+
 /// Metric names without a series, each with the rule or panel that uses it.
 async fn missing_metrics(
     prometheus: &Prometheus,
@@ -86,11 +116,17 @@ async fn missing_metrics(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::builder().gateways(2).persistence(2).durable_postgres("").start().await?;
+    let balancer = Balancer::of(&stack).await?;
+    // With a limit, Redis has a share of it.
+    let mut limit = redis::cmd("CONFIG");
+    stack.redis().command::<()>(limit.arg("SET").arg("maxmemory").arg("400mb")).await?;
     // Rule groups with an interval of their own would delay the test.
     let prometheus = Prometheus::start(&stack, |rules| names::without_intervals(&rules)).await?;
+    prometheus.add_target("haproxy", &format!("127.0.0.1:{}", balancer.metrics_port()))?;
+    let _exporters = Exporters::start(&stack, &prometheus).await?;
     until_targets_are_up(&prometheus).await?;
-    generate_traffic(&stack).await?;
+    generate_traffic(&stack, &balancer).await?;
     let rules = until_rules_are_evaluated(&prometheus).await?;
     ensure!(rules.len() > 50, "only {} rules were found", rules.len());
 
@@ -101,24 +137,24 @@ async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<(
     }
     let panels = dashboards::expressions()?;
     ensure!(panels.len() > 50, "only {} expressions were found", panels.len());
-    let mut values = Vec::new();
-    for (place, expression) in panels {
-        let found = prometheus.query(&expression).await.with_context(|| format!("{place}: {expression}"))?;
-        values.push(format!("{place}: {}", dashboards::one_line(&found)));
-        asked.insert(place, expression);
-    }
-    println!("{}", values.join("\n"));
-
+    asked.extend(panels.iter().cloned());
     let (late, begun) = (names::late_metrics()?, Instant::now());
     loop {
         // The latest events are visible only after the next scrape.
         let missing = missing_metrics(&prometheus, &asked, &late).await?;
-        if missing.is_empty() {
+        let (table, empty) = run_panels(&prometheus, &panels, &late).await?;
+        if missing.is_empty() && empty.is_empty() {
+            println!("{}", table.join("\n"));
             break;
         }
-        ensure!(begun.elapsed() < WAIT_TIMEOUT / 4, "metrics without a series:\n  {}", missing.join("\n  "));
+        let [missing, empty] = [missing, empty].map(|lines| lines.join("\n  "));
+        ensure!(
+            begun.elapsed() < WAIT_TIMEOUT / 4,
+            "metrics without a series:\n  {missing}\nqueries without a value:\n  {empty}"
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    exporters::ensure_least_rights(&stack).await?;
 
     // The system is quiet, so nothing may fire except alerts that a busy machine alone can cause.
     let of_lateness = prometheus::LATENCY_ALERTS;

@@ -1,63 +1,26 @@
 //! Alerts on Redis and PostgreSQL by metrics of real exporters (Debian's `prometheus-redis-exporter` and
-//! `prometheus-postgres-exporter`; if one is missing the test prints a notice and checks nothing), with the shipped
-//! rules sixty times faster. Every exporter metric in rules and dashboards must exist. Prints a table:
+//! `prometheus-postgres-exporter`), with the shipped rules sixty times faster. Every exporter metric in rules and
+//! dashboards must exist. Prints a table:
 //!
 //!     ./dev test --long watch_exporters
 
 use crate::prometheus;
 use crate::watch::shortened;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::prometheus::Prometheus;
+use crate::watch::exporters::{self, Exporters};
 use crate::watch::scene::AlertRecorder;
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
 use serde_json::Value;
-use tidings_harness::{Stack, daemon::Daemon, http, ports};
+use tidings_harness::Stack;
 use tokio::task::JoinSet;
 
-const REDIS_EXPORTER: &str = "prometheus-redis-exporter";
-const POSTGRES_EXPORTER: &str = "prometheus-postgres-exporter";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 const WARM_UP: Duration = Duration::from_secs(5);
 /// `max_connections` of PostgreSQL. Persistence takes up to 39 of them.
 const MAX_CONNECTIONS: u64 = 60;
 const MIB: u64 = 1024 * 1024;
-
-/// Whether both exporters are installed. Prints a notice if one is not.
-fn are_exporters_installed() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<_> = std::env::split_paths(&path).collect();
-    [REDIS_EXPORTER, POSTGRES_EXPORTER].iter().all(|name| {
-        let found = folders.iter().any(|folder| folder.join(name).is_file());
-        if !found {
-            eprintln!("NOT CHECKED: there is no {name} on this machine (Debian's package has the same name)");
-        }
-        found
-    })
-}
-
-/// Starts an exporter; returns its process and its address.
-async fn start_exporter(stack: &Stack, name: &'static str) -> Result<(Daemon, String)> {
-    let place = format!("127.0.0.1:{}", ports::free()?);
-    let listen = format!("--web.listen-address={place}");
-    let (redis, postgres) = (stack.redis().url(), format!("{}?sslmode=disable", stack.database().url()));
-    let daemon = Daemon::new(name, stack.folder().join(format!("{name}.log")), Signal::SIGKILL, move || {
-        let mut command = Command::new(name);
-        command.arg(&listen);
-        match name {
-            REDIS_EXPORTER => command.arg(format!("--redis.addr={redis}")),
-            _ => command.env("DATA_SOURCE_NAME", &postgres),
-        };
-        command
-    });
-    daemon.start()?;
-    let (url, client) = (format!("http://{place}/metrics"), http::client());
-    let ready = || async { client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) };
-    daemon.until_ready(WAIT_TIMEOUT, ready).await?;
-    Ok((daemon, place))
-}
 
 /// Checks that the exporters have all metrics that rules and dashboards use.
 async fn ensure_metrics_exist(prometheus: &Prometheus) -> Result<()> {
@@ -82,6 +45,7 @@ async fn redis_faults_fire_alerts(stack: &Stack, recorder: &mut AlertRecorder<'_
     stack.redis().kill();
     recorder.until_firing(&["TidingsDependencyDown"]).await?;
     stack.redis().restart().await?;
+    exporters::create_users(stack).await?;
     recorder.until_resolved(&["TidingsDependencyDown"]).await?;
 
     let set = |name: &str, value: String| {
@@ -168,26 +132,18 @@ async fn postgres_faults_fire_alerts(stack: &Stack, recorder: &mut AlertRecorder
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: alerts by real faults"]
 async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
-    if !are_exporters_installed() {
-        return Ok(());
-    }
     let connections = format!("max_connections = {MAX_CONNECTIONS}\n");
     let stack = Stack::builder().gateways(2).durable_postgres(&connections).start().await?;
     let prometheus = Prometheus::start(&stack, shortened::shortened_rules).await?;
+    let started = Exporters::start(&stack, &prometheus).await?;
     // The PostgreSQL exporter tries for a second before it reports a missing server, which is longer than the timeout
     // here.
     prometheus.configure("prometheus.yml", |text| {
         text.replace(
-            "job_name: postgres\n",
-            "job_name: postgres\n    scrape_interval: 2s\n    scrape_timeout: 2s\n",
+            "job_name: postgresql\n",
+            "job_name: postgresql\n    scrape_interval: 2s\n    scrape_timeout: 2s\n",
         )
     })?;
-    let mut exporters = Vec::new();
-    for (name, job) in [(REDIS_EXPORTER, "redis"), (POSTGRES_EXPORTER, "postgres")] {
-        let (daemon, place) = start_exporter(&stack, name).await?;
-        exporters.push(daemon);
-        prometheus.configure(&format!("targets/{job}.yml"), |_| format!("- targets: [\"{place}\"]\n"))?;
-    }
     ensure_metrics_exist(&prometheus).await?;
     tokio::time::sleep(WARM_UP).await;
     let mut recorder = AlertRecorder::of(&prometheus);
@@ -197,7 +153,7 @@ async fn exporter_metrics_of_redis_and_postgres_fire_alerts() -> Result<()> {
         redis_faults_fire_alerts(&stack, &mut recorder).await?;
         postgres_faults_fire_alerts(&stack, &mut recorder).await?;
         recorder.set_current_fault("an exporter is killed (SIGKILL)");
-        exporters[0].kill();
+        started.redis.kill();
         recorder.until_firing(&["TidingsTargetDown"]).await
     };
     let outcome = played.await;

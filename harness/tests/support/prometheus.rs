@@ -80,6 +80,19 @@ impl Prometheus {
         self.daemon.signal(Signal::SIGHUP)
     }
 
+    /// Adds a target to a job that has none, and reloads the configuration.
+    ///
+    /// # Errors
+    /// When there is no such job, or it has targets.
+    pub fn add_target(&self, job: &str, address: &str) -> Result<()> {
+        let list = format!("job_name: {job}\n    static_configs:\n      - targets:\n");
+        let text = fs::read_to_string(self.folder.join("prometheus.yml"))?;
+        ensure!(text.contains(&format!("{list}\n")), "{job} is no job without targets:\n{text}");
+        self.configure("prometheus.yml", |text| {
+            text.replace(&list, &format!("{list}          - {address}\n"))
+        })
+    }
+
     /// Calls the HTTP API; returns the field `data` of its answer.
     ///
     /// # Errors
@@ -130,8 +143,9 @@ fn scrape_config(stack: &Stack, own: u16) -> Result<String> {
     let persistence = stack.persistence_nodes().iter().map(|node| node.ports().admin);
     targets.push(("persistence:18081", persistence.collect()));
     targets.push(("localhost:9090", vec![own]));
-    // This job gets no targets, because most tests have no load balancer.
+    // These jobs get no targets, because most tests have no load balancer and no exporters.
     targets.push(("haproxy:8405", Vec::new()));
+    targets.push(("postgres-exporter:9187", Vec::new()));
     for (target, ports) in targets {
         let line = format!("          - {target}\n");
         ensure!(text.contains(&line), "prometheus.yml does not scrape {target}");

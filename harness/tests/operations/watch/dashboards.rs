@@ -12,7 +12,11 @@ pub fn expressions() -> Result<Vec<(String, String)>> {
     let folder = shipped_folder().with_file_name("grafana").join("dashboards");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
-        let dashboard: Value = serde_json::from_str(&fs::read_to_string(entry?.path())?)?;
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(path)?)?;
         let title = dashboard["title"].as_str().context("a dashboard without a title")?;
         for panel in dashboard["panels"].as_array().context("no panels")? {
             for target in panel["targets"].as_array().into_iter().flatten() {
