@@ -55,10 +55,17 @@ make redis_cluster_conf <<<"masteruser tidings-nodes"$'\n'"masterauth $password"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
 
-# A self-signed certificate for localhost. Replace it with a real one: the chain first, the key last.
-if [[ ! -s $folder/certificate ]]; then
-  openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+# A self-signed certificate for localhost. Replace it with a real one: the chain first, the key last. HAProxy reads all
+# files of the folder. An earlier version had the certificate in one file.
+mkdir -p "$folder/certificates"
+chmod 0755 "$folder/certificates"
+if [[ -s $folder/certificate && ! -e $folder/certificates/localhost.pem ]]; then
+  mv "$folder/certificate" "$folder/certificates/localhost.pem"
+fi
+if [[ -z $(ls "$folder/certificates") ]]; then
+  openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
     -keyout "$folder/certificate.key" -out "$folder/certificate.crt" 2>/dev/null
-  cat "$folder/certificate.crt" "$folder/certificate.key" | make certificate
+  cat "$folder/certificate.crt" "$folder/certificate.key" | make certificates/localhost.pem
   rm -f "$folder/certificate.crt" "$folder/certificate.key"
 fi

@@ -50,6 +50,7 @@ build() {
   else
     # Replaces Docker's cache. Only the project's crates are built again, because their path differs.
     ln -s "${CARGO_TARGET_DIR:-$root/target}" "$folder/src/target"
+    command -v cargo-auditable >/dev/null || { grep -o 'cargo install --locked .*auditable.*' "$dockerfile" >&2 && exit 1; }
   fi
   unset CARGO_TARGET_DIR
   TIDINGS_COMMIT=${TIDINGS_COMMIT:-$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)}

@@ -4,6 +4,7 @@
 check.py manifests FILE...     rendered manifests; a file whose name begins with `production` must meet more rules
 check.py dockerfile            deploy/Dockerfile
 check.py compose               deploy/compose.yaml, alone and with deploy/compose/redis-cluster.yaml
+check.py pins                  the versions and digests of all images
 
 --programs: the folder of the built programs, which list their variables and commands. Without it, neither is checked.
 Prints a line for each finding. Exits with 1 if there is one.
@@ -15,7 +16,7 @@ import sys
 from pathlib import Path
 
 import dockerfile
-from checks import compose, images, limits, network, policy, references, schemas, stopping
+from checks import compose, edge, images, limits, network, pins, policy, references, schemas, stopping
 from checks.model import Findings, Rendered
 from checks.programs import Programs
 
@@ -49,13 +50,14 @@ def manifests(rendered: Rendered, production: bool, programs: Programs | None) -
     network.check(rendered, findings)
     images.check_containers(rendered, dockerfile.read(DOCKERFILE), programs, findings)
     limits.check_manifests(rendered, ROOT / "deploy", findings)
+    edge.check_manifests(rendered, (ROOT / "deploy/haproxy/haproxy.cfg").read_text(), findings)
     return findings
 
 
 def main() -> int:
     """See the head."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["manifests", "dockerfile", "compose"])
+    parser.add_argument("what", choices=["manifests", "dockerfile", "compose", "pins"])
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--programs", type=Path)
     told = parser.parse_args()
@@ -66,6 +68,8 @@ def main() -> int:
             production = file.name.startswith("production") and "migrations" not in file.name
             found = manifests(Rendered.read(file.read_text()), production, programs)
             findings.found.extend((rule, f"{file.stem}: {where}", why) for rule, where, why in found.found)
+    elif told.what == "pins":
+        pins.check(ROOT, findings)
     elif told.what == "dockerfile":
         images.check(dockerfile.read(DOCKERFILE), images.read(DOCKERFILE), programs, findings)
     else:

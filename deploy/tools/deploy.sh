@@ -118,7 +118,7 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  for overlay in ingress redis-cluster; do
+  for overlay in ingress traefik redis-cluster; do
     kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
   done
 }
@@ -194,6 +194,7 @@ check() {
   step "shellcheck" tool shellcheck -x "$root"/deploy/{,*/,*/*/}*.sh
   step "yamllint" tool yamllint --strict --config-file "$here/yamllint.yaml" k8s deploy/compose.yaml deploy/compose
   step "compose" python "$here/check.py" compose ${programs[@]+"${programs[@]}"}
+  step "images" python "$here/check.py" pins
   step "rules" python "$here/rules.py" --check
   kube_score=
   install_go_tools || outcome=$?

@@ -15,6 +15,7 @@ COMPOSE, DEV, HAPROXY = "deploy/compose.yaml", "k8s/overlays/dev/redis.yaml", "d
 GATEWAY, PERSISTENCE = "k8s/base/gateway/deployment.yaml", "k8s/base/persistence/deployment.yaml"
 PROMETHEUS, COLLECTOR = "deploy/prometheus/prometheus.yml", "deploy/otel/collector.yaml"
 INGRESS, ROUTE = "k8s/components/ingress/ingress.yaml", "k8s/components/gateway-api/route.yaml"
+TRAEFIK, DOCKERFILE = "k8s/components/traefik/limits.yaml", "deploy/Dockerfile"
 
 # File, text, and what replaces its first occurrence.
 MUTATIONS = [
@@ -32,7 +33,15 @@ MUTATIONS = [
     (COMPOSE, "read_only: true", "read_only: false"),
     (COMPOSE, "cap_drop: [ALL]", "cap_drop: []"),
     (COMPOSE, 'user: "999:1000"', 'user: "0:0"'),
-    (COMPOSE, "redis:7.4.1-alpine3.20", "redis:latest"),
+    (COMPOSE, "redis:7.4.11-alpine3.21", "redis:latest"),
+    (COMPOSE, "redis:7.4.11-alpine3.21", "redis:7.4.1-alpine3.20"),
+    (COMPOSE, "postgres:16.15-alpine3.23@sha256:621a", "postgres:16.15-alpine3.23@sha256:621b"),
+    (COMPOSE, "@sha256:beffc7b55d4fcd3207629513b9fe2c9d278505366300f872fe117efce73997f6", ""),
+    (COMPOSE, "prom/prometheus:v3.13.3", "prom/prometheus:v3"),
+    (COMPOSE, "HTTPS_PORT: ", "HTTP_PORT: "),
+    (COMPOSE, "TIDINGS_UNREADY_MS", "TIDINGS_HEARTBEAT_MS: 90000\n  TIDINGS_UNREADY_MS"),
+    (DOCKERFILE, "cargo auditable build", "cargo build"),
+    (DOCKERFILE, "cargo-auditable@0.7.7", "cargo-auditable"),
     (COMPOSE, "127.0.0.1:9090:9090", "9090:9090"),
     (COMPOSE, "http://persistence:28081", "http://persistence:8081"),
     (COMPOSE, "service_completed_successfully", "service_started"),
@@ -46,6 +55,12 @@ MUTATIONS = [
     (HAPROXY, "timeout tunnel 120s", "timeout tunnel 20s"),
     (HAPROXY, "timeout server 75s", "timeout server 30s"),
     (HAPROXY, "METRICS_BIND-:8405", "METRICS_BIND-:8406"),
+    (HAPROXY, "track-sc0 src,ipmask(32,64)", "track-sc0 src"),
+    (HAPROXY, "http-request track-sc1", "# http-request track-sc1"),
+    (HAPROXY, "CONNECTIONS_PER_ADDRESS-1000", "CONNECTIONS_PER_ADDRESS-100000"),
+    (HAPROXY, "may have (1000)", "may have (2000)"),
+    (HAPROXY, "deny status 429 default-errorfiles if too_many_handshakes", "allow if too_many_handshakes"),
+    (HAPROXY, "code 308 if !{ ssl_fc }", "code 302 if !{ ssl_fc }"),
     (PROMETHEUS, "rules/*.yml", "rule/*.yml"),
     (PROMETHEUS, "rules/*.yml", "rules/slo*.yml"),
     (PROMETHEUS, "job_name: tidings-gateway", "job_name: gateway"),
@@ -76,8 +91,11 @@ MUTATIONS = [
     (DEV, "- noeviction", "- volatile-lru"),
     (ROUTE, "request: 0s", "request: 15s"),
     (ROUTE, "request: 45s", "request: 20s"),
-    (INGRESS, 'proxy-read-timeout: "300"', 'proxy-read-timeout: "20"'),
-    (INGRESS, 'proxy-send-timeout: "300"', 'proxy-send-timeout: "15"'),
+    (INGRESS, "ingressClassName: traefik", "ingressClassName: nginx"),
+    (INGRESS, "tidings-tidings-connections@kubernetescrd,", ""),
+    (TRAEFIK, "amount: 1000", "amount: 10"),
+    (TRAEFIK, "ipv6Subnet: 64", "ipv6Subnet: 128"),
+    ("k8s/components/traefik/kustomization.yaml", "name: tidings-handshakes", "name: tidings-handshake"),
     (INGRESS, "path: /v1/poll", "path: /v1/polls"),
     (GATEWAY, "memory: 768Mi", "memory: 512Mi"),
     (GATEWAY, "path: /readyz", "path: /healthz"),
@@ -94,7 +112,8 @@ def commands(copy: Path, rendered: Path) -> list[list[str]]:
     """The checks, each of which reads only files."""
     python, tools = sys.executable, copy / "deploy" / "tools"
     overlays = {"dev": "k8s/overlays/dev", "production": "k8s/overlays/production",
-                "production-ingress": "deploy/tools/tests/ingress"}  # fmt: skip
+                "production-ingress": "deploy/tools/tests/ingress",
+                "production-traefik": "deploy/tools/tests/traefik"}  # fmt: skip
     renders = [
         ["kustomize", "build", str(copy / folder), "--output", str(rendered / f"{name}.yaml")]
         for name, folder in overlays.items()
@@ -103,6 +122,8 @@ def commands(copy: Path, rendered: Path) -> list[list[str]]:
     watch = [["rules.py"], ["dashboards.py", "check"], ["collector.py"], ["scraping.py"]]
     return [
         [python, str(tools / "check.py"), "compose"],
+        [python, str(tools / "check.py"), "dockerfile"],
+        [python, str(tools / "check.py"), "pins"],
         [python, str(tools / "rules.py"), "--check"],
         *([python, str(tools / "watch" / words[0]), *words[1:]] for words in watch),
         *renders,

@@ -23,6 +23,23 @@ for library in $libraries; do
   cp -L "$library" "$root$library"
 done
 
+# Scanners read from these files which packages of Debian the libraries and certificates come from. The crates are listed
+# in the program itself.
+mkdir -p "$root/var/lib/dpkg/status.d"
+cp -L /etc/os-release "$root/etc/os-release"
+for file in $libraries /etc/ssl/certs/ca-certificates.crt; do
+  case $file in
+    *.crt) package=ca-certificates ;;
+    # dpkg knows a library by its path before or after /lib became a link to /usr/lib.
+    *) package=$(dpkg -S "$file" "/usr$file" "${file#/usr}" 2>/dev/null | sed 's/:.*//' | head -n 1 || true) ;;
+  esac
+  if [ -z "$package" ]; then
+    echo "rootfs.sh: no package of Debian has $file" >&2
+    exit 1
+  fi
+  dpkg -s "$package" >"$root/var/lib/dpkg/status.d/$package"
+done
+
 install -m 0644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 printf 'root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"

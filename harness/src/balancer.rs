@@ -16,6 +16,11 @@ use crate::{Node, Nodes, Stack, ports, tls};
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_PORT_TRIES: u32 = 5;
 
+const CONFIGURATION_FILE: &str = "haproxy.cfg";
+
+/// The configuration as it is shipped.
+pub const SHIPPED: &str = include_str!("../../deploy/haproxy/haproxy.cfg");
+
 /// A running load balancer.
 pub struct Balancer {
     daemon: Daemon,
@@ -37,24 +42,44 @@ impl Balancer {
     /// # Errors
     /// When the stack has another number of nodes, HAProxy is missing, or not all nodes become ready.
     pub async fn of(stack: &Stack) -> Result<Balancer> {
+        Self::with(stack, &[]).await
+    }
+
+    /// Like [`Balancer::of`], with these environment variables of the configuration.
+    pub async fn with(stack: &Stack, variables: &[(&str, &str)]) -> Result<Balancer> {
         let ports = |nodes: &[Node]| -> Vec<Ports> { nodes.iter().map(Node::ports).collect() };
-        Self::before(&ports(stack.gateways()), &ports(stack.persistence_nodes())).await
+        let (gateways, persistence) = (ports(stack.gateways()), ports(stack.persistence_nodes()));
+        Self::start(&gateways, &persistence, variables, SHIPPED).await
     }
 
     /// Starts a balancer for two gateways and two persistence nodes on these ports.
     pub async fn before(gateways: &[Ports], persistence: &[Ports]) -> Result<Balancer> {
+        Self::start(gateways, persistence, &[], SHIPPED).await
+    }
+
+    /// Like [`Balancer::before`], with these environment variables, and a configuration made of [`SHIPPED`].
+    pub async fn start(
+        gateways: &[Ports],
+        persistence: &[Ports],
+        variables: &[(&str, &str)],
+        configuration: &str,
+    ) -> Result<Balancer> {
         ensure!(gateways.len() == 2 && persistence.len() == 2, "two of each are in its configuration");
         let folder = Folder::new()?;
-        let certificate = folder.path().join("certificate.pem");
+        // A folder of certificates, as in compose.yaml.
+        let certificates = folder.path().join("certificates");
+        std::fs::create_dir(&certificates)?;
         let identity = tls::authority()?.identity(&["localhost"])?;
-        std::fs::write(&certificate, identity.certificate + &identity.key)?;
-        let mut settings = vec![("CERTIFICATE".to_owned(), certificate.display().to_string())];
+        std::fs::write(certificates.join("localhost.pem"), identity.certificate + &identity.key)?;
+        std::fs::write(folder.path().join(CONFIGURATION_FILE), configuration)?;
+        let mut settings = vec![("CERTIFICATE".to_owned(), certificates.display().to_string())];
         for (name, nodes) in [("GATEWAY", gateways), ("PERSISTENCE", persistence)] {
             for (number, ports) in (1..).zip(nodes) {
                 settings.push((format!("{name}_{number}"), format!("127.0.0.1:{}", ports.public)));
                 settings.push((format!("{name}_{number}_ADMIN"), ports.admin.to_string()));
             }
         }
+        settings.extend(variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
         let mut tries = MAX_PORT_TRIES;
         loop {
             let listeners =
@@ -85,6 +110,11 @@ impl Balancer {
         format!("https://localhost:{}", self.listeners.https)
     }
 
+    /// The port of 127.0.0.1 for TLS.
+    pub fn https_port(&self) -> u16 {
+        self.listeners.https
+    }
+
     /// The port of 127.0.0.1 for plain HTTP.
     pub fn http_port(&self) -> u16 {
         self.listeners.http
@@ -110,14 +140,15 @@ fn haproxy_daemon(folder: &Path, listeners: ListenerPorts, mut settings: Vec<(St
     let bind = |port: u16| format!("127.0.0.1:{port}");
     settings.push(("HTTP_BIND".to_owned(), bind(listeners.http)));
     settings.push(("HTTPS_BIND".to_owned(), bind(listeners.https)));
+    settings.push(("HTTPS_PORT".to_owned(), listeners.https.to_string()));
     settings.push(("METRICS_BIND".to_owned(), bind(listeners.metrics)));
+    let configuration = folder.join(CONFIGURATION_FILE);
     Daemon::new("haproxy", folder.join("haproxy.log"), Signal::SIGKILL, move || {
         // Debian installs HAProxy in a folder that is only in root's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
         let mut command = Command::new("haproxy");
-        let configuration = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/haproxy/haproxy.cfg");
         command.env_clear().env("PATH", path).envs(settings.clone());
-        command.arg("-db").arg("-f").arg(configuration);
+        command.arg("-db").arg("-f").arg(&configuration);
         command
     })
 }

@@ -2,6 +2,7 @@
 //! Touches only the network. It never retries, because a test must see every answer of the server. A call returns an
 //! error only if there was no HTTP answer, unless its comment says more.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -266,8 +267,17 @@ pub fn client() -> reqwest::Client {
 
 /// Like [`client`], with another timeout of requests.
 pub(crate) fn client_within(timeout: Duration) -> reqwest::Client {
-    let builder = reqwest::Client::builder().no_proxy().timeout(timeout);
-    let builder = builder.use_preconfigured_tls((*crate::tls::client()).clone());
+    built(reqwest::Client::builder().timeout(timeout))
+}
+
+/// Like [`client`], with connections from this address of the machine. It follows no redirects.
+pub fn client_from(address: IpAddr) -> reqwest::Client {
+    let builder = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).local_address(address);
+    built(builder.redirect(reqwest::redirect::Policy::none()))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> reqwest::Client {
+    let builder = builder.no_proxy().use_preconfigured_tls((*crate::tls::client()).clone());
     builder.build().expect("TLS is configured, and the system is asked for nothing")
 }
 

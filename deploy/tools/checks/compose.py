@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from . import limits
+from . import edge, limits
 from .images import program_of
 from .model import Findings, UniqueLoader
 from .policy import IMAGE
@@ -140,7 +140,8 @@ def _files(name: str, service: dict, compose: dict, folder: Path, findings: Find
     for volume in service.get("volumes", []):
         source, _, rest = volume.partition(":")
         if source.startswith("."):
-            if not (folder / source).exists():
+            # secrets.sh makes what is in this folder.
+            if not (folder / source).exists() and not source.startswith("./compose/secrets/"):
                 findings.add("files", name, f"{source} is not there")
             if not rest.endswith(":ro"):
                 findings.add("files", name, f"{source} could be written to")
@@ -185,11 +186,12 @@ def _other_programs(services: dict, folder: Path, stages: dict, findings: Findin
     listens: set[int] = set()
     if balancer.exists():
         text = balancer.read_text()
+        edge.check_balancer(text, services["haproxy"].get("environment", {}), findings)
         known = set(re.findall(r"\$\{(\w+)-", text))
         for variable in services["haproxy"].get("environment", {}).keys() - known:
             findings.add("environment", "haproxy", f"haproxy.cfg reads no {variable}")
         for variable, value in services["haproxy"].get("environment", {}).items():
-            _address(f"haproxy: {variable}", value, services, stages, findings)
+            _address(f"haproxy: {variable}", str(value), services, stages, findings)
         listens = {int(port) for port in re.findall(r'bind "\$\{\w+-[^:}]*:(\d+)\}"', text)}
         for port in services["haproxy"]["ports"]:
             if int(str(port).rsplit(":", 1)[-1]) not in listens:

@@ -53,9 +53,11 @@ def check(stages: dict, text: str, programs: Programs | None, findings: Findings
             findings.add("image", name, f"{program} reads no {variable}")
     if not re.search(r"^FROM rust:\d+\.\d+\.\d+-", text, re.MULTILINE):
         findings.add("image", "tools", "the version of Rust is not exact")
-    builds = re.findall(r"cargo build[^&|]*", re.sub(r"\\\n", " ", text))
+    builds = re.findall(r"cargo (?:auditable )?build[^&|]*", re.sub(r"\\\n", " ", text))
     if not builds or any("--locked" not in build or "--release" not in build for build in builds):
         findings.add("image", "build", "cargo build is not --locked --release")
+    if not all(build.startswith("cargo auditable") for build in builds) or not re.search(r"cargo-auditable@\d+\.\d+\.\d", text):
+        findings.add("image", "build", "the programs do not list their crates (cargo auditable, of an exact version)")
     if "type=cache" not in text:
         findings.add("image", "build", "what cargo has fetched and built is not kept")
 

@@ -36,7 +36,9 @@ def check_compose(compose: dict, folder: Path, findings: Findings) -> None:
     _store_of_traces(services, folder / "jaeger" / "jaeger.yaml", findings)
     _retention(services["prometheus"]["command"], findings)
     _data_source(services["grafana"].get("environment", {}), services, folder / "grafana", findings)
-    _balancer((folder / "haproxy" / "haproxy.cfg").read_text(), findings)
+    environments = [service.get("environment") or {} for service in services.values()]
+    heartbeats = [int(one["TIDINGS_HEARTBEAT_MS"]) // 1000 for one in environments if "TIDINGS_HEARTBEAT_MS" in one]
+    _balancer((folder / "haproxy" / "haproxy.cfg").read_text(), max(heartbeats, default=HEARTBEAT_S), findings)
 
 
 def check_manifests(rendered: Rendered, folder: Path, findings: Findings) -> None:
@@ -50,8 +52,6 @@ def check_manifests(rendered: Rendered, folder: Path, findings: Findings) -> Non
             _memory(one.where, program_of(container.get("image", "")), limit, folder / "prometheus", findings)
     for one in rendered.of("HTTPRoute"):
         _route(one, findings)
-    for one in rendered.of("Ingress"):
-        _ingress(one, findings)
     for one in rendered.of("ScaledObject"):
         if one.spec["scaleTargetRef"].get("name") == "tidings-persistence":
             _connections(one, (folder.parent / "docs" / "DEPLOY.md").read_text(), findings)
@@ -126,9 +126,9 @@ def _data_source(environment: dict, services: dict, folder: Path, findings: Find
                 findings.add("limits", "grafana", f"{file.name}: {source['url']} leads to no service")
 
 
-def _balancer(text: str, findings: Findings) -> None:
+def _balancer(text: str, heartbeat_s: int, findings: Findings) -> None:
     """HAProxy must be more patient than the services, so that clients get their answers and not its own errors."""
-    least = {"tunnel": 2 * HEARTBEAT_S, "server": CHANGE_S, "client": POLL_S}
+    least = {"tunnel": 2 * heartbeat_s, "server": CHANGE_S, "client": POLL_S}
     for name, seconds in least.items():
         told = [int(value) for value in re.findall(rf"^\s*timeout {name} (\d+)s$", text, re.MULTILINE)]
         if len(told) != 1 or told[0] <= seconds:
@@ -146,14 +146,6 @@ def _route(route: Manifest, findings: Findings) -> None:
                 findings.add("limits", route.where, f"WebSockets end after {told}; 0s means no limit")
         elif 0 != seconds <= (POLL_S if "/v1/poll" in paths else CHANGE_S):
             findings.add("limits", route.where, f"{sorted(paths)}: {told} is shorter than answers take")
-
-
-def _ingress(route: Manifest, findings: Findings) -> None:
-    annotations = route.data["metadata"].get("annotations", {})
-    for what in ("read", "send"):
-        told = annotations.get(f"nginx.ingress.kubernetes.io/proxy-{what}-timeout", "60")
-        if not told.isdigit() or int(told) <= max(2 * HEARTBEAT_S, CHANGE_S):
-            findings.add("limits", route.where, f"proxy-{what}-timeout is {told} s, and must be more than {CHANGE_S}")
 
 
 def _connections(scaled: Manifest, page: str, findings: Findings) -> None:

@@ -40,7 +40,9 @@ BROKEN: list[tuple[str, str, str]] = [
     ("image", "another signal", replaced("STOPSIGNAL SIGTERM", "STOPSIGNAL SIGQUIT")),
     ("image", "another program", replaced('ENTRYPOINT ["/tidings-gateway"]', 'ENTRYPOINT ["/tidings-persistence"]')),
     ("image", "a version of Rust that moves", replaced("rust:1.95.0-slim", "rust:1-slim")),
-    ("image", "versions that are looked for anew", replaced("cargo build --locked", "cargo build")),
+    ("image", "versions that are looked for anew", replaced("build --locked", "build")),
+    ("image", "programs that do not list their crates", replaced("cargo auditable build", "cargo build")),
+    ("image", "a tool of any version", replaced("cargo-auditable@0.7.7", "cargo-auditable")),
     ("image", "no caches", replaced("type=cache", "type=tmpfs")),
     ("image", "a stage that is gone", replaced("FROM scratch AS migrations", "FROM scratch AS schema")),
 ]

@@ -1,12 +1,14 @@
 """The manifests have no findings, and the right rule finds each fault in them."""
 
 import unittest
+from collections.abc import Callable
 
 import yaml
 
 from tests.broken import (
     PROGRAMS, RENDERED, Break, broken, container, drop, findings, gateway, one_by_one, refused, rendered, setting,
 )  # fmt: skip
+from checks.edge import MIDDLEWARES
 from checks.model import Manifest, Rendered
 
 import check
@@ -241,6 +243,20 @@ def misrouted(what: Rendered) -> None:
     paths[0]["backend"]["service"]["name"] = "tidings-persistence"
 
 
+def ingress_of(change: Callable[[Manifest], object]) -> Break:
+    """Changes the Ingress with the handshakes."""
+    return lambda what: change(what.named("Ingress", "tidings"))
+
+
+def annotated(one: Manifest, middleware: str) -> None:
+    one.data["metadata"]["annotations"][MIDDLEWARES] = f"{middleware}@kubernetescrd"
+
+
+def middleware(name: str, **fields: object) -> Break:
+    """Changes fields of a limit of Traefik."""
+    return lambda what: next(iter(what.named("Middleware", name).spec.values())).update(fields)
+
+
 RETENTION = "tidings-retention"
 
 
@@ -300,6 +316,7 @@ add_clean_test("dev", False)
 add_clean_test("production", True)
 add_clean_test("production-migrations", False)
 add_clean_test("production-ingress", True)
+add_clean_test("production-traefik", True)
 add_clean_test("production-redis-cluster", True)
 refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
 refused(
@@ -308,6 +325,15 @@ refused(
     nothing,
     [
         ("route", "an Ingress that leads astray", misrouted),
+        ("edge", "the controller that is retired", ingress_of(lambda one: one.spec.update(ingressClassName="nginx"))),
+        ("edge", "an Ingress without TLS", ingress_of(lambda one: one.spec.pop("tls"))),
+        ("edge", "handshakes without a limit", ingress_of(lambda one: annotated(one, "tidings-tidings-connections"))),
+        ("edge", "a limit in another namespace", ingress_of(lambda one: annotated(one, "else-tidings-connections"))),
+        ("edge", "a limit that is not there", lambda what: drop(what, "Middleware", "tidings-handshakes")),
+        ("edge", "another limit than that of HAProxy", middleware("tidings-connections", amount=10)),
+        ("edge", "a limit for each IPv6 address",
+         middleware("tidings-handshakes", sourceCriterion={"ipStrategy": {"ipv6Subnet": 128}})),
+        ("schema", "a limit with another field", middleware("tidings-connections", amounts=10)),
         ("network", "retention that may go to gateways' port", port_of("tidings-retention", 0, "egress", 8080)),
         ("network", "retention that nothing allows to go out", lambda what: drop(what, "NetworkPolicy", RETENTION)),
         ("secret", "retention with a secret that nobody knows of", retention_of("tidings-else")),
@@ -320,6 +346,17 @@ refused(
         ("reference", "a port that the exporter does not have", lambda what: endpoint_of(what, "redis").update(port="http")),
     ],
 )
+refused(
+    Manifests,
+    lambda how: broken("production-traefik", how),
+    nothing,
+    [
+        ("edge", "a route of Traefik without limits",
+         lambda what: what.named("HTTPRoute", "tidings").spec["rules"][0].pop("filters")),
+        ("schema", "a filter of another kind",
+         lambda what: what.named("HTTPRoute", "tidings").spec["rules"][0]["filters"][0].update(type="URLRewrite")),
+    ],
+)  # fmt: skip
 refused(
     Manifests,
     lambda how: broken("production-redis-cluster", how),

@@ -144,7 +144,7 @@ async fn errors_without_any_node_are_problem_documents() -> Result<()> {
 }
 
 /// Starts two listeners that answer each request with the head of that request; returns their ports.
-async fn start_echo_servers() -> Result<Ports> {
+pub async fn start_echo_servers() -> Result<Ports> {
     let (public, admin) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     let ports = Ports {
         public: public.local_addr()?.port(),

@@ -93,6 +93,15 @@ fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
         let tops: Vec<_> = std::fs::read_dir(&root)?.flatten().map(|entry| entry.file_name()).collect();
         ensure!(!tops.iter().any(|name| name == "bin" || name == "usr"), "{image} holds more: {tops:?}");
         ensure!(root.join("etc/ssl/certs/ca-certificates.crt").is_file());
+        // What scanners read: the packages of the libraries.
+        for package in ["libc6", "ca-certificates"] {
+            let status = std::fs::read_to_string(root.join("var/lib/dpkg/status.d").join(package))?;
+            ensure!(
+                status.contains(&format!("Package: {package}\n")) && status.contains("\nVersion: "),
+                "{status}"
+            );
+        }
+        ensure!(std::fs::read_to_string(root.join("etc/os-release"))?.contains("VERSION_ID="));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod balancer;
+mod balancer_limits;
 mod balancer_rolling;
 mod closed_output;
 mod config;

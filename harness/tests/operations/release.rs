@@ -1,5 +1,5 @@
-//! Runs `deploy/release.sh`: what it refuses, and what it makes. The script and git are the real ones; `./dev` and
-//! cargo are stubs that log their calls.
+//! Runs `deploy/release.sh`: what it refuses, and what it makes. The scripts and git are the real ones; `./dev`, cargo,
+//! its tool for lists of components, docker and cosign are stubs that log their calls.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -19,8 +19,18 @@ for program in gateway persistence migrations; do
   chmod +x target/release/tidings-$program
 done
 "#;
-const DOCKERFILE: &str =
-    "FROM scratch AS one\nARG TIDINGS_VERSION=1.2.3\nFROM scratch AS two\nARG TIDINGS_VERSION=1.2.3\n";
+/// Stubs of tools: docker knows the digests of images, unless it is told to fail.
+const LISTING_STUB: &str = "#!/bin/sh\necho '{\"bomFormat\":\"CycloneDX\"}'\n";
+const DOCKER_STUB: &str = r#"#!/bin/sh
+echo "docker $*" >>"$ASKED"
+case "$*" in
+  "buildx inspect"*) exit 1 ;;
+  *imagetools*) printf 'sha256:%064d\n' 7 ;;
+  *"--target persistence"*) [ -z "$FAILING" ] ;;
+esac
+"#;
+const COSIGN_STUB: &str = "#!/bin/sh\necho \"cosign $*\" >>\"$ASKED\"\n";
+const DOCKERFILE: &str = "RUN cargo install --locked cargo-auditable@0.7.7\nFROM scratch AS one\nARG TIDINGS_VERSION=1.2.3\nFROM scratch AS two\nARG TIDINGS_VERSION=1.2.3\n";
 const KUSTOMIZATION: &str = "k8s/overlays/production/version/kustomization.yaml";
 const DEV_STUB: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
 
@@ -30,8 +40,10 @@ impl ReleaseProject {
     /// A project that can be released.
     fn new() -> Result<ReleaseProject> {
         let project = ReleaseProject(Folder::new()?);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/release.sh");
-        project.write_executable("deploy/release.sh", &std::fs::read_to_string(script)?)?;
+        for name in ["release.sh", "images.sh"] {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name);
+            project.write_executable(&format!("deploy/{name}"), &std::fs::read_to_string(script)?)?;
+        }
         project.write_executable("deploy/compose.yaml", "services: {}\n")?;
         project.write_executable("docs/OPERATIONS.md", "# Operations\n")?;
         for (path, text) in [
@@ -44,6 +56,10 @@ impl ReleaseProject {
             (".gitignore", "target/\ndist/\n/bin/\n/asked\n"),
             ("dev", DEV_STUB),
             ("bin/cargo", CARGO_STUB),
+            ("bin/cargo-auditable", LISTING_STUB),
+            ("bin/auditable2cdx", LISTING_STUB),
+            ("bin/docker", DOCKER_STUB),
+            ("bin/cosign", COSIGN_STUB),
         ] {
             project.write_executable(path, text)?;
         }
@@ -160,7 +176,7 @@ fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
     let commit = project.git(&["rev-parse", "--short=12", "HEAD"])?;
     let calls = project.logged_calls();
     ensure!(
-        calls.starts_with("dev test\ncargo build --release --locked")
+        calls.starts_with("dev test\ncargo auditable build --release --locked")
             && calls.contains(&format!("commit={commit}")),
         "{calls}"
     );
@@ -186,5 +202,67 @@ fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
     ensure!(code == 0, "{printed}");
     assert_eq!(first, project.run("sh", &["-c", "cat dist/*.sha256"], "")?.stdout);
     assert_eq!(project.logged_calls().matches("dev test").count(), 1);
+    Ok(())
+}
+
+#[test]
+fn program_of_a_release_has_a_list_of_components() -> Result<()> {
+    let project = ReleaseProject::new()?;
+    let (code, printed) = project.release(&["--no-gate"], "")?;
+    ensure!(code == 0, "{printed}");
+    for program in ["gateway", "persistence", "migrations"] {
+        let list = project.0.path().join(format!("dist/tidings-{program}-1.2.3.cdx.json"));
+        ensure!(std::fs::read_to_string(list)?.contains("CycloneDX"));
+    }
+    ensure!(!project.logged_calls().contains("docker"), "{}", project.logged_calls());
+
+    let project = ReleaseProject::new()?;
+    std::fs::remove_file(project.0.path().join("bin/cargo-auditable"))?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).any(|folder| folder.join("cargo-auditable").exists());
+    let (code, printed) = project.release(&["--dry-run"], "")?;
+    let refused = code == 1 && printed.contains("cargo install --locked cargo-auditable@0.7.7");
+    ensure!(refused || installed, "{code}: {printed}");
+    Ok(())
+}
+
+#[test]
+fn images_are_built_for_all_platforms_and_signed() -> Result<()> {
+    let project = ReleaseProject::new()?;
+    let registry = ["--no-gate", "--registry", "registry.example.com"];
+    let (code, told) = project.release(&[&["--dry-run"], &registry[..]].concat(), "")?;
+    ensure!(code == 0 && project.logged_calls().is_empty(), "{told}\n{}", project.logged_calls());
+    let (code, printed) = project.release(&registry, "")?;
+    ensure!(code == 0, "{printed}");
+    let calls = project.logged_calls();
+    let digest = format!("sha256:{:064}", 7);
+    for image in ["gateway", "persistence", "migrations"] {
+        let name = format!("registry.example.com/tidings/{image}");
+        let built = calls.lines().find(|call| call.contains(&format!("--target {image} ")));
+        let built = built.unwrap_or_default();
+        for word in [
+            "--platform linux/amd64,linux/arm64",
+            "--sbom=true",
+            "--provenance=mode=max",
+            "--build-arg TIDINGS_VERSION=1.2.3",
+            &format!("--tag {name}:1.2.3 --push"),
+        ] {
+            ensure!(built.contains(word), "{image} is built without {word}: {calls}");
+            ensure!(told.replace('\\', "").contains(word), "the dry run does not tell {word}: {told}");
+        }
+        ensure!(calls.contains(&format!("cosign sign --yes --recursive {name}@{digest}\n")), "{calls}");
+        ensure!(told.contains(&format!("cosign sign --yes --recursive {name}@DIGEST")), "{told}");
+    }
+    ensure!(calls.contains("cosign sign-blob --yes"), "{calls}");
+    ensure!(
+        calls.find("cosign sign ") > calls.find("--target migrations"),
+        "signed before all were built: {calls}"
+    );
+
+    // Nothing is signed, and no tag is set, if an image cannot be built.
+    let project = ReleaseProject::new()?;
+    let (code, printed) = project.release(&registry, "yes")?;
+    ensure!(code != 0 && !project.logged_calls().contains("cosign"), "{printed}\n{}", project.logged_calls());
+    assert_eq!(project.git(&["tag"])?, "");
     Ok(())
 }
