@@ -219,7 +219,8 @@ PROGRAM_FAULTS: list[tuple[str, str, Break]] = [
     ("environment", "a variable that nobody reads", lambda what: setting(what, "TIDINGS_DRAINN_MS", "1000")),
     ("environment", "a variable of the other service", lambda what: setting(what, "TIDINGS_LEASE_MS", "5000")),
     ("environment", "a setting in common that nobody reads",
-     lambda what: what.of("ConfigMap")[0].data["data"].update(TIDINGS_LOGG="info")),
+     lambda what: next(one for one in what.of("ConfigMap") if one.name.startswith("tidings-settings-"))
+     .data["data"].update(TIDINGS_LOGG="info")),
     ("command", "a flag that is not there", inside(args=["--listen-on", "0.0.0.0:8080"])),
     ("command", "a command that is not there", inside(args=["serve"])),
 ]  # fmt: skip
