@@ -118,7 +118,7 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  for overlay in ingress traefik redis-cluster; do
+  for overlay in ingress traefik redis-cluster external-secrets; do
     kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
   done
 }

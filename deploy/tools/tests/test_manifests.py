@@ -296,6 +296,11 @@ class Manifests(unittest.TestCase):
         self.assertEqual(broken("production", instead).lines(), [])
 
 
+def unknown_field_of(kind: str) -> Break:
+    """Gives an object of this kind a field that the schema does not have."""
+    return lambda what: what.of(kind)[0].spec.update(vault={})
+
+
 def add_clean_test(name: str, production: bool) -> None:
     """Makes a test that an unchanged overlay has no findings."""
     one_by_one(
@@ -319,6 +324,13 @@ add_clean_test("production-migrations", False)
 add_clean_test("production-ingress", True)
 add_clean_test("production-traefik", True)
 add_clean_test("production-redis-cluster", True)
+add_clean_test("production-external-secrets", True)
+refused(
+    Manifests,
+    lambda how: broken("production-external-secrets", how),
+    nothing,
+    [("schema", "an ExternalSecret with a field that is not there", unknown_field_of("ExternalSecret"))],
+)
 refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
 refused(
     Manifests,
