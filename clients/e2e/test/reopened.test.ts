@@ -32,7 +32,9 @@ async function afterVisit(
 /** The texts of the messages that the page keeps of all rooms. */
 async function keptMessages(person: Person): Promise<string[]> {
   const records = (await keptEntries(person)).map((entry) => JSON.parse(entry));
-  return records.flatMap(({ page }) => (page?.items ?? []).map(({ content }: { content: string }) => content));
+  return records.flatMap(({ page }) =>
+    (page?.items ?? []).map(({ content }: { content: string }) => content),
+  );
 }
 
 /** Everything that the page keeps of the rooms: the JSON of the user and of each room. */
