@@ -98,7 +98,10 @@ async fn open_sockets_do_not_count_as_handshakes_of_an_address() -> Result<()> {
     loop {
         tokio::time::sleep(Duration::from_secs(2)).await;
         match Client::connect(&balancer.ws(), &stack.token("ann")).await {
-            Ok(client) => break client.ping().await?,
+            Ok(client) => {
+                client.ping().await?;
+                break;
+            }
             Err(error) => {
                 ensure!(begun.elapsed() < WAIT_TIMEOUT, "open sockets count as handshakes: {error}")
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    ACCOUNTS_PATH, CONNECT_USER_PATH, LOOK_UP_PATH, OPEN_EPOCH_PATH, ROOMS_PATH, SEED_PATH,
+    ACCOUNTS_PATH, CONNECT_USER_PATH, ENTER_ROOM_PATH, LOOK_UP_PATH, OPEN_EPOCH_PATH, ROOMS_PATH, SEED_PATH,
     circuit_breaker::{Attempt, CircuitBreaker},
 };
 use crate::log::AuthorityError;
@@ -17,6 +17,7 @@ const MAX_CONTROL_REQUESTS: usize = 3;
 const MAX_LOOKUP_REQUESTS: usize = 4;
 const MAX_MEMBERSHIP_REQUESTS: usize = 4;
 const MAX_BULK_REQUESTS: usize = 4;
+const MAX_ENTER_REQUESTS: usize = 4;
 /// How long a request may wait for a permit of its pool.
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -32,6 +33,9 @@ pub(super) struct RequestPools {
     membership: RequestPool,
     /// Everything else: targets of changes, marks, roles and presence.
     bulk: RequestPool,
+    /// Requests that make a user a member. Each waits until the membership is stored, which takes seconds while its
+    /// partition is locked.
+    enter: RequestPool,
 }
 
 impl Default for RequestPools {
@@ -43,6 +47,7 @@ impl Default for RequestPools {
             lookup: RequestPool::new(MAX_LOOKUP_REQUESTS, Some(CircuitBreaker::default())),
             membership: RequestPool::new(MAX_MEMBERSHIP_REQUESTS, Some(CircuitBreaker::default())),
             bulk: RequestPool::new(MAX_BULK_REQUESTS, Some(CircuitBreaker::default())),
+            enter: RequestPool::new(MAX_ENTER_REQUESTS, Some(CircuitBreaker::default())),
         }
     }
 }
@@ -54,6 +59,7 @@ impl RequestPools {
             OPEN_EPOCH_PATH | SEED_PATH => &self.control,
             ACCOUNTS_PATH | CONNECT_USER_PATH | LOOK_UP_PATH => &self.lookup,
             ROOMS_PATH => &self.membership,
+            ENTER_ROOM_PATH => &self.enter,
             _ => &self.bulk,
         }
     }
@@ -125,7 +131,8 @@ mod tests {
             held.push(pools.pool_of(TARGET_PATH).acquire().await.unwrap());
         }
         assert!(pools.pool_of(ROLES_PATH).acquire().await.is_err(), "no permit is free before the timeout");
-        for path in [OPEN_EPOCH_PATH, SEED_PATH, CONNECT_USER_PATH, LOOK_UP_PATH, ROOMS_PATH] {
+        for path in [OPEN_EPOCH_PATH, SEED_PATH, CONNECT_USER_PATH, LOOK_UP_PATH, ROOMS_PATH, ENTER_ROOM_PATH]
+        {
             assert!(pools.pool_of(path).acquire().await.is_ok(), "{path}");
         }
         drop(held);
@@ -138,7 +145,7 @@ mod tests {
         while let Ok(permit) = pools.pool_of(TARGET_PATH).acquire().await {
             permit.record_failure();
         }
-        for path in [SEED_PATH, CONNECT_USER_PATH, ROOMS_PATH] {
+        for path in [SEED_PATH, CONNECT_USER_PATH, ROOMS_PATH, ENTER_ROOM_PATH] {
             assert!(pools.pool_of(path).acquire().await.is_ok(), "{path}");
         }
     }
