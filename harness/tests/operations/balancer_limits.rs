@@ -39,16 +39,16 @@ async fn ensure_refused(answer: Response) -> Result<()> {
 #[tokio::test]
 async fn address_with_too_many_connections_is_refused_alone() -> Result<()> {
     let stack = Stack::builder().gateways(2).persistence(2).start().await?;
-    let balancer = Balancer::with(&stack, &[("CONNECTIONS_PER_ADDRESS", "4")]).await?;
+    let balancer = Balancer::with(&stack, &[("CONNECTIONS_PER_ADDRESS", "10")]).await?;
     let transport = format!("{}/v1/transport", balancer.url());
     let mut sockets = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..10 {
         sockets.push(Client::connect(&balancer.ws(), &stack.token("ann")).await?);
     }
 
     ensure_refused(client_from(FIRST).get(&transport).send().await?).await?;
     let refused = Client::connect(&balancer.ws(), &stack.token("ann")).await.err();
-    let refused = refused.context("a fifth WebSocket was opened")?.to_string();
+    let refused = refused.context("an eleventh WebSocket was opened")?.to_string();
     ensure!(refused.contains("429"), "{refused}");
     // Another address is served, and the connections that were there before go on.
     let answer = client_from(SECOND).get(&transport).send().await?;
@@ -57,19 +57,19 @@ async fn address_with_too_many_connections_is_refused_alone() -> Result<()> {
         socket.ping().await?;
     }
 
-    // From twice the limit on, connections are closed at once: the first four silent ones wait for a request.
+    // From twice the limit on, connections are closed at once. Below it, the first silent one waits for a request.
     let mut silent = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..20 {
         silent.push(TcpStream::connect((FIRST, balancer.https_port())).await?);
     }
-    let closed = tokio::time::timeout(WAIT_TIMEOUT, silent[7].read(&mut [0])).await?;
+    let closed = tokio::time::timeout(WAIT_TIMEOUT, silent[19].read(&mut [0])).await?;
     ensure!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
     let still_open = tokio::time::timeout(Duration::from_millis(300), silent[0].read(&mut [0])).await;
     ensure!(still_open.is_err(), "{still_open:?}");
     drop(silent);
 
     // With fewer connections the address is served again.
-    sockets.pop().context("there are four")?.close().await?;
+    sockets.pop().context("there are ten")?.close().await?;
     let begun = Instant::now();
     // The silent connections count until HAProxy has noticed their end, and it may close a new one meanwhile.
     loop {
