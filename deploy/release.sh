@@ -72,7 +72,7 @@ auditable=$(sed -n 's/^.* cargo-auditable@\([0-9.]*\).*/\1/p' deploy/Dockerfile)
 for tool in cargo-auditable auditable2cdx ${registry:+docker cosign}; do
   command -v "$tool" >/dev/null || case $tool in
     docker | cosign) problem "$tool is missing" ;;
-    *) problem "$tool is missing: cargo install --locked cargo-auditable@$auditable auditable2cdx" ;;
+    *) problem "$tool is missing: cargo install --locked cargo-auditable@$auditable auditable2cdx@0.1.0" ;;
   esac
 done
 ((problems == 0)) || exit 1
