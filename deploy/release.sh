@@ -16,7 +16,8 @@ TEXT
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-programs=(tidings-gateway tidings-persistence tidings-migrations)
+programs=(tidings-gateway tidings-persistence tidings-migrations tidings-probe tidings-webhooks tidings-files
+  tidings-push)
 dry=no gate=yes registry=
 while (($#)); do
   case $1 in

@@ -12,7 +12,7 @@ use tidings_bench::report;
 use tidings_bench::results::{Results, Scenario};
 use tidings_bench::scenario::subject::Subject;
 use tidings_bench::scenario::{
-    Scale, Sizes, cold_join, cost, fanout, history, idle, latency, mixed, neighbours, restart, search,
+    Scale, Sizes, cold_join, cost, fanout, feed, history, idle, latency, mixed, neighbours, restart, search,
     shards, slow, small_rooms, stored, storm, telemetry,
 };
 
@@ -68,6 +68,7 @@ enum ScenarioName {
     Restart,
     Shards,
     Search,
+    Feed,
 }
 
 impl ScenarioName {
@@ -96,6 +97,7 @@ impl ScenarioName {
                 ScenarioName::Restart => restart::run(&scale).await,
                 ScenarioName::Shards => shards::run(&scale).await,
                 ScenarioName::Search => search::run(&scale).await,
+                ScenarioName::Feed => feed::run(&scale).await,
             }
         });
         scenario.await?

@@ -4,6 +4,7 @@ mod blocks;
 pub mod cold_join;
 pub mod cost;
 pub mod fanout;
+pub mod feed;
 pub mod history;
 pub mod idle;
 pub mod latency;

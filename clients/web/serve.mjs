@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
-// TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas.
+// TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas. If the servers have files,
+// TIDINGS_DEMO_FILES lists the origins from which browsers download them; without it the demo has no files.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createApp } from "./serve/app.mjs";
@@ -38,8 +39,10 @@ if (gateways.length === 0 || persistence.length === 0) {
   fail("TIDINGS_DEMO_GATEWAYS and TIDINGS_DEMO_PERSISTENCE each need at least one origin");
 }
 
+const files = originsFromEnv("TIDINGS_DEMO_FILES");
+
 const root = fileURLToPath(new URL("dist", import.meta.url));
-const server = createApp({ root, secret, gateways, persistence });
+const server = createApp({ root, secret, gateways, persistence, files });
 server.on("error", (error) => fail(error.message));
 // Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {

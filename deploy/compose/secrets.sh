@@ -18,17 +18,19 @@ random() { od -An -v -tx1 -N 24 /dev/urandom | tr -d ' \n'; }
 make() {
   local file=$folder/$1
   if [[ -s $file ]]; then
+    # The owner may write into a secret to replace it (docs/OPERATIONS.md).
+    chmod 0644 "$file"
     # Reads all input, because the writing process would get SIGPIPE otherwise.
     cat >/dev/null
     return
   fi
   cat >"$file"
-  chmod 0444 "$file"
+  chmod 0644 "$file"
   echo "created $1" >&2
 }
 
 for password in postgresql_password postgresql_owner_password postgresql_service_password \
-  postgresql_monitoring_password redis_gateway_password redis_persistence_password redis_monitoring_password \
+  postgresql_monitoring_password postgresql_backup_password redis_gateway_password redis_persistence_password redis_monitoring_password \
   redis_nodes_password internal_secret jwt_secret grafana_password; do
   random | make "$password"
 done
@@ -55,6 +57,11 @@ make redis_cluster_conf <<<"masteruser tidings-nodes"$'\n'"masterauth $password"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
 
+# The password of the repository of backups. Without this file no backup can be read: keep a copy elsewhere.
+mkdir -p "$folder/pgbackrest"
+chmod 0755 "$folder/pgbackrest"
+make pgbackrest/cipher.conf <<<"[global]"$'\n'"repo1-cipher-type=aes-256-cbc"$'\n'"repo1-cipher-pass=$(random)"
+
 # A self-signed certificate for localhost. Replace it with a real one: the chain first, the key last. HAProxy reads all
 # files of the folder. An earlier version had the certificate in one file.
 mkdir -p "$folder/certificates"
@@ -64,8 +71,14 @@ if [[ -s $folder/certificate && ! -e $folder/certificates/localhost.pem ]]; then
 fi
 if [[ -z $(ls "$folder/certificates") ]]; then
   openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost \
-    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \
+    -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
     -keyout "$folder/certificate.key" -out "$folder/certificate.crt" 2>/dev/null
   cat "$folder/certificate.crt" "$folder/certificate.key" | make certificates/localhost.pem
   rm -f "$folder/certificate.crt" "$folder/certificate.key"
+fi
+# The certificate without its key, which the probe trusts beside the public authorities.
+certificates=("$folder"/certificates/*)
+openssl x509 -in "${certificates[0]}" | make probe_ca
+if openssl x509 -in "${certificates[0]}" -noout -text | grep -q CA:TRUE; then
+  echo "the probe refuses ${certificates[0]}, the certificate of an authority: delete it and probe_ca, and run this again" >&2
 fi

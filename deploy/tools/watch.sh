@@ -4,10 +4,14 @@
 #
 # watch.sh           run all checks; exits with 1 when one fails, and with 3 when one is not checked and none fails
 # watch.sh write     generate the dashboards from deploy/grafana/source
+# watch.sh panels URL FOLDER [MINUTES]
+#                    ask the Prometheus at URL for every query of the dashboards: FOLDER/panels.md is a table of the
+#                    values, FOLDER/*.svg are the dashboards over the last MINUTES (15). Exits with 1 when a query has no
+#                    value and no reason for that
 # watch.sh install   only install the tools
 #
-# promtool is in Debian's package `prometheus`, which ./dev installs. TIDINGS_TOOLS: the folder of the other tools, by
-# version. ./dev runs this script.
+# promtool and amtool are in Debian's packages `prometheus` and `prometheus-alertmanager`, which ./dev installs.
+# TIDINGS_TOOLS: the folder of the other tools, by version. ./dev runs this script.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -49,7 +53,7 @@ step() {
 }
 
 check_yaml() {
-  python -m yamllint -s -c "$here/watch/yamllint.yml" deploy/prometheus deploy/grafana deploy/otel "$here/watch"
+  python -m yamllint -s -c "$here/watch/yamllint.yml" deploy/alertmanager deploy/prometheus deploy/grafana deploy/otel "$here/watch"
 }
 
 # Checks each expression of the dashboards as a recording rule.
@@ -66,6 +70,23 @@ check_rule_tests() {
   printf '%s\0' deploy/prometheus/tests/*.yml | xargs -0 -n 1 -P "$(nproc)" promtool test rules
 }
 
+# Alertmanager itself accepts the routes with each file of receivers, and routes each alert as routes.py says.
+check_routes() {
+  local joined file receiver labels got outcome=0
+  joined=$(mktemp)
+  for file in deploy/alertmanager/receivers/*.yml; do
+    cat deploy/alertmanager/routes.yml "$file" >"$joined"
+    amtool check-config "$joined" || outcome=1
+  done
+  while read -r receiver labels; do
+    # shellcheck disable=SC2086 # the labels are words
+    got=$(amtool config routes test --config.file="$joined" $labels) || outcome=1
+    [[ $got == "$receiver" ]] || { echo "$labels goes to $got, not to $receiver"; outcome=1; }
+  done < <(python "$here/watch/routes.py" alerts)
+  rm -f "$joined"
+  return "$outcome"
+}
+
 check_all() {
   local by_yaml=no by_promtool=no
   if install_yamllint; then by_yaml=yes; fi
@@ -75,6 +96,8 @@ check_all() {
     step "alerts, their tests and the runbook" python "$here/watch/rules.py"
     step "dashboards" python "$here/watch/dashboards.py" check
     step "collector (by its structure)" python "$here/watch/collector.py"
+    step "numbers of the pages against the rules" python "$here/watch/bounds.py"
+    step "routes of alerts (by their structure)" python "$here/watch/routes.py"
     step "what Prometheus reads" python "$here/watch/scraping.py"
   else
     say "watch: format, alerts against tests and runbook, dashboards, collector: NOT CHECKED (yamllint is not available)"
@@ -88,6 +111,12 @@ check_all() {
     say "watch: rules, their tests, expressions of the dashboards: NOT CHECKED (promtool is not available)"
     unchecked=yes
   fi
+  if command -v amtool >/dev/null && [[ $by_yaml == yes ]]; then
+    step "routes of alerts (amtool)" check_routes
+  else
+    say "watch: routes of alerts by amtool: NOT CHECKED (amtool or yamllint is not available)"
+    unchecked=yes
+  fi
   if ((${#failed[@]})); then
     printf 'failed: %s\n' "${failed[@]}"
     return 1
@@ -98,6 +127,10 @@ check_all() {
 case ${1:-check} in
   check) check_all ;;
   write) install_yamllint && python "$here/watch/dashboards.py" write ;;
+  panels)
+    (($# == 3 || $# == 4)) || { say "watch.sh panels URL FOLDER [MINUTES]"; exit 2; }
+    install_yamllint && python "$here/watch/panels.py" "${@:2}"
+    ;;
   install) install_yamllint ;;
   *)
     sed -n '2,/^set/{s/^# \{0,1\}//;/^set/d;p}' "$0" >&2

@@ -5,7 +5,8 @@ use std::{io, net::IpAddr, net::TcpListener, time::Duration};
 
 use clap::Parser;
 use tidings_gateway::transport::{
-    Acceptor, Connection, EngineConfig, Frame, HandshakeRequest, Refusal, Session, TransportConfig, serve,
+    Acceptor, Connection, EngineConfig, Frame, HandshakeRequest, Refusal, Session, SessionIdKeys,
+    TransportConfig, serve,
 };
 
 /// Maximum size of a message and of the body of a request, in bytes.
@@ -93,7 +94,7 @@ async fn main() -> io::Result<()> {
         ping_timeout: Duration::from_millis(200),
         max_payload: MAX_PAYLOAD_BYTES,
         // A server for tests, whose sessions hold nothing that must be protected.
-        secret: [0; 32],
+        keys: SessionIdKeys::new(&[[0; 32]]),
         nodes: None,
     });
     if let Some(workers) = arguments.workers {

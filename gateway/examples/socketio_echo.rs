@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use tidings_gateway::{
     socket_io::packet::{PacketKind, SocketIoPacket, append_header, decode},
     transport::{
-        Acceptor, Connection, EngineConfig, Frame, HandshakeRequest, Refusal, Session, TransportConfig,
-        close_code, serve,
+        Acceptor, Connection, EngineConfig, Frame, HandshakeRequest, Refusal, Session, SessionIdKeys,
+        TransportConfig, close_code, serve,
     },
 };
 
@@ -207,7 +207,7 @@ async fn main() -> io::Result<()> {
         ping_interval: PING_INTERVAL,
         ping_timeout: PING_TIMEOUT,
         max_payload: MAX_MESSAGE_BYTES,
-        secret: [7; 32],
+        keys: SessionIdKeys::new(&[[7; 32]]),
         nodes: None,
     });
     if let Some(workers) = arguments.workers {

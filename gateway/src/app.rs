@@ -1,5 +1,7 @@
 //! Builds a gateway from its settings, runs it, and shuts it down.
 
+mod watched_files;
+
 use std::{
     future::ready,
     net::{SocketAddr, TcpListener},
@@ -27,16 +29,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     advertised_address::advertised_address,
     bus::{Bus, MAX_WORKERS, NodeAddresses, NodeAnnouncement},
-    config::{GatewayConfig, SocketIoSwitch},
+    config::{GatewayConfig, SocketIoSwitch, session_id_keys},
     drain,
     limits::RateLimits,
     lock::lock,
-    metrics::{CachedCounters, Metrics, report_shards},
+    metrics::{CachedCounters, Metrics, create_series, report_shards},
     presence::Presence,
     problem,
     session::{AdmissionControl, ChatAcceptor, poll},
     socket_io::Namespace,
-    transport::{self, EngineConfig, TransportConfig},
+    transport::{self, EngineConfig, SessionIdKeys, TransportConfig},
     worker::{self, LateDeliveryDedup, Node, TypingPublisher, Worker},
 };
 
@@ -62,22 +64,26 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
     let name = config.common.node_name(listen);
     config.common.collector.start_traces("tidings-gateway", &name).map_err(anyhow::Error::msg)?;
     let metrics = Metrics::new();
+    create_series(&metrics);
     let (queues, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| worker::new_queue()).unzip();
-    let persistence =
-        Arc::new(InternalClient::new(&config.persistence_url, config.common.internal_secret.clone())?);
+    let secrets = config.common.internal_secrets().map_err(anyhow::Error::msg)?;
+    let session_keys = SessionIdKeys::new(&session_id_keys(&secrets));
+    let tls = config.internal_tls.load().map_err(anyhow::Error::msg)?.map(|(tls, _)| tls);
+    let persistence = Arc::new(InternalClient::with_access(&config.persistence_url, secrets, tls)?);
     let client = config.common.redis.client().map_err(anyhow::Error::msg)?.named("tidings-gateway", &name);
     let redis = client.clone();
     let limits = config.common.log_limits();
     let connections_per_user = usize::try_from(config.connections_per_user.get()).unwrap_or(usize::MAX);
-    let bus = Bus::start(client, persistence, limits, queues, connections_per_user, metrics.clone());
+    let bus = Bus::start(client, persistence.clone(), limits, queues, connections_per_user, metrics.clone());
 
     let fetches = metrics.key_fetches.clone();
     let count_key_fetch =
         move |good| fetches.with_label_values(&[if good { "good" } else { "failed" }]).inc();
-    let verifier = Verifier::start(
+    let verifier = Arc::new(Verifier::start(
         config.common.check_token_settings().map_err(setting::join_problems).map_err(anyhow::Error::msg)?,
         count_key_fetch,
-    );
+    ));
+    watched_files::start(&config, &verifier, &persistence, &session_keys, &metrics);
 
     let node = Arc::new(Node {
         late_deliveries: LateDeliveryDedup::default(),
@@ -109,7 +115,7 @@ pub async fn run(config: GatewayConfig, lifecycle: Lifecycle) -> anyhow::Result<
         polls_must_end: CancellationToken::new(),
     });
 
-    let server = serve(listener, &config, workers, &node, &admission, inboxes)?;
+    let server = serve(listener, &config, session_keys, workers, &node, &admission, inboxes)?;
     let counters = server.counters().clone();
     let announce =
         |instance| NodeAnnouncement::start(&node.bus, instance, advertised_address(&config, listen, &redis));
@@ -166,6 +172,7 @@ fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
 fn serve(
     listener: TcpListener,
     config: &GatewayConfig,
+    session_keys: SessionIdKeys,
     workers: usize,
     node: &Arc<Node>,
     admission: &Arc<AdmissionControl>,
@@ -179,7 +186,7 @@ fn serve(
     transport_config.deflate = config.deflate;
     transport_config.frame_rate = Some(config.frame_rate());
     transport_config.shutting_down = admission.shutting_down.clone();
-    let engine = config.engine(MAX_FRAME_BYTES);
+    let engine = config.engine(MAX_FRAME_BYTES, session_keys);
     transport_config.engine =
         engine.map(|engine| EngineConfig { nodes: Some(NodeAddresses::new(&node.bus)), ..engine });
     if sabotage::is_active(Sabotage::Bounded) {

@@ -6,10 +6,11 @@ use clap::Parser;
 use tidings_shared::{
     config::{
         CommonArgs, admin_address, listener_clashes,
-        problem::{Check, Problem},
+        problem::{Check, Problem, SecretFiles},
     },
-    internal::{self, derive_key},
+    internal::{self, derive_key, tls::ClientTlsArgs},
     rate::Rate,
+    rotation::AcceptedSecrets,
 };
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         dialect::Dialect,
         packet::{MAIN_NAMESPACE, MAX_NAMESPACE_BYTES},
     },
-    transport::{EngineConfig, FrameRate},
+    transport::{EngineConfig, FrameRate, SessionIdKeys},
 };
 
 /// The version of the program, with the commit of its source in parentheses.
@@ -133,6 +134,8 @@ pub struct GatewayConfig {
     #[arg(long, env = "TIDINGS_DRAIN_MS", default_value_t = 10_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
     pub drain_ms: u64,
     #[command(flatten)]
+    pub internal_tls: ClientTlsArgs,
+    #[command(flatten)]
     pub common: CommonArgs,
 }
 
@@ -147,7 +150,8 @@ impl Check for GatewayConfig {
             Err(problem) => problems.push(problem),
         }
         for url in &self.persistence_url {
-            problems.extend(internal::check_url(url).err().map(|why| Problem::new("persistence-url", why)));
+            let checked = internal::check_url(url, self.internal_tls.is_on());
+            problems.extend(checked.err().map(|why| Problem::new("persistence-url", why)));
         }
         if !is_path(&self.socket_io_path) || self.socket_io_path.starts_with("/v1/") {
             let why = "must begin with `/` but not with `/v1/`, and have only letters, digits and `/._-`";
@@ -160,9 +164,19 @@ impl Check for GatewayConfig {
         if self.advertise_address.as_deref().is_some_and(|address| !is_host_and_port(address)) {
             problems.push(Problem::new("advertise-address", "must be HOST:PORT, such as 10.0.0.7:8080"));
         }
+        problems.extend(self.internal_tls.load().err());
         problems.extend(self.dialect().err().map(|why| Problem::new("socket-io-dialect", why)));
         problems
     }
+
+    fn set_secret_files(&mut self, files: SecretFiles) {
+        self.common.secret_files = files;
+    }
+}
+
+/// The keys that sign and verify the ids of Engine.IO sessions.
+pub fn session_id_keys(secrets: &AcceptedSecrets) -> Vec<[u8; 32]> {
+    secrets.all().map(|secret| derive_key(secret, SESSION_ID_KEY)).collect()
 }
 
 /// Whether the text is a valid Socket.IO path or namespace. Neither is ever escaped.
@@ -198,14 +212,14 @@ impl GatewayConfig {
     }
 
     /// The settings of Engine.IO, the protocol below Socket.IO, without other nodes; `None` if Socket.IO is not served.
-    pub fn engine(&self, max_payload: usize) -> Option<EngineConfig> {
+    pub fn engine(&self, max_payload: usize, keys: SessionIdKeys) -> Option<EngineConfig> {
         let heartbeat = Duration::from_millis(self.heartbeat_ms);
         (self.socket_io == SocketIoSwitch::On).then(|| EngineConfig {
             path: format!("{}/", self.socket_io_path.trim_end_matches('/')),
             ping_interval: heartbeat,
             ping_timeout: heartbeat,
             max_payload,
-            secret: derive_key(&self.common.internal_secret, SESSION_ID_KEY),
+            keys,
             nodes: None,
         })
     }
@@ -268,10 +282,11 @@ pub(crate) mod tests {
 
     #[test]
     fn socket_io_is_off_unless_switched_on() {
-        assert!(parse(&[]).engine(1).is_none());
+        let keys = SessionIdKeys::new(&[[7; 32]]);
+        assert!(parse(&[]).engine(1, keys.clone()).is_none());
         let config = parse(&["--socket-io=on", "--heartbeat-ms=1000"]);
-        let engine = config.engine(65_536).unwrap();
-        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine(1).unwrap().path, "/a/");
+        let engine = config.engine(65_536, keys.clone()).unwrap();
+        assert_eq!(parse(&["--socket-io=on", "--socket-io-path=/a"]).engine(1, keys).unwrap().path, "/a/");
         assert_eq!(engine.path, "/socket.io/");
         assert_eq!(engine.ping_interval, Duration::from_secs(1));
         assert_eq!(parse(&[]).namespaces(), ["/"]);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tidings_shared::{
-    error::{ErrorCode, Refusal},
+    error::Refusal,
     ids::{RoomId, UserId},
     rate::{KeyedRateLimiter, Rate, UserRateLimiter},
 };
@@ -70,7 +70,7 @@ impl Limit {
     /// The refusal of a command that exceeds this limit, and that the client may repeat after this time.
     pub fn refusal(self, retry_after_ms: u64) -> Refusal {
         let message = format!("over the limit for {}; repeat this one later", self.name());
-        Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
+        Refusal::rate_limited(message, retry_after_ms)
     }
 }
 

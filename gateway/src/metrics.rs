@@ -1,12 +1,14 @@
 //! All metrics of the gateway. The number of label values does not grow with users or rooms.
 
 mod cached;
+mod closed_labels;
 mod shards;
 
 use tidings_shared::prometheus::IntCounter;
 
 use crate::transport::Counters;
 pub use cached::{CachedCounters, redis_timing_recorder};
+pub use closed_labels::create_series;
 pub use shards::report_shards;
 
 tidings_shared::metrics! {
@@ -69,6 +71,9 @@ tidings_shared::metrics! {
         user_channels: IntGauge = "tidings_gateway_user_channels", "User channels that this node is subscribed to: one per connected user";
         notices: IntCounterVec["kind"] = "tidings_gateway_notices_total", "Notices received on user channels, by kind: frame, read, membership or account; dropped: a worker's queue was full, and the user was checked again";
         resubscribed: IntCounter = "tidings_gateway_resubscribed_total", "Times that the pub/sub connection was established, including the first";
+        secrets_in_use: IntGaugeVec["setting", "position", "fingerprint"] = "tidings_gateway_secrets_in_use", "1 for each secret, key file and certificate in use, by setting, position (1 signs, others are only accepted) and fingerprint";
+        secret_reloads: IntCounterVec["files", "result"] = "tidings_gateway_secret_reloads_total", "Changed files of secrets, keys and certificates, by files (token-keys, internal-secret or internal-tls) and result: good (in use) or failed (the old ones stay in use)";
+        secret_reload_failing: IntGaugeVec["files"] = "tidings_gateway_secret_reload_failing", "1 while changed files of secrets, keys or certificates cannot be used, else 0, by files";
         spans_lost: IntCounterVec["cause"] = "tidings_gateway_spans_lost_total", "Spans that were lost, by cause: full (too many spans waited) or away (the collector did not accept them)";
         build: IntGaugeVec["version", "commit"] = "tidings_gateway_build_info", "1, with version and commit of the program";
     }

@@ -34,6 +34,7 @@ pub mod probe;
 mod refuse;
 mod server;
 mod session_calls;
+mod session_id;
 mod task;
 mod tunnels;
 mod upgrade;
@@ -50,6 +51,7 @@ pub use frame::{Frame, FrameRun, close_code};
 pub use handshake::{HandshakeRequest, Refusal};
 pub use kind::TransportKind;
 pub use server::{Server, serve};
+pub use session_id::SessionIdKeys;
 
 /// The application's side of one connection. The connection's own task makes all calls, on its worker's thread. Calls
 /// never nest, because no method of [`Connection`] calls a session.

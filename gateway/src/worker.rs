@@ -62,7 +62,7 @@ const QUEUE_CAPACITY: usize = 16_384;
 /// Settings and components that all workers of a node share.
 pub struct Node {
     pub bus: Arc<Bus>,
-    pub verifier: Verifier,
+    pub verifier: Arc<Verifier>,
     pub rate_limits: RateLimits,
     /// A connection that exceeds rate limits more often than this in a minute is closed.
     pub abuse_per_minute: u32,

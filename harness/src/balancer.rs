@@ -11,12 +11,14 @@ use nix::sys::signal::Signal;
 use crate::daemon::Daemon;
 use crate::folder::Folder;
 use crate::node::Ports;
+use crate::tls::Identity;
 use crate::{Node, Nodes, Stack, ports, tls};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_PORT_TRIES: u32 = 5;
 
 const CONFIGURATION_FILE: &str = "haproxy.cfg";
+const CERTIFICATES_FOLDER: &str = "certificates";
 
 /// The configuration as it is shipped.
 pub const SHIPPED: &str = include_str!("../../deploy/haproxy/haproxy.cfg");
@@ -25,7 +27,8 @@ pub const SHIPPED: &str = include_str!("../../deploy/haproxy/haproxy.cfg");
 pub struct Balancer {
     daemon: Daemon,
     listeners: ListenerPorts,
-    _folder: Folder,
+    servers: usize,
+    folder: Folder,
 }
 
 /// The balancer's ports on 127.0.0.1.
@@ -47,14 +50,19 @@ impl Balancer {
 
     /// Like [`Balancer::of`], with these environment variables of the configuration.
     pub async fn with(stack: &Stack, variables: &[(&str, &str)]) -> Result<Balancer> {
-        let ports = |nodes: &[Node]| -> Vec<Ports> { nodes.iter().map(Node::ports).collect() };
-        let (gateways, persistence) = (ports(stack.gateways()), ports(stack.persistence_nodes()));
-        Self::start(&gateways, &persistence, variables, SHIPPED).await
+        Self::start(&ports_of(stack.gateways()), &ports_of(stack.persistence_nodes()), variables, SHIPPED)
+            .await
     }
 
     /// Starts a balancer for two gateways and two persistence nodes on these ports.
     pub async fn before(gateways: &[Ports], persistence: &[Ports]) -> Result<Balancer> {
         Self::start(gateways, persistence, &[], SHIPPED).await
+    }
+
+    /// Like [`Balancer::of`], with this certificate.
+    pub async fn with_identity(stack: &Stack, identity: Identity) -> Result<Balancer> {
+        let (gateways, persistence) = (ports_of(stack.gateways()), ports_of(stack.persistence_nodes()));
+        Self::launch(&gateways, &persistence, &[], SHIPPED, identity).await
     }
 
     /// Like [`Balancer::before`], with these environment variables, and a configuration made of [`SHIPPED`].
@@ -64,13 +72,23 @@ impl Balancer {
         variables: &[(&str, &str)],
         configuration: &str,
     ) -> Result<Balancer> {
+        let identity = tls::authority()?.identity(&["localhost"])?;
+        Self::launch(gateways, persistence, variables, configuration, identity).await
+    }
+
+    async fn launch(
+        gateways: &[Ports],
+        persistence: &[Ports],
+        variables: &[(&str, &str)],
+        configuration: &str,
+        identity: Identity,
+    ) -> Result<Balancer> {
         ensure!(gateways.len() == 2 && persistence.len() == 2, "two of each are in its configuration");
         let folder = Folder::new()?;
         // A folder of certificates, as in compose.yaml.
-        let certificates = folder.path().join("certificates");
+        let certificates = folder.path().join(CERTIFICATES_FOLDER);
         std::fs::create_dir(&certificates)?;
-        let identity = tls::authority()?.identity(&["localhost"])?;
-        std::fs::write(certificates.join("localhost.pem"), identity.certificate + &identity.key)?;
+        write_identity(folder.path(), &identity)?;
         std::fs::write(folder.path().join(CONFIGURATION_FILE), configuration)?;
         let mut settings = vec![("CERTIFICATE".to_owned(), certificates.display().to_string())];
         for (name, nodes) in [("GATEWAY", gateways), ("PERSISTENCE", persistence)] {
@@ -86,13 +104,33 @@ impl Balancer {
                 ListenerPorts { http: ports::free()?, https: ports::free()?, metrics: ports::free()? };
             let daemon = haproxy_daemon(folder.path(), listeners, settings.clone());
             daemon.start().context("HAProxy, which Debian has as the package haproxy")?;
-            let servers = gateways.len() + persistence.len();
+            // The servers of the webhooks and of the files are there only if their variables are set.
+            let is_set = |variable: &str| variables.iter().any(|(name, _)| *name == variable);
+            let is_used = |line: &str| {
+                line.starts_with("    server ")
+                    && ["WEBHOOKS", "FILES"]
+                        .iter()
+                        .all(|variable| is_set(variable) || !line.contains(&format!("\"${{{variable}-")))
+            };
+            let servers = configuration.lines().filter(|line| is_used(line)).count();
             match daemon.until_ready(READY_TIMEOUT, || has_ready_servers(listeners.metrics, servers)).await {
-                Ok(()) => return Ok(Balancer { daemon, listeners, _folder: folder }),
+                Ok(()) => return Ok(Balancer { daemon, listeners, servers, folder }),
                 Err(error) if tries > 0 && format!("{error:#}").contains("in use") => tries -= 1,
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Replaces the certificate and starts the balancer again: connections end, and metrics count anew.
+    ///
+    /// # Errors
+    /// When the balancer does not find all nodes ready.
+    pub async fn replace_identity(&self, identity: &Identity) -> Result<()> {
+        write_identity(self.folder.path(), identity)?;
+        self.daemon.kill();
+        self.daemon.start()?;
+        let ready = || has_ready_servers(self.listeners.metrics, self.servers);
+        self.daemon.until_ready(READY_TIMEOUT, ready).await
     }
 
     /// The nodes as clients see them through the balancer: one origin, with TLS.
@@ -134,6 +172,15 @@ impl Balancer {
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.daemon.log())?)
     }
+}
+
+fn write_identity(folder: &Path, identity: &Identity) -> Result<()> {
+    let file = folder.join(CERTIFICATES_FOLDER).join("localhost.pem");
+    Ok(std::fs::write(file, identity.certificate.clone() + &identity.key)?)
+}
+
+fn ports_of(nodes: &[Node]) -> Vec<Ports> {
+    nodes.iter().map(Node::ports).collect()
 }
 
 fn haproxy_daemon(folder: &Path, listeners: ListenerPorts, mut settings: Vec<(String, String)>) -> Daemon {

@@ -19,12 +19,14 @@ mod bounds;
 mod clock;
 mod crowd;
 mod fault;
+mod feed;
 mod load;
 mod misbehaving;
 mod postgres;
 mod quiet;
 mod shard;
 mod sound;
+mod webhooks;
 mod world;
 
 pub use fault::{Fault, LinkFault, Part};
@@ -39,8 +41,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 const MIN_RANDOM_FAULTS: usize = 3;
 /// In a cluster, time without a fault at the start. The latencies during faults are compared with those of this time.
 const BASELINE_TIME: Duration = Duration::from_secs(3);
-/// Limit of the violations that a report describes by the entries near them.
-const MAX_STORIES: usize = 3;
+/// Limit of the violations of one rule that a report describes by the entries near them.
+const MAX_STORIES_PER_RULE: usize = 3;
 
 /// The plan of a run.
 #[derive(Debug, Clone)]
@@ -112,6 +114,10 @@ pub struct FaultReport {
     pub changes: BTreeMap<String, u64>,
     /// Number of events that listeners had at the end, summed over all listeners.
     pub deliveries: u64,
+    /// Number of events that the consumers of the feed got.
+    pub fed: u64,
+    /// Number of events that the receiver of webhooks got.
+    pub webhook_events: u64,
     /// Number of `room:gap` frames.
     pub gaps: u64,
     /// How often a listener got a new epoch. This needs no gap if PostgreSQL had everything that Redis lost.
@@ -172,6 +178,9 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let misbehaving = Arc::new(MisbehavingClients::start(&world, load.rooms()).await?);
     let rooms = load.rooms().to_vec();
     let mut quiet = QuietRooms::start(&world.stack).await?;
+    crate::stack::set_feed(world.stack.database().url(), true).await?;
+    let feed = feed::FeedConsumers::start(&world);
+    let webhook = webhooks::WebhookReceiver::start(&world, plan.seed, &plan.settings).await?;
     let monitor = bounds::ResourceMonitor::start(Arc::clone(&world.stack));
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
@@ -244,6 +253,10 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let mut stored = history::read_stored(world.stack.database()).await?;
     stored.retain(|room, _| rooms.contains(room));
     let (checked, mut violations) = history::check(&entries, &stored);
+    let (fed, not_fed) = feed.finish(&stored).await;
+    violations.extend(not_fed);
+    let (webhook_events, not_received) = webhook.finish(&stored).await;
+    violations.extend(not_received);
     let reactions = history::read_reactions(world.stack.database()).await?;
     violations.extend(history::check_changes(&requested, &entries, &stored, &reactions));
     let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
@@ -251,13 +264,20 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     violations.extend(internal_errors.into_iter().map(|what| nowhere(Rule::Sound, what)));
     violations.extend(seen.violations());
     ensure!(checked.stored > 0, "nothing was sent");
+    let mut described: BTreeMap<Rule, usize> = BTreeMap::new();
     let stories = violations
         .iter()
-        .take(MAX_STORIES)
+        .filter(|violation| {
+            let count = described.entry(violation.rule).or_default();
+            *count += 1;
+            *count <= MAX_STORIES_PER_RULE
+        })
         .map(|violation| history::describe_violation(&entries, violation, &begun))
         .collect();
     let mut report = build_report(plan.seed, settled_at.as_secs_f64(), begun, &checked, &violations, stories);
     report.answered = answered;
+    report.fed = fed;
+    report.webhook_events = webhook_events;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
     report.changes = stored_change_counts(&requested);

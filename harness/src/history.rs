@@ -185,6 +185,10 @@ pub enum Rule {
     /// An edit, delete or reaction with the answer `stored` is stored and has its effect, and no message has a text
     /// that nobody requested.
     Changed,
+    /// The feed has every stored event, in the order of its room.
+    Feed,
+    /// The receiver of webhooks gets every stored event, first in the order of its room.
+    Webhook,
     /// No service panics or reports an internal error.
     Sound,
 }

@@ -22,7 +22,7 @@ mod settings;
 
 pub use builder::StackBuilder;
 pub use links::{Link, Links};
-pub use migrations::migrate;
+pub use migrations::{migrate, set_feed};
 use settings::Settings;
 
 /// A running system.
@@ -134,6 +134,12 @@ impl Stack {
     /// The folder with the logs.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()
+    }
+
+    /// The URL of the database for the programs that are beside persistence: through the proxy, if there is one.
+    pub fn persistence_database_url(&self) -> &str {
+        let proxied = self.settings.persistence.iter().find(|(name, _)| name == "DATABASE_URL");
+        proxied.map_or(self.settings.database_url.as_str(), |(_, url)| url.as_str())
     }
 
     /// Starts one more persistence node. The running gateways send no requests to it.

@@ -2,9 +2,12 @@
 //! Clients also trust the certificates in the file that `SSL_CERT_FILE` names, as clients of OpenSSL do.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -26,6 +29,16 @@ pub struct Identity {
     pub key: String,
 }
 
+impl Identity {
+    /// The certificate as DER.
+    ///
+    /// # Errors
+    /// When the certificate is not PEM.
+    pub fn der(&self) -> Result<Vec<u8>> {
+        Ok(CertificateDer::from_pem_slice(self.certificate.as_bytes())?.to_vec())
+    }
+}
+
 impl Authority {
     /// Creates an authority that nobody trusts yet.
     pub fn new(name: &str) -> Result<Authority> {
@@ -43,13 +56,44 @@ impl Authority {
         self.certificate.pem()
     }
 
+    /// The authority's own certificate as DER.
+    pub fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
     /// A certificate for a server of these names or addresses.
     ///
     /// # Errors
     /// When a name is not allowed in a certificate.
     pub fn identity(&self, names: &[&str]) -> Result<Identity> {
+        self.identity_with(names, |_| {})
+    }
+
+    /// Like [`Authority::identity`], but the certificate has expired.
+    ///
+    /// # Errors
+    /// When a name is not allowed in a certificate.
+    pub fn expired_identity(&self, names: &[&str]) -> Result<Identity> {
+        self.identity_with(names, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    /// Like [`Authority::identity`], but the certificate expires after this time.
+    ///
+    /// # Errors
+    /// When a name is not allowed in a certificate.
+    pub fn short_identity(&self, names: &[&str], lifetime: Duration) -> Result<Identity> {
+        let ends = SystemTime::now().duration_since(UNIX_EPOCH)? + lifetime;
+        self.identity_with(names, |params| params.not_after = date_time_ymd(1970, 1, 1) + ends)
+    }
+
+    fn identity_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Result<Identity> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names)?;
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Identity { certificate, key: key.serialize_pem() })
     }

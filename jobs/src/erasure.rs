@@ -98,11 +98,13 @@ impl Eraser {
     async fn run_steps(&self, user: &UserId) -> Result<(), JobError> {
         self.block_account(user).await?;
         self.log.block_appends(user).await?;
+        sql::delete_devices(&self.db, user).await?;
         self.leave_rooms(user).await?;
         // Waits until everything that the user appended is stored. All streams are flushed, because the user may have
         // appended to rooms that the user left earlier.
         self.flush_streams().await?;
         self.erase_messages(user).await?;
+        sql::remove_files(&self.db, user).await?;
         self.erase_changes(user).await?;
         self.erase_dead_letters(user).await?;
         // Flushes again, because other users may have changed the user's messages since the first flush.

@@ -15,6 +15,7 @@ use tidings_shared::log::{IngestId, Log, keys::Partition, stored::Stored};
 
 use crate::connection::ConnectionArgs;
 use crate::error::JobError;
+use crate::sql::feed;
 use crate::sql::retention::{self, RetentionAction};
 
 /// Upper limit of `--batch`. A larger batch would hold its locks for too long.
@@ -98,6 +99,11 @@ pub async fn run(arguments: RetainArgs) -> anyhow::Result<()> {
         after = last;
     }
     let dropped = if job.arguments.drop { job.drop_archived().await? } else { 0 };
+    if job.arguments.room.is_none() {
+        for partition in Partition::all() {
+            with_retry(|| feed::merge_rows(&job.db, partition, bound)).await?;
+        }
+    }
     job.print_progress(true);
     if dropped > 0 {
         println!("{dropped} contents dropped from the archive");

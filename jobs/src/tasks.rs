@@ -13,7 +13,7 @@ use tidings_shared::config::{
 use tidings_shared::health::HealthProbe;
 use tidings_shared::program::{self, DescribeCommand};
 
-use crate::{dead_letters, erase, export, import, retention};
+use crate::{after_restore, dead_letters, erase, export, import, retention};
 
 /// The subcommands of `tidings-persistence`.
 #[derive(Debug, Clone, Subcommand)]
@@ -30,6 +30,8 @@ pub enum Task {
     Erase(erase::EraseArgs),
     /// List, replay or drop dead letters, which are records that PostgreSQL refused
     DeadLetter(dead_letters::DeadLetterArgs),
+    /// Let the services continue after PostgreSQL was restored to an earlier point in time: exit code 3 if it lost nothing
+    AfterRestore(after_restore::AfterRestoreArgs),
     /// Check the health of the service with these settings, on its admin port: exit code 0 when it is ready
     Health(HealthArgs),
     #[command(flatten)]
@@ -58,6 +60,7 @@ impl Check for Task {
             Self::Export(arguments) => arguments.database.check(),
             Self::Erase(arguments) => arguments.database.check(),
             Self::DeadLetter(arguments) => arguments.connection().check(),
+            Self::AfterRestore(arguments) => arguments.connection.check(),
             Self::Health(health) => {
                 admin_address(health.listen, health.admin_listen).err().into_iter().collect()
             }
@@ -75,6 +78,7 @@ pub async fn run(task: Task) -> anyhow::Result<ExitCode> {
         Task::Export(arguments) => export::run(arguments).await?,
         Task::Erase(arguments) => erase::run(arguments).await?,
         Task::DeadLetter(arguments) => dead_letters::run(arguments).await?,
+        Task::AfterRestore(arguments) => return after_restore::run(arguments).await,
         Task::Health(health) => {
             let admin = admin_address(health.listen, health.admin_listen).map_err(anyhow::Error::msg)?;
             return Ok(health.probe.run(admin).await);

@@ -1,4 +1,4 @@
-//! The commands `up`, `down`, `status` and `fresh` of the program of this crate and of `tidings-persistence migrate`.
+//! The commands `up`, `down`, `status`, `feed` and `fresh` of the program of this crate and of `tidings-persistence migrate`.
 //! `status` prints one line per migration; the others print one line per migration that they applied or reverted.
 
 use anyhow::{Context, ensure};
@@ -39,6 +39,12 @@ enum Command {
     },
     /// List all migrations, and whether each is applied
     Status,
+    /// Turn the feed (`GET /v1/feed`) on or off. While it is on, each stored batch also writes a row for each of its rooms
+    Feed {
+        /// `on` or `off`
+        #[arg(value_parser = ["on", "off"])]
+        state: String,
+    },
     /// Drop every table with all of its data, then apply all migrations
     Fresh {
         /// To confirm, give the name of the database whose tables will be dropped
@@ -53,7 +59,7 @@ impl Command {
         match self {
             Self::Down { all, .. } => all.as_deref(),
             Self::Fresh { drop_everything } => Some(drop_everything),
-            Self::Up | Self::Status => None,
+            Self::Up | Self::Status | Self::Feed { .. } => None,
         }
     }
 }
@@ -80,9 +86,13 @@ pub async fn run(arguments: &MigrateArgs) -> anyhow::Result<()> {
         ensure!(confirmed == name, "this is the database {name:?}, not {confirmed:?}: nothing was dropped");
     }
     let schema = LockedSchema::open(arguments.url()).await?;
-    match arguments.command {
+    match &arguments.command {
         Command::Up => print_migrations("applied", &schema.up().await?),
-        Command::Down { steps, .. } => print_migrations("taken back", &schema.down(steps).await?),
+        Command::Down { steps, .. } => print_migrations("taken back", &schema.down(*steps).await?),
+        Command::Feed { state } => {
+            schema.set_feed(state == "on").await?;
+            println!("the feed is {state}");
+        }
         Command::Fresh { .. } => print_migrations("applied", &schema.recreate().await?),
         Command::Status => {
             for (name, applied) in schema.status().await? {

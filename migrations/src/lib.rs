@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod command;
+mod feed;
 pub mod m0001_users_rooms_members;
 pub mod m0002_messages_events;
 pub mod m0003_partitions_epochs;
@@ -18,6 +19,10 @@ pub mod m0011_batches;
 pub mod m0012_slow_mode;
 pub mod m0013_mentions;
 pub mod m0014_epochs_of_partitions;
+pub mod m0015_feed;
+pub mod m0017_webhooks;
+pub mod m0018_files;
+pub mod m0019_push;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -100,6 +105,26 @@ impl MigratorTrait for Migrator {
             name: "m0014_epochs_of_partitions",
             up: m0014_epochs_of_partitions::UP,
             down: m0014_epochs_of_partitions::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0015_feed",
+            up: m0015_feed::UP,
+            down: m0015_feed::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0017_webhooks",
+            up: m0017_webhooks::UP,
+            down: m0017_webhooks::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0018_files",
+            up: m0018_files::UP,
+            down: m0018_files::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0019_push",
+            up: m0019_push::UP,
+            down: m0019_push::DOWN,
         }));
         migrations
     }

@@ -1,4 +1,4 @@
-//! The program `tidings-migrations up|down|status|fresh`: changes the schema of a database before the services start.
+//! The program `tidings-migrations up|down|status|feed|fresh`: changes the schema of a database before the services start.
 
 use clap::Parser;
 use tidings_migrations::command::{self, MigrateArgs};

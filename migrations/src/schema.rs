@@ -12,6 +12,7 @@ use sea_orm_migration::sea_orm::{
 };
 
 use crate::Migrator;
+use crate::feed::{TURN_OFF, TURN_ON};
 use crate::online::SET_SHORT_LOCK_TIMEOUT;
 
 /// Key of the advisory lock: "tidings" in ASCII. Any constant works, but it must never change.
@@ -129,6 +130,14 @@ impl LockedSchema {
         with_lock_retries(|| Migrator::fresh(&self.db)).await.context("cannot start anew")?;
         self.protect_migration_list().await?;
         Ok(migration_names(Migrator::get_applied_migrations(&self.db).await?))
+    }
+
+    /// Turns the feed on or off. Changes nothing if it is already so.
+    pub async fn set_feed(&self, on: bool) -> anyhow::Result<()> {
+        let sql = if on { TURN_ON } else { TURN_OFF };
+        with_lock_retries(|| async { self.db.execute_unprepared(sql).await.map(drop) })
+            .await
+            .context("cannot switch the feed; are all migrations applied?")
     }
 
     async fn protect_migration_list(&self) -> anyhow::Result<()> {

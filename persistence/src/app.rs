@@ -5,6 +5,7 @@
 //! Long because all parts are made here, in the order in which they need each other.
 
 mod observe;
+mod watched_files;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -73,6 +74,7 @@ where
     let replica = format!("{node}/{}", uuid::Uuid::now_v7());
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
+    metrics.create_series(http::openapi::documented_answers());
     let connect =
         |purpose| database::make_service_pool(&config.database.database_url, config.lease_ms, purpose);
     let http_db = connect(PoolPurpose::Http { connections: config.database_connections }).await?;
@@ -83,6 +85,7 @@ where
     let background_db = connect(PoolPurpose::Background).await?;
     let redis = config.common.redis.client().map_err(Error::msg)?.named("tidings-persistence", &node);
     let verifier = start_verifier(&config, &metrics)?;
+    let (secrets, internal_tls) = watched_files::start(&config, &verifier, &metrics)?;
 
     let authority = PostgresAuthority::new(authority_db.clone(), redis.clone());
     let limits = config.common.log_limits();
@@ -137,10 +140,10 @@ where
             authority,
             unknown_users: config.users,
             http: state.clone(),
-            secret: config.common.internal_secret.clone(),
+            secrets,
         };
         let gateways = gateways.listen(ACCEPT_BACKLOG).context("--internal-listen")?.into_std()?;
-        let gateways = internal::serve(gateways, Data::new(internal_state))?;
+        let gateways = internal::serve(gateways, Data::new(internal_state), internal_tls)?;
         let gateways_handle = gateways.handle();
         let gateways = tokio::spawn(gateways);
         let (indexer_metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
@@ -243,10 +246,12 @@ fn serve_public(
     let stopping = builder.graceful_shutdown_signal();
     let server = builder.listen("public", listener, move || {
         let (metrics, draining, stopping) = (metrics.clone(), draining.clone(), stopping.clone());
+        let feed_metrics = metrics.clone();
         let app = App::new()
             .wrap(actix_web::middleware::from_fn(move |request, next| {
                 observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
+            .app_data(Data::new(feed_metrics.clone()))
             .configure(http::configure(state.clone()));
         let service = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -287,7 +292,7 @@ fn serve_operators(
     verifier: &Arc<Verifier>,
 ) -> anyhow::Result<Server> {
     let (metrics, draining) = (metrics.clone(), lifecycle.draining.clone());
-    let (log, verifier) = (log.clone(), verifier.clone());
+    let (log, map_log, verifier) = (log.clone(), log.clone(), verifier.clone());
     let ready = move || {
         let (db, log, draining) = (db.clone(), log.clone(), draining.clone());
         let keys_missing = verifier.missing().map(str::to_owned);
@@ -309,6 +314,9 @@ fn serve_operators(
     };
     let export = move |ready| {
         database::report_usage(&pools, &metrics);
+        if let Some(map) = map_log.map_watch().current() {
+            metrics.create_series_of_shards(&map);
+        }
         metrics.export(ready)
     };
     Ok(admin::build_server(listener, export, ready)?)

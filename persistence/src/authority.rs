@@ -201,6 +201,8 @@ impl Authority for PostgresAuthority {
         let opened = epochs::open_epochs(&self.db, &process, partitions).await;
         let opened = opened.map_err(|error| match error {
             OpenEpochsError::Database(error) => database_error(error),
+            // Gateways would continue an epoch at the same process if persistence were unavailable.
+            OpenEpochsError::WentBack => AuthorityError::OtherProcess,
             error => unavailable(error),
         })?;
         if opened.len() < partitions.len() {

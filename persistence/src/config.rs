@@ -6,9 +6,10 @@ use std::num::NonZeroU32;
 use clap::Parser;
 use tidings_shared::config::{
     CommonArgs, admin_address, listener_clashes,
-    problem::{Check, Problem},
+    problem::{Check, Problem, SecretFiles},
     with_port_offset,
 };
+use tidings_shared::internal::tls::ServerTlsArgs;
 use tidings_shared::rate::Rate;
 
 use crate::database::DatabaseArgs;
@@ -73,6 +74,8 @@ pub struct Config {
     #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
     pub reads_per_second: NonZeroU32,
     #[command(flatten)]
+    pub internal_tls: ServerTlsArgs,
+    #[command(flatten)]
     pub common: CommonArgs,
 }
 
@@ -89,6 +92,7 @@ impl Check for Config {
         }
         problems.extend(listener_clashes(&listeners));
         problems.extend(self.database.check());
+        problems.extend(self.internal_tls.load().err());
         if !LEASE_MS_RANGE.contains(&self.lease_ms) {
             let why = format!("must be from {} to {}", LEASE_MS_RANGE.start(), LEASE_MS_RANGE.end());
             problems.push(Problem::new("lease-ms", why));
@@ -97,6 +101,10 @@ impl Check for Config {
             problems.push(Problem::new("database-connections", "must be at least 1"));
         }
         problems
+    }
+
+    fn set_secret_files(&mut self, files: SecretFiles) {
+        self.common.secret_files = files;
     }
 }
 

@@ -33,6 +33,12 @@ const ACCOUNT_CONNECTIONS: u32 = 4;
 const READINESS_CONNECTIONS: u32 = 1;
 /// Pool size of a job: for its work and the seeds that it may need.
 const JOB_CONNECTIONS: u32 = 4;
+/// Pool size of the webhooks: for their API, the feed, and the deliveries of all endpoints, which are short statements.
+const WEBHOOK_CONNECTIONS: u32 = 10;
+/// Pool size of the files: their requests and the sweep use short statements.
+const FILES_CONNECTIONS: u32 = 10;
+/// Pool size of push notifications: for their API, the feed, and the attempts, whose statements are short.
+const PUSH_CONNECTIONS: u32 = 16;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 const JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -84,6 +90,12 @@ pub enum PoolPurpose {
     Accounts,
     /// For the readiness check.
     Readiness,
+    /// For the program that sends webhooks.
+    Webhooks,
+    /// For the program that stores files.
+    Files,
+    /// For the program that sends push notifications.
+    Push,
 }
 
 /// Makes a pool for the service. Its connections are opened when they are needed.
@@ -104,6 +116,9 @@ pub async fn make_service_pool(
             ("tidings-persistence accounts", ACCOUNT_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
         }
         PoolPurpose::Readiness => ("tidings-persistence readiness", READINESS_CONNECTIONS, default_timeouts),
+        PoolPurpose::Webhooks => ("tidings-webhooks", WEBHOOK_CONNECTIONS, default_timeouts),
+        PoolPurpose::Files => ("tidings-files", FILES_CONNECTIONS, default_timeouts),
+        PoolPurpose::Push => ("tidings-push", PUSH_CONNECTIONS, default_timeouts),
     };
     open_pool(url, name, connections, timeouts, lease_ms).await
 }

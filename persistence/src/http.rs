@@ -19,6 +19,8 @@ pub mod enter_room;
 mod erase;
 mod events;
 mod export;
+mod feed;
+mod feed_watch;
 mod members;
 mod messages;
 mod my_membership;
@@ -112,6 +114,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
             .service(resource("/rooms/{room}/delivered", "POST", [post().to(watermarks::set_delivered)]))
             .service(resource("/me", "DELETE", [delete().to(erase::erase_me)]))
             .service(resource("/me/export", "GET, HEAD", [get().to(export::export_me)]))
+            .service(resource("/feed", "GET, HEAD", [get().to(feed::read)]))
             .service(resource("/search", "GET, HEAD", [get().to(search::search_messages)]))
             .service(resource(
                 "/presence",

@@ -5,6 +5,7 @@
 mod announcing;
 mod backlog;
 mod lease;
+mod lost_commits;
 pub mod owned_partitions;
 mod partition_backoff;
 mod reader;
@@ -86,6 +87,7 @@ impl Ingest {
         let mut side_tasks = JoinSet::new();
         side_tasks.spawn(lease::keep_leases(self.clone(), done.clone()));
         side_tasks.spawn(voids::announce_voids(self.clone(), done.clone()));
+        side_tasks.spawn(lost_commits::compare_with_redis(self.clone(), done.clone()));
         side_tasks.spawn(backlog::measure_backlog(self.clone(), done.clone()));
         let mut stream_tasks = JoinSet::new();
         stream_tasks.spawn(reader::read_streams(self.clone(), chunks, stop.clone()));

@@ -4,6 +4,7 @@
 
 mod people;
 mod rooms;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -13,11 +14,10 @@ use std::time::Duration;
 use actix_web::{
     App, HttpRequest, HttpServer, Route,
     dev::Server,
-    web::{Bytes, Data, Json, Payload, PayloadConfig, post, scope, to},
+    web::{Bytes, Data, Json, Payload, PayloadConfig, ServiceConfig, post, scope, to},
 };
-use aws_lc_rs::constant_time::verify_slices_are_equal;
+use arc_swap::ArcSwap;
 use sea_orm::DatabaseConnection;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 use tidings_shared::{
     error::{ErrorCode, Refusal},
@@ -34,11 +34,14 @@ use tidings_shared::{
         Authority, AuthorityError, Log,
         keys::{PARTITIONS, Partition},
     },
+    rotation::AcceptedSecrets,
 };
 
 use crate::http::{self, KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
 use crate::writer::users::UnknownUserPolicy;
 use crate::writer::voids;
+
+pub use tls::TlsConfig;
 
 /// Longest request body, in bytes: [`MAX_ROOMS`] room ids of 64 characters with their quotes, and the other fields.
 const MAX_BODY_BYTES: usize = 96 * 1024;
@@ -56,8 +59,8 @@ pub struct InternalState {
     pub unknown_users: UnknownUserPolicy,
     /// Creates rooms and memberships on behalf of users, as for their own requests.
     pub http: Data<http::State>,
-    /// The secret with which gateways authenticate.
-    pub secret: SecretString,
+    /// The secrets with which gateways authenticate.
+    pub secrets: Arc<ArcSwap<AcceptedSecrets>>,
 }
 
 impl InternalState {
@@ -69,7 +72,7 @@ impl InternalState {
         body: Payload,
     ) -> Result<T, Problem> {
         let given = request.headers().get(SECRET_HEADER).map_or(&b""[..], |value| value.as_bytes());
-        if !matches_secret(&self.secret, given) {
+        if !self.secrets.load().accepts(given) {
             return Err(Problem::new(ErrorCode::Unauthorized, "the shared secret is missing or wrong"));
         }
         let body = body::read_bytes(body, MAX_BODY_BYTES, BODY_TIMEOUT).await?;
@@ -77,11 +80,6 @@ impl InternalState {
         serde_json::from_slice(&body)
             .map_err(|_| Problem::new(ErrorCode::BadRequest, "the body is not a valid request"))
     }
-}
-
-/// Whether `given` is the shared secret. The comparison takes constant time.
-fn matches_secret(secret: &SecretString, given: &[u8]) -> bool {
-    verify_slices_are_equal(secret.expose_secret().as_bytes(), given).is_ok()
 }
 
 /// A route that reads a request, passes it to `answer`, and answers within `ANSWER_TIMEOUT`.
@@ -100,32 +98,41 @@ where
     })
 }
 
-/// Builds the server for gateways on a bound listener. The caller runs the server.
-pub fn serve(listener: TcpListener, state: Data<InternalState>) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .app_data(PayloadConfig::new(MAX_BODY_BYTES))
-            .service(
-                scope("")
-                    .route(OPEN_EPOCH_PATH, route(open_epoch))
-                    .route(SEED_PATH, route(seed))
-                    .route(LOOK_UP_PATH, route(look_up))
-                    .route(TARGET_PATH, route(target))
-                    .route(MARKS_PATH, route(marks))
-                    .route(ROOMS_PATH, route(rooms::rooms))
-                    .route(ROLES_PATH, route(people::roles))
-                    .route(ACCOUNTS_PATH, route(people::accounts))
-                    .route(CONNECT_USER_PATH, route(people::connect_user))
-                    .route(ENTER_ROOM_PATH, route(rooms::enter_room))
-                    .route(MEMBERS_PATH, route(people::members))
-                    .route(ACQUAINTED_PATH, route(people::acquainted))
-                    .route(SMALL_ROOMS_PATH, route(people::small_rooms)),
-            )
-            .default_service(to(not_found))
-    });
+/// Builds the server for gateways on a bound listener. With `tls`, it refuses connections without TLS. The caller runs
+/// the server.
+pub fn serve(
+    listener: TcpListener,
+    state: Data<InternalState>,
+    tls: Option<TlsConfig>,
+) -> std::io::Result<Server> {
+    if let Some(tls) = tls {
+        return tls::serve(listener, state, tls);
+    }
+    let server = HttpServer::new(move || App::new().configure(|app| configure(app, &state)));
     let server = server.workers(WORKERS).keep_alive(KEEP_ALIVE).client_request_timeout(REQUEST_TIMEOUT);
     Ok(server.disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
+}
+
+fn configure(app: &mut ServiceConfig, state: &Data<InternalState>) {
+    app.app_data(state.clone())
+        .app_data(PayloadConfig::new(MAX_BODY_BYTES))
+        .service(
+            scope("")
+                .route(OPEN_EPOCH_PATH, route(open_epoch))
+                .route(SEED_PATH, route(seed))
+                .route(LOOK_UP_PATH, route(look_up))
+                .route(TARGET_PATH, route(target))
+                .route(MARKS_PATH, route(marks))
+                .route(ROOMS_PATH, route(rooms::rooms))
+                .route(ROLES_PATH, route(people::roles))
+                .route(ACCOUNTS_PATH, route(people::accounts))
+                .route(CONNECT_USER_PATH, route(people::connect_user))
+                .route(ENTER_ROOM_PATH, route(rooms::enter_room))
+                .route(MEMBERS_PATH, route(people::members))
+                .route(ACQUAINTED_PATH, route(people::acquainted))
+                .route(SMALL_ROOMS_PATH, route(people::small_rooms)),
+        )
+        .default_service(to(not_found));
 }
 
 async fn open_epoch(
@@ -206,25 +213,9 @@ fn authority_problem(error: AuthorityError) -> Problem {
             Refusal::unavailable(format!("unavailable: {cause}; retry")).into()
         }
         AuthorityError::OtherProcess => {
-            Problem::new(ErrorCode::Conflict, "persistence reaches another Redis process")
+            Problem::new(ErrorCode::Conflict, AuthorityError::OtherProcess.to_string())
         }
         AuthorityError::EpochEnded => Problem::new(ErrorCode::Conflict, "the epoch is past"),
         AuthorityError::NotStored => Refusal::unavailable("the event is not stored yet; retry").into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_exact_secret_is_accepted() {
-        let secret = SecretString::from("0123456789abcdef");
-        assert!(matches_secret(&secret, b"0123456789abcdef"));
-        for wrong in
-            [&b""[..], b"0123456789abcde", b"0123456789abcdeX", b"0123456789abcdef0", b"X123456789abcdef"]
-        {
-            assert!(!matches_secret(&secret, wrong));
-        }
     }
 }

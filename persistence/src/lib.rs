@@ -5,6 +5,7 @@ pub mod account;
 pub mod app;
 pub mod authority;
 pub mod batch;
+pub mod companion;
 pub mod config;
 pub mod database;
 pub mod epoch_cleanup;

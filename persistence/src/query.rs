@@ -1,6 +1,6 @@
 //! Reads from PostgreSQL for HTTP handlers, gateways and decisions about memberships, as the types of their answers.
-//! Contains SQL that only reads. An answer is one statement, so it comes from one snapshot. Three answers take several
-//! statements: a search, an export, and a page of history that spans many messages private to other users; the head of
+//! Contains SQL that only reads. An answer is one statement, so it comes from one snapshot. Four answers take several
+//! statements: a search, an export, a page of the feed, and a page of history that spans many messages private to other users; the head of
 //! that page is that of its first statement. Pages are found by key, never by OFFSET. A statement that reads messages
 //! or events for a viewer looks up the viewer's role itself, so no viewer receives a message or event that they may not
 //! see.
@@ -10,6 +10,7 @@ pub mod change_targets;
 pub mod cursor;
 pub mod events;
 pub mod export;
+pub mod feed;
 pub mod json;
 pub mod members;
 pub mod membership_context;

@@ -2,6 +2,7 @@
 //! changes are committed together. After an error none of them is written, unless only the answer to the COMMIT was
 //! lost. A partition is written only if its locked row is as expected.
 
+pub mod after_restore;
 pub mod batch;
 pub mod epoch_merge;
 pub mod epochs;
@@ -9,6 +10,7 @@ pub mod erase;
 pub mod failure;
 pub mod leases;
 pub mod limit;
+pub mod lost_commits;
 pub mod members;
 pub mod outcome;
 pub mod rooms;

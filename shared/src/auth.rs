@@ -24,12 +24,13 @@ use crate::{
 };
 
 pub use claims::ClaimRules;
-pub(crate) use key::MIN_SECRET_BYTES;
 pub use settings::{CheckedTokenSettings, TokenSettings};
 pub use verifier::{Verifier, VerifyError};
 
 /// The scope of an admin token, whose user may choose room ids and act on any room.
 pub const ADMIN_SCOPE: &str = "tidings.admin";
+/// The scope of a token that may read the feed: the events of all rooms, also private ones.
+pub const FEED_SCOPE: &str = "tidings.feed";
 
 named_enum! {
     /// Why a token was refused. Clients get the name as `reason`.
@@ -77,6 +78,8 @@ pub struct Identity {
     pub expires_at_s: i64,
     /// Whether the token has the scope `tidings.admin`.
     pub admin: bool,
+    /// Whether the token has the scope `tidings.feed`.
+    pub feed: bool,
 }
 
 /// Signs claims with HS256 and returns the token. Used for development and tests only.

@@ -6,24 +6,23 @@ pub mod declaration;
 pub mod load;
 pub mod redis_args;
 pub mod resolve;
+pub mod secret_files;
 pub mod table;
+pub mod token_args;
 mod unknown_variables;
 
 use std::net::SocketAddr;
 
 use clap::Args;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 pub use crate::problem;
-use crate::{
-    auth::{CheckedTokenSettings, ClaimRules, MIN_SECRET_BYTES, TokenSettings},
-    log::LogLimits,
-    origin::AllowedOrigins,
-};
+use crate::{auth::CheckedTokenSettings, log::LogLimits, origin::AllowedOrigins, rotation::AcceptedSecrets};
 use collector_args::CollectorArgs;
-use problem::Problem;
+use problem::{Problem, SecretFiles};
 use redis_args::RedisArgs;
+use token_args::TokenArgs;
 
 pub use unknown_variables::ONE_SERVICE_VARIABLES;
 
@@ -32,51 +31,13 @@ pub use unknown_variables::ONE_SERVICE_VARIABLES;
 pub struct CommonArgs {
     #[command(flatten)]
     pub redis: RedisArgs,
-    /// Secret that gateways and persistence share for their internal listener; at least 16 bytes
+    /// Secret that gateways and persistence share for their internal listener; at least 16 bytes. A second line is an
+    /// older secret that is still accepted; the file is read again when it changes. See
+    /// docs/OPERATIONS.md#replacing-secrets-keys-and-certificates
     #[arg(long, env = "TIDINGS_INTERNAL_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub internal_secret: SecretString,
-    /// Secret that tokens are signed with (HMAC); at least 16 bytes, better 32. This or another kind of key is
-    /// required: see docs/TOKENS.md
-    #[arg(long, env = "TIDINGS_JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    pub jwt_secret: Option<SecretString>,
-    /// Public keys that tokens are checked with: PEM, or the path of a PEM file
-    #[arg(long, env = "TIDINGS_JWT_PUBLIC_KEY", value_name = "PEM_OR_PATH")]
-    pub jwt_public_key: Option<String>,
-    /// File with a JWK set, read at the start
-    #[arg(long, env = "TIDINGS_JWKS_FILE", value_name = "PATH")]
-    pub jwks_file: Option<String>,
-    /// Address of a JWK set, fetched again and again; needs an issuer or an audience
-    #[arg(long, env = "TIDINGS_JWKS_URL", value_name = "URL")]
-    pub jwks_url: Option<String>,
-    /// Algorithms of keys that do not name their own, comma separated
-    #[arg(
-        long,
-        env = "TIDINGS_JWT_ALGORITHMS",
-        default_value = "HS256,RS256,ES256,ES384,EdDSA",
-        value_name = "NAMES"
-    )]
-    pub jwt_algorithms: String,
-    /// Issuers whose tokens are accepted, comma separated. Default: not checked
-    #[arg(long, env = "TIDINGS_JWT_ISSUER", value_name = "NAMES")]
-    pub jwt_issuer: Option<String>,
-    /// Audiences whose tokens are accepted, comma separated. Default: not checked
-    #[arg(long, env = "TIDINGS_JWT_AUDIENCE", value_name = "NAMES")]
-    pub jwt_audience: Option<String>,
-    /// How far a token's times may be off; up to 600
-    #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
-    pub jwt_leeway_s: u64,
-    /// Claim with the user id, such as `user_id` or `user.id`
-    #[arg(long, env = "TIDINGS_JWT_USER_CLAIM", default_value = "sub", value_name = "CLAIM")]
-    pub jwt_user_claim: String,
-    /// Claim with the name
-    #[arg(long, env = "TIDINGS_JWT_NAME_CLAIM", default_value = "name", value_name = "CLAIM")]
-    pub jwt_name_claim: String,
-    /// Claim with the address of the picture
-    #[arg(long, env = "TIDINGS_JWT_PICTURE_CLAIM", default_value = "picture", value_name = "CLAIM")]
-    pub jwt_picture_claim: String,
-    /// Claim with the scopes
-    #[arg(long, env = "TIDINGS_JWT_SCOPE_CLAIM", default_value = "scope", value_name = "CLAIM")]
-    pub jwt_scope_claim: String,
+    #[command(flatten)]
+    pub tokens: TokenArgs,
     /// Origins whose pages may connect, comma separated, `https://*.example.com` for all hosts below; `*` for any.
     /// Requests without `Origin` do not come from a page and are always let through. Default: pages of this machine
     /// only
@@ -108,6 +69,9 @@ pub struct CommonArgs {
     pub log: String,
     #[command(flatten)]
     pub collector: CollectorArgs,
+    /// The files from which secrets were read.
+    #[arg(skip)]
+    pub secret_files: SecretFiles,
 }
 
 impl CommonArgs {
@@ -115,10 +79,7 @@ impl CommonArgs {
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = self.redis.check();
-        if self.internal_secret.expose_secret().len() < MIN_SECRET_BYTES {
-            let why = format!("must have at least {MIN_SECRET_BYTES} bytes");
-            problems.push(Problem::new("internal-secret", why));
-        }
+        problems.extend(self.internal_secrets().err());
         if self.max_message_chars == 0 {
             problems.push(Problem::new("max-message-chars", "must be at least 1"));
         }
@@ -137,34 +98,20 @@ impl CommonArgs {
         self.node.clone().unwrap_or_else(|| listen.to_string())
     }
 
+    /// The secrets that gateways and persistence share: the one that is sent, and an older one that is accepted.
+    pub fn internal_secrets(&self) -> Result<AcceptedSecrets, Problem> {
+        AcceptedSecrets::parse(&self.internal_secret).map_err(|why| Problem::new("internal-secret", why))
+    }
+
     /// The limits of the backlog.
     #[must_use]
     pub fn log_limits(&self) -> LogLimits {
         LogLimits { max_backlog_records: self.max_backlog_records, max_backlog_bytes: self.max_backlog_bytes }
     }
 
-    /// Checks the settings by which tokens are verified, and reads the key files that the settings name. Returns the
-    /// checked settings, or all problems.
+    /// Checks the settings of tokens: see [`TokenArgs::checked`].
     pub fn check_token_settings(&self) -> Result<CheckedTokenSettings, Vec<Problem>> {
-        let list = |text: &str| -> Vec<String> {
-            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
-        };
-        CheckedTokenSettings::check(TokenSettings {
-            secret: self.jwt_secret.as_ref().filter(|secret| !secret.expose_secret().is_empty()),
-            public_key: self.jwt_public_key.as_deref().filter(|text| !text.is_empty()),
-            jwks_file: self.jwks_file.as_deref().filter(|path| !path.is_empty()),
-            jwks_url: self.jwks_url.as_deref().filter(|url| !url.is_empty()),
-            algorithms: &list(&self.jwt_algorithms),
-            rules: ClaimRules {
-                issuers: list(self.jwt_issuer.as_deref().unwrap_or_default()),
-                audiences: list(self.jwt_audience.as_deref().unwrap_or_default()),
-                leeway_s: self.jwt_leeway_s,
-                user: self.jwt_user_claim.clone(),
-                name: self.jwt_name_claim.clone(),
-                picture: self.jwt_picture_claim.clone(),
-                scope: self.jwt_scope_claim.clone(),
-            },
-        })
+        self.tokens.checked()
     }
 
     /// Parses the setting of allowed origins.

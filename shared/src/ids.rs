@@ -101,6 +101,23 @@ text_id!(
     |text| (1..=MAX_CLIENT_ID_CHARS).contains(&text.len()) && text.bytes().all(|b| (0x20..0x7f).contains(&b))
 );
 
+text_id!(
+    /// The id of a file of the files service: a UUIDv7 (RFC 9562) in lower case with hyphens. Each file has one text, so
+    /// texts can be compared.
+    FileId,
+    "file id",
+    "a UUIDv7 in lower case with hyphens",
+    |text| uuid::Uuid::try_parse(text)
+        .is_ok_and(|id| id.get_version_num() == 7 && id.get_variant() == uuid::Variant::RFC4122 && id.hyphenated().to_string() == text)
+);
+
+impl FileId {
+    /// Creates a new file id.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+}
+
 impl RoomId {
     /// Creates a new room id. It is a UUIDv7 (RFC 9562), so that room ids sort by the time of creation.
     pub fn generate() -> Self {

@@ -18,6 +18,7 @@ mod epochs;
 mod memberships;
 mod pools;
 pub mod presence;
+pub mod tls;
 pub mod users;
 
 use std::collections::HashMap;

@@ -25,6 +25,7 @@ mod named_enum;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod origin;
+pub mod outbound;
 pub mod people;
 pub mod presence;
 pub mod problem;
@@ -34,6 +35,7 @@ pub mod rate;
 pub mod receipts;
 pub mod request_slots;
 pub mod role;
+pub mod rotation;
 pub mod sabotage;
 pub mod telemetry;
 pub mod tls;

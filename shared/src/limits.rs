@@ -21,6 +21,11 @@ pub const MAX_ATTACHMENTS: usize = 10;
 pub const MAX_ATTACHMENT_NAME_CHARS: usize = 255;
 /// Longest URL of an attachment, in Unicode scalar values. Presigned URLs fit into this limit.
 pub const MAX_ATTACHMENT_URL_CHARS: usize = 2048;
+/// Largest width and largest height of an attachment, in pixels.
+pub const MAX_ATTACHMENT_PIXELS: i64 = u16::MAX as i64;
+/// Shortest and longest blurhash of an attachment, in characters. A blurhash of 4 × 3 components has 28.
+pub const MIN_BLURHASH_CHARS: usize = 6;
+pub const MAX_BLURHASH_CHARS: usize = 100;
 /// Maximum number of users, and of roles, in `visible_to`. The limit is low because every delivery checks the lists.
 pub const MAX_VISIBLE_TO: usize = 100;
 /// Maximum number of users whom one message mentions. The limit is low because each of them is looked up.
@@ -51,3 +56,9 @@ pub const MAX_QUERY_CHARS: usize = 200;
 pub const DEFAULT_PAGE_ENTRIES: i64 = 50;
 /// Maximum number of entries of a page; a higher `limit` is reduced to this number.
 pub const MAX_PAGE_ENTRIES: i64 = 200;
+/// Number of events that a page of the feed spans if the request has no `limit`, and the maximum. A page of the maximum
+/// is also limited in bytes.
+pub const DEFAULT_FEED_ENTRIES: i64 = 200;
+pub const MAX_FEED_ENTRIES: i64 = 1000;
+/// How long a request for the feed may wait for events. Less than the deadline of an answer.
+pub const MAX_FEED_WAIT_MS: i64 = 10_000;

@@ -53,6 +53,7 @@ mod session;
 mod sessions;
 pub mod shard_map;
 pub mod stored;
+pub mod stored_state;
 pub mod subscriber;
 mod tail;
 mod target;

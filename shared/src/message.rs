@@ -1,6 +1,7 @@
 //! A message as its sender submits it, and its JSON body. The same code checks the fields of frames and of HTTP
 //! requests.
 
+mod attachment;
 pub mod change;
 pub mod events;
 mod mentions;
@@ -12,13 +13,12 @@ use crate::{
     command_fields::{Fields, VisibleTo, bounded, optional, required},
     error::Refusal,
     ids::{ClientId, Seq, UserId, is_label},
-    limits::{
-        MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_ATTACHMENTS, MAX_METADATA_BYTES,
-        MAX_VISIBLE_TO,
-    },
+    limits::{MAX_ATTACHMENTS, MAX_METADATA_BYTES, MAX_VISIBLE_TO},
     role::{MinRole, Permission},
     visibility::Visibility,
 };
+use attachment::AttachmentFields;
+pub use attachment::{Attachment, AttachmentSource, Dimensions};
 pub use change::Target;
 
 use change::Actor;
@@ -49,21 +49,6 @@ pub struct Sender<'a> {
     pub picture: Option<&'a str>,
 }
 
-/// A file that is stored outside of this system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Attachment {
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
-    pub name: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentUrlForm))]
-    pub url: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = crate::openapi::AttachmentTextForm))]
-    pub media_type: String,
-    /// Size of the file, in bytes.
-    #[cfg_attr(feature = "openapi", schema(maximum = 9_223_372_036_854_775_807_i64))]
-    pub size: u64,
-}
-
 /// A message whose fields are checked, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -86,11 +71,7 @@ impl Draft {
     pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
         let client_id =
             fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
-        let attachments: Vec<Attachment> =
-            optional(fields.attachments, "attachments", "a list of {name, url, media_type, size}")?
-                .unwrap_or_default();
-        let attachments = bounded(attachments, "attachments", MAX_ATTACHMENTS)?;
-        attachments.iter().try_for_each(check_attachment)?;
+        let attachments = parse_attachments(fields)?;
         let content: String = if attachments.is_empty() {
             required(fields.content, "content", "a string")?
         } else {
@@ -125,7 +106,7 @@ impl Draft {
 
     /// Approximate size of the message in bytes.
     pub fn bytes(&self) -> usize {
-        let attached = self.attachments.iter().map(|attachment| attachment.name.len() + attachment.url.len());
+        let attached = self.attachments.iter().map(Attachment::bytes);
         let metadata = self.metadata.as_ref().map_or(0, |json| json.get().len());
         let audience: usize = self.visibility.users.iter().map(String::len).sum();
         let mentioned: usize = self.mentions.iter().map(|user| user.as_str().len()).sum();
@@ -206,19 +187,12 @@ pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(
     Ok(())
 }
 
-fn check_attachment(attachment: &Attachment) -> Result<(), Refusal> {
-    check_text(&attachment.name, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
-    check_text(&attachment.url, "attachments", MAX_ATTACHMENT_URL_CHARS)?;
-    check_text(&attachment.media_type, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
-    if attachment.size > i64::MAX as u64 {
-        return Err(Refusal::bad_field("attachments", "`size` of an attachment is out of range"));
-    }
-    // Users click on this URL, so it must not run a script.
-    if !(attachment.url.starts_with("https://") || attachment.url.starts_with("http://")) {
-        let message = "`url` of an attachment must begin with https:// or http://";
-        return Err(Refusal::bad_field("attachments", message));
-    }
-    Ok(())
+fn parse_attachments(fields: &Fields<'_>) -> Result<Vec<Attachment>, Refusal> {
+    let form = "a list of {name, url or file, media_type, size}";
+    let attachments: Vec<AttachmentFields> =
+        optional(fields.attachments, "attachments", form)?.unwrap_or_default();
+    let attachments = bounded(attachments, "attachments", MAX_ATTACHMENTS)?;
+    attachments.into_iter().map(Attachment::try_from).collect()
 }
 
 fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {

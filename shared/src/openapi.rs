@@ -8,11 +8,12 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{Number, PartialSchema, ToSchema};
 
 use crate::error::ErrorCode;
-use crate::ids::{ClientId, Epoch, RoomId, Seq, UserId};
+use crate::ids::{ClientId, Epoch, FileId, RoomId, Seq, UserId};
 use crate::limits::{
-    DEFAULT_PAGE_ENTRIES, MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS, MAX_CLIENT_ID_CHARS,
-    MAX_EMOJI_BYTES, MAX_LABEL_CHARS, MAX_METADATA_BYTES, MAX_PAGE_ENTRIES, MAX_PERSON_TEXT_CHARS,
-    MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS, MAX_SEQ, MAX_SLOW_MODE_S, MAX_USER_ID_CHARS,
+    DEFAULT_FEED_ENTRIES, DEFAULT_PAGE_ENTRIES, MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS,
+    MAX_CLIENT_ID_CHARS, MAX_EMOJI_BYTES, MAX_FEED_ENTRIES, MAX_FEED_WAIT_MS, MAX_LABEL_CHARS,
+    MAX_METADATA_BYTES, MAX_PAGE_ENTRIES, MAX_PERSON_TEXT_CHARS, MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS,
+    MAX_SEQ, MAX_SLOW_MODE_S, MAX_USER_ID_CHARS,
 };
 use crate::role;
 
@@ -35,7 +36,7 @@ macro_rules! empty_types {
 empty_types! {
     MessageIdForm RoleForm LabelForm EmojiForm NameForm PersonTextForm MessageTextForm AttachmentTextForm
     AttachmentUrlForm MetadataForm SlowModeForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm
-    VoidReasonForm TimeForm
+    VoidReasonForm TimeForm FeedLimitForm FeedWaitForm PartitionsForm
 }
 
 macro_rules! forms {
@@ -66,6 +67,8 @@ forms! {
     RoomId = "RoomId", "Not `.` or `..`." => text_schema(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
     UserId = "UserId", "Without control characters and white space; not `.` or `..`." => text_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
+    FileId = "FileId", "A UUIDv7 in lower case." =>
+        string().pattern(Some("^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"));
     ClientId = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text_schema(MAX_CLIENT_ID_CHARS, "^[ -~]+$");
     RoleForm = "Role", format!("{}.", role::name_rule()) => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
     LabelForm = "Label", "What kind of message it is, or the name of a role." => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
@@ -85,6 +88,11 @@ forms! {
     ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty is the same as omitted." => string();
     LimitForm = "Limit", format!("Entries of a page; {DEFAULT_PAGE_ENTRIES} by default, at most {MAX_PAGE_ENTRIES}.") =>
         unbounded_integer(1);
+    FeedLimitForm = "FeedLimit", format!("Events that a page spans; {DEFAULT_FEED_ENTRIES} by default, at most {MAX_FEED_ENTRIES}.") =>
+        unbounded_integer(1);
+    FeedWaitForm = "FeedWait", format!("Milliseconds; at most {MAX_FEED_WAIT_MS}.") => unbounded_integer(0);
+    PartitionsForm = "Partitions", "A partition from 0 to 63, or a range as in `0-15`; empty as if omitted." =>
+        string().pattern(Some("^((6[0-3]|[1-5]?[0-9])(-(6[0-3]|[1-5]?[0-9]))?)?$"));
     PositionForm = "Position", "Digits; higher values count as 2^53 − 1." => unbounded_integer(0);
     Seq = "Seq", "Position in the log of a room." => bounded_integer(0);
     MessageSeqForm = "MessageSeq", "Position of a message." => bounded_integer(1);

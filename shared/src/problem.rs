@@ -1,6 +1,6 @@
 //! A problem with a setting: the name of the setting and the reason, but never the value of a secret.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 /// A problem with one setting. `setting` is the name of the flag without dashes; `load` adds the environment variable.
 #[must_use]
@@ -32,7 +32,13 @@ impl fmt::Display for Problem {
 pub trait Check {
     /// Returns all problems. May read the files that the settings name, but opens no connection.
     fn check(&self) -> Vec<Problem>;
+
+    /// Receives the files from which secrets were read, so that a service can read them again while it runs.
+    fn set_secret_files(&mut self, _files: SecretFiles) {}
 }
+
+/// The files from which secrets were read, by the flag of the secret without dashes.
+pub type SecretFiles = BTreeMap<String, PathBuf>;
 
 /// Formats all problems in one line.
 #[must_use]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{ErrorCode, RETRY_AFTER_MS, Refusal};
+use crate::error::{RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
 /// The slots of concurrent requests of one kind.
@@ -67,7 +67,7 @@ impl RequestSlots {
     fn user_limit_refusal(&self, what: &str) -> Refusal {
         let message =
             format!("at most {} {what} of one user at a time; wait for their answers", self.per_user);
-        Refusal { retry_after_ms: Some(RETRY_AFTER_MS), ..Refusal::new(ErrorCode::RateLimited, message) }
+        Refusal::rate_limited(message, RETRY_AFTER_MS)
     }
 }
 
@@ -107,6 +107,7 @@ impl Drop for RegisteredRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     fn user(name: &str) -> UserId {
         UserId::parse(name).unwrap()

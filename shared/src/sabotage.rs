@@ -31,6 +31,10 @@ named_enum! {
         Private = "private",
         /// A cursor of an earlier epoch is always accepted as valid.
         Epoch = "epoch",
+        /// The feed leaves out some events.
+        Feed = "feed",
+        /// Webhooks forget some deliveries before they succeed.
+        Webhook = "webhook",
         /// The outboxes of slow connections are unbounded.
         Bounded = "bounded",
     }

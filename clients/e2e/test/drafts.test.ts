@@ -28,6 +28,7 @@ test("a private draft stays private through another room and a reload", async ()
   expect(await ada.composer.inputValue()).toBe("between us");
   await ada.composer.press("Enter");
   await ada.row("between us").getByText(`Only for ${bo.name}`).waitFor();
+  await expect.poll(() => chat.history(bo.id, room)).toEqual(["between us"]);
   expect(await chat.history("carol", room)).toEqual([]);
 });
 
@@ -46,11 +47,12 @@ test("a reply to a private message is private, unless the user chooses otherwise
   await chat.screenshot(ada, "reply-private");
   await ada.say("thank you");
   await ada.row("thank you").getByText(`Only for ${bo.name}`).waitFor();
+  await expect.poll(() => chat.history(bo.id, room)).toEqual(["only for you", "thank you"]);
   expect(await chat.history("carol", room)).toEqual([]);
   await reply();
   await ada.page.getByRole("button", { name: "Send to everyone again" }).click();
   await ada.say("everyone may know");
-  expect(await chat.history("carol", room)).toEqual(["everyone may know"]);
+  await expect.poll(() => chat.history("carol", room)).toEqual(["everyone may know"]);
 });
 
 test("tabs share a draft, and a send clears it in both", async () => {

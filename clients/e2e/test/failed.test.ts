@@ -45,7 +45,7 @@ test("a refused message is shown as not sent, and the user can retry or discard 
   await bo.expectTexts(["before", "keep me"]);
   await ada.page.reload();
   await ada.expectTexts(["before", "keep me"]);
-  expect(await chat.history(ada.id, room)).toEqual(["before", "keep me"]);
+  await expect.poll(() => chat.history(ada.id, room)).toEqual(["before", "keep me"]);
 });
 
 test("messages are delivered while persistence is down, and stored when it is back", async () => {

@@ -49,7 +49,7 @@ test("a user continues on the other gateway after a crash, and no message is los
     expect(await person.page.getByText("Not sent").count()).toBe(0);
   }
   for (const text of ["before 1", "while it is down", "after all"]) await ada.expectTick(text, "Read");
-  expect(await chat.history(ada.id, room)).toEqual(texts);
+  await expect.poll(() => chat.history(ada.id, room)).toEqual(texts);
 });
 
 test("a draining gateway hands its users over, and no message is lost", async () => {
@@ -69,5 +69,5 @@ test("a draining gateway hands its users over, and no message is lost", async ()
   await bo.expectTexts(texts);
   await ada.expectTexts(texts);
   for (const text of texts) await ada.expectTick(text, "Read");
-  expect(await chat.history(bo.id, room)).toEqual(texts);
+  await expect.poll(() => chat.history(bo.id, room)).toEqual(texts);
 });

@@ -55,5 +55,5 @@ test("a private message reaches only its recipients, in the page and in the netw
   expect(countSecretFrames(bo)).toBeGreaterThan(0);
   expect(cy.received.some((text) => text.includes("open to all"))).toBe(true);
   expect(countSecretFrames(cy)).toBe(0);
-  expect(await chat.history(cy.id, room)).toEqual(["open to all", "open again"]);
+  await expect.poll(() => chat.history(cy.id, room)).toEqual(["open to all", "open again"]);
 });

@@ -15,6 +15,7 @@ const FILES = [
   "message",
   "bubble",
   "composer",
+  "files",
   "panel",
   "touch",
   "contrast",

@@ -1,4 +1,5 @@
-import { useMe } from "@tidings/react";
+import type { Files, TidingsClientLike } from "@tidings/client";
+import { useMe, useTidings } from "@tidings/react";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import type { ChatSlots } from "./slots.js";
 import { ChatPlaceContext, type ChatUi, ChatUiContext } from "./state/chatUi.js";
@@ -18,6 +19,11 @@ export interface ChatUiProviderProps {
   readonly navigation?: ChatNavigation | undefined;
   /** Components of the app in place of parts of the chat. */
   readonly slots?: ChatSlots | undefined;
+  /**
+   * The function `files` of `@tidings/client/files`. With it users attach files, and see pictures and players. It must stay
+   * the same function.
+   */
+  readonly files?: ((client: TidingsClientLike) => Files) | undefined;
   /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */
   readonly userIdOf?: ((name: string) => string) | undefined;
   /** Signs in again after the server has refused the user. Without it the connection banner has no such button. */
@@ -32,6 +38,9 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
   const { children, slots = NO_SLOTS, userIdOf = sameId, onSignIn } = props;
   const me = useMe();
   const user = props.user ?? me?.id;
+  const client = useTidings();
+  const { files: filesOf } = props;
+  const files = useMemo(() => filesOf?.(client), [filesOf, client]);
   const memory = useMemoryNavigation();
   const { route, go: navigate, href } = props.navigation ?? memory;
   const [savedPositions] = useState(() => new Map<string, SavedPosition>());
@@ -60,8 +69,8 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
   }, [room, unreadMarks]);
 
   const ui = useMemo<ChatUi>(
-    () => ({ user, go, href, goToMessage, slots, userIdOf, onSignIn, unreadMarks, savedPositions }),
-    [user, go, href, goToMessage, slots, userIdOf, onSignIn, unreadMarks, savedPositions],
+    () => ({ user, go, href, goToMessage, slots, files, userIdOf, onSignIn, unreadMarks, savedPositions }),
+    [user, go, href, goToMessage, slots, files, userIdOf, onSignIn, unreadMarks, savedPositions],
   );
   const place = useMemo(() => ({ route, target }), [route, target]);
   return (

@@ -12,6 +12,7 @@ const entries = {
   "@tidings/client": resolve(clients, "ts/src/index.ts"),
   "@tidings/client/changes": resolve(clients, "ts/src/changes.ts"),
   "@tidings/client/drafts": resolve(clients, "ts/src/drafts.ts"),
+  "@tidings/client/files": resolve(clients, "ts/src/files.ts"),
   "@tidings/client/http": resolve(clients, "ts/src/http.ts"),
   "@tidings/client/live": resolve(clients, "ts/src/live.ts"),
   "@tidings/client/offline": resolve(clients, "ts/src/offline.ts"),

@@ -4,6 +4,7 @@
  */
 export * from "./changes.js";
 export * from "./drafts.js";
+export * from "./files.js";
 export * from "./http.js";
 export * from "./index.js";
 export * from "./live.js";

@@ -57,6 +57,7 @@ export class TidingsClient {
       connection,
       outbox,
       http: createHttp(env, tokens),
+      tokens,
       me: this.me.get,
       limit: createLimiter(MAX_CONCURRENT_ROOM_REQUESTS),
       emit,
@@ -160,7 +161,7 @@ export class TidingsClient {
   #frame(frame: ServerFrame): void {
     this.#core.emit("frame", frame);
     try {
-      if (frame.type === "ack") this.#core.outbox.acked(frame);
+      if (frame.type === "ack") this.#core.outbox.received(frame);
       this.features.callHook("frame", frame);
       this.#rooms.handleFrame(frame);
     } catch (thrown) {

@@ -1,6 +1,7 @@
 import type { Env } from "./env.js";
 import type { ServerConnection } from "./net/connection.js";
 import type { Http } from "./net/http.js";
+import type { Tokens } from "./net/tokens.js";
 import type { OutboxImpl } from "./outbox/outbox.js";
 import type { ClientEvents, Me } from "./types.js";
 
@@ -9,6 +10,7 @@ export interface Core {
   readonly env: Env;
   readonly connection: ServerConnection;
   readonly http: Http;
+  readonly tokens: Tokens;
   readonly outbox: OutboxImpl;
   /** The current user; undefined before the first connection. */
   readonly me: () => Me | undefined;

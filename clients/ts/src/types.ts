@@ -133,12 +133,24 @@ export interface Me {
   readonly limits: Limits;
 }
 
-/** A file that is stored elsewhere; the server keeps only these fields. `size` is in bytes. */
+/**
+ * A file of a message: stored elsewhere (`url`), or by the server (`file`). In a draft or in the outbox it may instead be
+ * an `upload` that is not complete; the message waits for it. Exactly one of the three is set. `size` is in bytes.
+ */
 export interface Attachment {
   readonly name: string;
-  readonly url: string;
+  readonly url?: string;
+  /** The id of a file of the server. `files` of `@tidings/client/files` gives its address. */
+  readonly file?: string;
+  /** The id of an upload of this device, made by `files` of `@tidings/client/files`. */
+  readonly upload?: string;
   readonly mediaType: string;
   readonly size: number;
+  /** The width and the height of a picture or a video, in pixels. */
+  readonly width?: number;
+  readonly height?: number;
+  /** A short text from which a blurred picture can be made: <https://blurha.sh>. */
+  readonly blurhash?: string;
 }
 
 /** The reactions with one emoji. `users` names the first 20 users. */

@@ -7,14 +7,17 @@ const MAX_BODY_BYTES = 4096;
 
 /**
  * Makes the content security policy of the page. Only the page's own files, the inline code and styles that the built
- * page has, pictures over https, and connections to the chat are permitted.
+ * page has, pictures over https, connections to the chat, and files from its stores are permitted.
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
+ * @param {readonly string[]} files the origins from which files are downloaded; empty if the servers have no files
  * @param {string} html the built page
  */
-export function contentSecurityPolicy(gateways, persistence, html) {
+export function contentSecurityPolicy(gateways, persistence, files, html) {
   const { scripts, styles } = inlineSources(html);
   const sockets = gateways.map((origin) => origin.replace(/^http/, "ws"));
+  // Previews of files that are being uploaded have addresses of the scheme `blob`.
+  const media = files.length > 0 ? ["blob:", ...new Set(files)] : [];
   const connect = ["'self'", ...new Set([...gateways, ...sockets, ...persistence])].join(" ");
   return [
     "default-src 'none'",
@@ -22,7 +25,8 @@ export function contentSecurityPolicy(gateways, persistence, html) {
     ["style-src 'self'", ...styles].join(" "),
     "worker-src 'self'",
     // The pictures of users may be on any host.
-    "img-src 'self' data: https:",
+    ["img-src 'self' data: https:", ...media].join(" "),
+    ...(media.length > 0 ? [["media-src", ...media].join(" ")] : []),
     `connect-src ${connect}`,
     "manifest-src 'self'",
     "base-uri 'none'",
@@ -85,11 +89,11 @@ async function readJson(request) {
 
 /**
  * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name.
- * @param {{root: string, secret: string, gateways: string[], persistence: string[], now?: () => number}} options
+ * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], now?: () => number}} options
  */
-export function createApp({ root, secret, gateways, persistence, now = Date.now }) {
+export function createApp({ root, secret, gateways, persistence, files = [], now = Date.now }) {
   const pageHeaders = (/** @type {string} */ html) => ({
-    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence, html),
+    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence, files, html),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -119,7 +123,8 @@ export function createApp({ root, secret, gateways, persistence, now = Date.now 
     if (!isRead) return notAllowed(response, "GET, HEAD");
     if (pathname === "/healthz") return sendJson(response, 200, "application/json", { status: "ok" });
     if (pathname === "/dev/config") {
-      return sendJson(response, 200, "application/json", { gateways, persistence });
+      const config = { gateways, persistence, ...(files.length > 0 && { files: true }) };
+      return sendJson(response, 200, "application/json", config);
     }
     if (!(await sendFile(request, response, { root, pathname, pageHeaders }))) {
       sendProblem(response, 404, "not_found", "This file does not exist.");

@@ -4,6 +4,7 @@ import { Button } from "@tidings/react-ui";
 import { useMemo, useState } from "react";
 import { Chat } from "./Chat.tsx";
 import { LoginScreen } from "./login/LoginScreen.tsx";
+import { demoFiles } from "./state/files.ts";
 import { KeepOffline } from "./state/KeepOffline.tsx";
 import { createOriginPicker, fetchToken } from "./state/server.ts";
 import { createSessions, type Session } from "./state/session.ts";
@@ -65,7 +66,7 @@ function SignedInPage({ session, onSignOut }: { session: Session; onSignOut: () 
     // Other servers need another client.
     <TidingsProvider key={JSON.stringify(config)} options={options}>
       <KeepOffline />
-      <Chat session={session} onSignOut={onSignOut} />
+      <Chat session={session} files={demoFiles(config)} onSignOut={onSignOut} />
     </TidingsProvider>
   );
 }

@@ -3,6 +3,7 @@ import { useTidings } from "@tidings/react";
 import {
   ChatApp,
   type ChatSlots,
+  type ChatUiProviderProps,
   FaviconBadge,
   Notifications,
   PageTitle,
@@ -18,8 +19,14 @@ import { useSound } from "./state/sound.ts";
 
 const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
 
+interface ChatProps {
+  readonly session: Session;
+  readonly files: ChatUiProviderProps["files"];
+  readonly onSignOut: () => void;
+}
+
 /** The chat of the signed-in user. */
-export function Chat({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
+export function Chat({ session, files, onSignOut }: ChatProps) {
   const client = useTidings();
   const navigation = useHashNavigation();
   const [sound] = useSound();
@@ -40,6 +47,7 @@ export function Chat({ session, onSignOut }: { session: Session; onSignOut: () =
         user={session.user}
         navigation={navigation}
         slots={SLOTS}
+        files={files}
         userIdOf={userIdOf}
         onSignIn={account.signOut}
       >

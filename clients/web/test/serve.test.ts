@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { compressFolder } from "../pwa/plugins.ts";
-import { createApp } from "../serve/app.mjs";
+import { contentSecurityPolicy, createApp } from "../serve/app.mjs";
 
 const folder = mkdtempSync(join(tmpdir(), "tidings-demo-"));
 const root = join(folder, "dist");
@@ -109,6 +109,18 @@ describe("the page", () => {
       "connect-src 'self' http://127.0.0.1:9001 https://chat.example ws://127.0.0.1:9001 wss://chat.example http://127.0.0.1:9002;",
     );
     expect(answer.headers.get("cache-control")).toBe("no-cache");
+  });
+
+  it("also permits files and their previews if the servers have files", () => {
+    const policy = contentSecurityPolicy(
+      ["http://g"],
+      ["http://p"],
+      ["http://p", "https://store.example"],
+      "",
+    );
+    expect(policy).toContain("img-src 'self' data: https: blob: http://p https://store.example;");
+    expect(policy).toContain("media-src blob: http://p https://store.example;");
+    expect(contentSecurityPolicy(["http://g"], ["http://p"], [], "")).not.toMatch(/blob:|media-src/);
   });
 
   it("is served for any path without an extension, and without a body for HEAD", async () => {

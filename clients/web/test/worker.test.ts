@@ -197,6 +197,8 @@ test("the worker keeps the files of the demo, and none that only other pages use
 test("a damaged configuration of the last visit is ignored", () => {
   const config = { gateways: ["http://a"], persistence: ["http://b"] };
   expect(parseConfig(JSON.stringify(config))).toEqual(config);
+  expect(parseConfig(JSON.stringify({ ...config, files: true }))).toEqual({ ...config, files: true });
+  expect(parseConfig(JSON.stringify({ ...config, files: "yes" }))).toEqual(config);
   for (const text of [
     null,
     "",

@@ -1,13 +1,14 @@
 #!/bin/sh
 # The image of PostgreSQL runs this script once, on an empty database. It creates the role that owns and migrates the
-# schema, the role of the services, which may only read and write rows, and the role of the exporter, which may only read
-# statistics.
+# schema, the role of the services, which may only read and write rows, the role of the exporter, which may only read
+# statistics, and the role of the backups.
 set -eu
 
 secrets=${TIDINGS_SECRETS:-/run/secrets}
 owner=$(cat "$secrets/postgresql_owner_password")
 service=$(cat "$secrets/postgresql_service_password")
 monitoring=$(cat "$secrets/postgresql_monitoring_password")
+backup=$(cat "$secrets/postgresql_backup_password")
 
 psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \
   -v database="$POSTGRES_DB" -v owner="$owner" -v service="$service" \
@@ -23,4 +24,9 @@ GRANT USAGE ON SCHEMA public TO tidings_service;
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner IN SCHEMA public
   GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tidings_service;
 ALTER DEFAULT PRIVILEGES FOR ROLE tidings_owner IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO tidings_service;
+SQL
+psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" --quiet \
+  --file "${TIDINGS_BACKUP_ROLE:-/etc/pgbackrest/role.sql}"
+psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" -v backup="$backup" <<'SQL'
+ALTER ROLE tidings_backup PASSWORD :'backup';
 SQL

@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from . import edge, limits
+from . import backups, edge, limits
 from .images import program_of
 from .model import Findings, UniqueLoader
 from .policy import IMAGE
@@ -21,9 +21,9 @@ from .stopping import seconds, stop_time_s
 # Services whose images have no command for a health check.
 NO_HEALTH = {"otel-collector"}
 # Services that end when their work is done.
-ONE_SHOT = {"migrations", "redis-cluster"}
+ONE_SHOT = {"migrations", "redis-cluster", "rehearsal"}
 # Ports of services whose programs are not ours.
-PORTS = {"redis": 6379, "redis-exporter": 9121, "postgres-exporter": 9187}
+PORTS = {"alertmanager": 9093, "redis": 6379, "redis-exporter": 9121, "postgres-exporter": 9187, "backup": 9854}
 # Lists that an overlay replaces. All other lists are joined.
 REPLACED = {"command", "entrypoint", "test"}
 # Names of variables that may contain a secret.
@@ -76,6 +76,7 @@ def check(compose: dict, folder: Path, programs: Programs | None, stages: dict, 
             _ours(name, service, services, program, programs, stages, findings)
     _other_programs(services, folder, stages, findings)
     limits.check_compose(compose, folder, findings)
+    backups.check(compose, folder, findings)
     for name, secret in compose.get("secrets", {}).items():
         if not secret.get("file", "").startswith("./compose/secrets/"):
             findings.add("secret", name, "is not a file of compose/secrets")
@@ -196,15 +197,37 @@ def _other_programs(services: dict, folder: Path, stages: dict, findings: Findin
         for port in services["haproxy"]["ports"]:
             if int(str(port).rsplit(":", 1)[-1]) not in listens:
                 findings.add("ports", "haproxy", f"{port}: it listens at {sorted(listens)}")
+    _receivers(services.get("alertmanager", {}), findings)
     prometheus = folder / "prometheus" / "prometheus.yml"
     if prometheus.exists():
-        for job in yaml.safe_load(prometheus.read_text())["scrape_configs"]:
+        configured = yaml.safe_load(prometheus.read_text())
+        notified = [one for place in configured.get("alerting", {}).get("alertmanagers", [])
+                    for targets in place["static_configs"] for one in targets["targets"]]  # fmt: skip
+        if not notified:
+            findings.add("alerts", "prometheus.yml", "nobody is told of alerts")
+        for target in notified:
+            _target("prometheus.yml: alerting", target, services, stages, listens, findings)
+        for job in configured["scrape_configs"]:
             where = f"prometheus.yml: {job['job_name']}"
             for targets in job.get("static_configs", []):
                 for target in targets["targets"]:
                     if not target.startswith("localhost:"):
                         _target(where, target, services, stages, listens, findings)
+            for names in job.get("dns_sd_configs", []):
+                for name in names["names"]:
+                    _target(where, f"{name}:{names['port']}", services, stages, listens, findings)
             _by_exporter(where, job, services, stages, folder, findings)
+
+
+def _receivers(service: dict, findings: Findings) -> None:
+    """Alertmanager reads the shipped routes and the file of receivers that is mounted."""
+    mounted = [volume.split(":")[1] for volume in service.get("volumes", [])]
+    if service.get("entrypoint") != ["/bin/sh", "/etc/alertmanager/start.sh"] or "/etc/alertmanager" not in mounted:
+        findings.add("alerts", "alertmanager", "does not start with the shipped routes")
+    if service.get("command", [None])[0] not in mounted:
+        findings.add("alerts", "alertmanager", "its file of receivers is not mounted")
+    if "outside" not in service.get("networks", []):
+        findings.add("network", "alertmanager", "cannot reach a receiver")
 
 
 def _by_exporter(where: str, job: dict, services: dict, stages: dict, folder: Path, findings: Findings) -> None:

@@ -12,6 +12,8 @@ PROGRAMS = {
     "gateway": "tidings-gateway",
     "persistence": "tidings-persistence",
     "migrations": "tidings-migrations",
+    "probe": "tidings-probe",
+    "webhooks": "tidings-webhooks",
 }
 
 
@@ -90,12 +92,18 @@ def check_containers(rendered: Rendered, stages: dict, programs: Programs | None
                         findings.add("environment", one.where, f"{program} reads no {variable}")
 
 
-LISTENERS = {"http": "TIDINGS_LISTEN", "admin": "TIDINGS_ADMIN_LISTEN", "internal": "TIDINGS_INTERNAL_LISTEN"}
+# The variables of each named port. The programs beside the services have names of their own.
+LISTENERS = {
+    "http": ["TIDINGS_LISTEN", "TIDINGS_WEBHOOKS_LISTEN"],
+    "admin": ["TIDINGS_ADMIN_LISTEN", "TIDINGS_WEBHOOKS_ADMIN_LISTEN"],
+    "internal": ["TIDINGS_INTERNAL_LISTEN"],
+    "metrics": ["TIDINGS_PROBE_LISTEN"],
+}
 
 
 def _ports(where: str, environment: dict, named: dict[str, int], exposed: set[int], findings: Findings) -> None:
     for name, port in named.items():
-        address = environment.get(LISTENERS.get(name, ""))
+        address = next((environment[one] for one in LISTENERS.get(name, []) if one in environment), None)
         if address is None:
             findings.add("ports", where, f"{name}: no variable says where it listens")
         elif address not in (f"0.0.0.0:{port}", f"[::]:{port}"):

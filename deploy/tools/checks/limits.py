@@ -35,6 +35,7 @@ def check_compose(compose: dict, folder: Path, findings: Findings) -> None:
             _traces(name, endpoint, services, folder / "otel" / "collector.yaml", findings)
     _store_of_traces(services, folder / "jaeger" / "jaeger.yaml", findings)
     _retention(services["prometheus"]["command"], findings)
+    _threads(services, folder / "prometheus", findings)
     _data_source(services["grafana"].get("environment", {}), services, folder / "grafana", findings)
     environments = [service.get("environment") or {} for service in services.values()]
     heartbeats = [int(one["TIDINGS_HEARTBEAT_MS"]) // 1000 for one in environments if "TIDINGS_HEARTBEAT_MS" in one]
@@ -55,6 +56,15 @@ def check_manifests(rendered: Rendered, folder: Path, findings: Findings) -> Non
     for one in rendered.of("ScaledObject"):
         if one.spec["scaleTargetRef"].get("name") == "tidings-persistence":
             _connections(one, (folder.parent / "docs" / "DEPLOY.md").read_text(), findings)
+
+
+def _threads(services: dict, folder: Path, findings: Findings) -> None:
+    """The rule about the CPU of gateways knows their threads."""
+    rule = re.search(r"job:tidings_gateway_cores:limit\n.*?expr: vector\((\d+)\)", (folder / "rules/recording.yml").read_text(), re.DOTALL)
+    for name, service in services.items():
+        workers = (service.get("environment") or {}).get("TIDINGS_WORKERS")
+        if workers is not None and (rule is None or rule[1] != str(workers)):
+            findings.add("limits", name, f"has {workers} threads, job:tidings_gateway_cores:limit is {rule and rule[1]}")
 
 
 def size(text: str) -> int:

@@ -13,6 +13,9 @@ NEEDED_IN = {
     ("tidings-persistence", "admin", MONITORING),
     ("tidings-persistence", "internal", "tidings-gateway"),
     ("redis-exporter", "metrics", MONITORING),
+    ("tidings-probe", "metrics", MONITORING),
+    ("tidings-webhooks", "http", CLIENTS),
+    ("tidings-webhooks", "admin", MONITORING),
     ("postgres-exporter", "metrics", MONITORING),
 }
 # The required ingress of Redis and PostgreSQL, when the overlay contains them.
@@ -28,6 +31,9 @@ NEEDED_OUT = {
     "tidings-persistence": {53, 5432, 6379},
     "tidings-migrations": {53, 5432},
     "tidings-retention": {53, 5432, 6379},
+    "tidings-after-restore": {53, 5432, 6379},
+    "tidings-probe": {53, 443},
+    "tidings-webhooks": {53, 443, 5432},
     "redis-exporter": {53, 6379},
     "postgres-exporter": {53, 5432},
     "redis": {53},
@@ -35,6 +41,9 @@ NEEDED_OUT = {
 }
 # The DNS servers: those of the cluster, and the address of the cache on each node.
 NAME_SERVERS = {"kube-dns", "169.254.20.10/32"}
+# Those that may go to the Internet, but to none of these networks there.
+TO_INTERNET = {"tidings-webhooks"}
+PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 ALLOWED_OUT = {"tidings-gateway": {4317}, "tidings-persistence": {4317}}
 
 
@@ -47,8 +56,8 @@ def check(rendered: Rendered, findings: Findings) -> None:
         if one.spec.get("podSelector") == {} and set(one.spec.get("policyTypes", [])) == {"Ingress", "Egress"}
         and not one.spec.get("ingress") and not one.spec.get("egress")
     ]  # fmt: skip
-    # An overlay with only the migrations needs no default denial, because the other overlay has it in this namespace.
-    alone = {one.name for one in rendered.workloads()} == {"tidings-migrations"}
+    # An overlay with only one of these jobs needs no default denial, because the other overlay has it in this namespace.
+    alone = {one.name for one in rendered.workloads()} in ({"tidings-migrations"}, {"tidings-after-restore"})
     if not denies and not alone:
         findings.add("network", "policies", "nothing denies what is not allowed")
     workloads = rendered.workloads()
@@ -119,7 +128,11 @@ def _egress(one: Manifest, policies: list[Manifest], workloads: list[Manifest], 
             if not rule.get("to") or not rule.get("ports"):
                 findings.add("network", policy.where, f"lets {one.name} go anywhere, or to any port")
                 continue
-            if any(peer.get("ipBlock", {}).get("cidr") in ("0.0.0.0/0", "::/0") for peer in rule["to"]):
+            blocks = [peer.get("ipBlock", {}) for peer in rule["to"]]
+            wide = [block for block in blocks if block.get("cidr") in ("0.0.0.0/0", "::/0")]
+            if one.name in TO_INTERNET:
+                wide = [block for block in wide if block["cidr"] == "::/0" or PRIVATE - set(block.get("except", []))]
+            if wide:
                 findings.add("network", policy.where, f"lets {one.name} go to the whole internet")
             for port in rule["ports"]:
                 found |= _numbers(port["port"], rule["to"], workloads)

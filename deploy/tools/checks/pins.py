@@ -30,6 +30,8 @@ def places(root: Path) -> dict[str, list[str]]:
     for base, _ in stages:
         if base != "scratch" and base not in {name for _, name in stages}:
             found[base].append("deploy/Dockerfile")
+    for base in re.findall(r"^FROM (\S+)", (root / "deploy/postgres/pgbackrest/Dockerfile").read_text(), re.MULTILINE):
+        found[base].append("deploy/postgres/pgbackrest/Dockerfile")
     return found
 
 

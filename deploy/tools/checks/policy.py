@@ -6,6 +6,8 @@ import re
 from .model import Findings, Manifest, Rendered, ports, selects
 
 SERVICES = ("tidings-gateway", "tidings-persistence")
+# These have a number of replicas, and no autoscaler.
+UNSCALED = ("tidings-webhooks",)
 # An image with a name and a fixed version. Tags that move, such as `latest`, are not versions.
 IMAGE = re.compile(r"^[a-z0-9._\-/:]+:(?!latest$|stable$|edge$)[A-Za-z0-9._\-]+(@sha256:[0-9a-f]{64})?$")
 
@@ -15,7 +17,7 @@ def check(rendered: Rendered, findings: Findings, production: bool) -> None:
     for one in rendered.workloads():
         _restricted(one, findings)
         _resources(one, findings)
-        if one.name in SERVICES:
+        if one.name in SERVICES + UNSCALED:
             _probes(one, findings)
             _available(rendered, one, findings, production)
     for one in rendered.of("Service"):
@@ -23,7 +25,7 @@ def check(rendered: Rendered, findings: Findings, production: bool) -> None:
         direct = one.spec.get("clusterIP") == "None" and one.spec.get("publishNotReadyAddresses") is True
         if one.name == "tidings-persistence-internal" and not direct:
             findings.add("failover", one.where, "does not lead to each pod (clusterIP: None, publishNotReadyAddresses)")
-        elif one.name in SERVICES and one.spec.get("publishNotReadyAddresses"):
+        elif one.name in SERVICES + UNSCALED and one.spec.get("publishNotReadyAddresses"):
             findings.add("failover", one.where, "clients are sent to who is not ready")
     for one in rendered.of("ServiceAccount"):
         if one.data.get("automountServiceAccountToken") is not False:
@@ -127,6 +129,10 @@ def _available(rendered: Rendered, one: Manifest, findings: Findings, production
         return
     if spread.get("kubernetes.io/hostname", {}).get("whenUnsatisfiable") != "DoNotSchedule":
         findings.add("spread", one.where, "two of them may go with one machine")
+    if one.name in UNSCALED:
+        if one.spec.get("replicas", 1) < 2:
+            findings.add("scale", one.where, "has fewer than 2 replicas")
+        return
     scaled = [
         two
         for two in rendered.of("HorizontalPodAutoscaler", "ScaledObject")

@@ -17,6 +17,33 @@ STAND_INS = {
     "DATABASE_URL_FILE": "postgres://tidings:secret@postgresql:5432/tidings",
 }
 STAND_IN = "0123456789abcdef0123456789abcdef"
+# Variables that name the file of a certificate, and those that name the file of its key.
+CERTIFICATES = re.compile(r"TIDINGS_(INTERNAL_TLS_(CERT|CA|CLIENT_CERT|CLIENT_CA)|PROBE_CA_FILE)$")
+KEYS = re.compile(r"TIDINGS_INTERNAL_TLS_(KEY|CLIENT_KEY)$")
+
+
+@cache
+def certificate() -> tuple[str, str]:
+    """A certificate and its key (PEM)."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test"]
+        + ["-days", "2", "-keyout", "-", "-out", "-"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    key, separator, rest = made.partition("-----END PRIVATE KEY-----\n")
+    return rest, key + separator
+
+
+def stand_in(variable: str) -> str | None:
+    """The content of the file that a variable names; None for other variables."""
+    if CERTIFICATES.match(variable):
+        return certificate()[0]
+    if KEYS.match(variable):
+        return certificate()[1]
+    return STAND_INS.get(variable, STAND_IN) if variable.endswith("_FILE") else None
 
 
 class Programs:
@@ -77,9 +104,10 @@ class Programs:
         with tempfile.TemporaryDirectory() as folder:
             given = {}
             for variable, value in environment:
-                if variable.endswith("_FILE"):
+                content = stand_in(variable) if value else None
+                if content is not None:
                     file = Path(folder) / variable
-                    file.write_text(STAND_INS.get(variable, STAND_IN))
+                    file.write_text(content)
                     value = str(file)
                 given[variable] = "a-pod" if value is None else value
             asked = subprocess.run(

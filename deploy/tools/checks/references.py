@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from .model import Findings, Manifest, Rendered, ports, selects
 
-# WebSockets, polls and Socket.IO clients go to gateways, all other paths below /v1 to persistence.
+# WebSockets, polls and Socket.IO clients go to gateways, all other paths below /v1 to persistence, but for those of
+# programs beside the services.
 ROUTES = {
     ("Exact", "/v1/ws"): "tidings-gateway",
     ("Exact", "/v1/poll"): "tidings-gateway",
@@ -15,10 +16,13 @@ ROUTES = {
     ("Prefix", "/socket.io"): "tidings-gateway",
     ("Prefix", "/v1"): "tidings-persistence",
 }
+ROUTES_BESIDE = {("Prefix", "/v1/webhooks"): "tidings-webhooks"}
 
 
 # The exporter of each PodMonitor whose name is the job of an exporter.
-EXPORTERS = {"redis": "redis-exporter", "postgresql": "postgres-exporter"}
+EXPORTERS = {"redis": "redis-exporter", "postgresql": "postgres-exporter"} | {
+    name: name for name in ("tidings-probe", "tidings-webhooks")
+}
 
 
 def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str]], metrics: set[str]) -> None:
@@ -29,8 +33,10 @@ def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str
     for route, kind, path, service, port in found:
         _route(rendered, route, (kind, path), (service, port), findings)
     if found:
-        for kind, path in ROUTES.keys() - {(kind, path) for _, kind, path, _, _ in found}:
-            findings.add("route", "routes", f"nothing leads {path} ({kind}) to {ROUTES[kind, path]}")
+        here = {one.name for one in rendered.workloads()}
+        wanted = ROUTES | {path: service for path, service in ROUTES_BESIDE.items() if service in here}
+        for kind, path in wanted.keys() - {(kind, path) for _, kind, path, _, _ in found}:
+            findings.add("route", "routes", f"nothing leads {path} ({kind}) to {wanted[kind, path]}")
     for one in rendered.of("HorizontalPodAutoscaler", "ScaledObject"):
         target = one.spec["scaleTargetRef"]
         if rendered.named(target.get("kind", "Deployment"), target.get("name", "")) is None:
@@ -79,7 +85,7 @@ def _routes(rendered: Rendered) -> Iterator[tuple[Manifest, str, str, str, objec
 
 
 def _route(rendered: Rendered, route: Manifest, path: tuple[str, str], back: tuple[str, object], findings: Findings) -> None:
-    if ROUTES.get(path) != back[0]:
+    if (ROUTES | ROUTES_BESIDE).get(path) != back[0]:
         findings.add("route", route.where, f"{path[1]} ({path[0]}) leads to {back[0]}")
         return
     service = rendered.named("Service", back[0])
@@ -168,13 +174,18 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
             if name and rendered.named("ConfigMap", name) is None:
                 findings.add("reference", one.where, f"ConfigMap {name} is not there")
     # A file that a variable names must be mounted.
-    paths = set()
-    for volume in one.pod.get("volumes", []):
-        for source in volume.get("projected", {}).get("sources", []):
-            paths |= {item["path"] for item in source.get("secret", {}).get("items", [])}
+    held = {
+        volume["name"]: {item["path"] for source in volume.get("projected", {}).get("sources", [])
+                         for item in source.get("secret", {}).get("items", [])}
+        for volume in one.pod.get("volumes", [])
+    }  # fmt: skip
     for container in one.containers():
+        mounts = container.get("volumeMounts", [])
+        there = {f"{mount['mountPath']}/{path}" for mount in mounts for path in held.get(mount["name"], ())}
+        # A whole secret has a file for each of its keys, which are checked above.
+        whole = {volume["name"] for volume in one.pod.get("volumes", []) if "secret" in volume}
+        folders = tuple(f"{mount['mountPath']}/" for mount in mounts if mount["name"] in whole)
         for env in container.get("env", []):
-            value = env.get("value", "")
-            if env["name"].endswith("_FILE") and value.startswith("/run/secrets/tidings/"):
-                if value.removeprefix("/run/secrets/tidings/") not in paths:
-                    findings.add("secret", one.where, f"{env['name']}: nothing is mounted at {value}")
+            value = env.get("value") or ""
+            if value.startswith("/run/secrets/") and value not in there and not value.startswith(folders):
+                findings.add("secret", one.where, f"{env['name']}: nothing is mounted at {value}")

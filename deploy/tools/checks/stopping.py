@@ -5,8 +5,8 @@ import re
 from .model import Findings, Rendered, settings
 
 # The seconds that each service may need to stop, in addition to --unready-ms and --drain-ms.
-EXTRA_STOP_S = {"tidings-gateway": 15, "tidings-persistence": 25}
-DRAIN_DEFAULT_MS = {"tidings-gateway": 10_000, "tidings-persistence": 0}
+EXTRA_STOP_S = {"tidings-gateway": 15, "tidings-persistence": 25, "tidings-probe": 1, "tidings-webhooks": 20}
+DRAIN_DEFAULT_MS = {"tidings-gateway": 10_000, "tidings-persistence": 0, "tidings-probe": 0, "tidings-webhooks": 0}
 # The seconds until all proxies know that a node is stopping.
 PROXY_NOTICE_S = 5
 
@@ -29,7 +29,7 @@ def seconds(text: str) -> float:
 def check(rendered: Rendered, findings: Findings) -> None:
     """Checks all workloads of an overlay that run one of the services."""
     for one in rendered.workloads():
-        if one.name not in EXTRA_STOP_S:
+        if one.name not in ("tidings-gateway", "tidings-persistence", "tidings-webhooks"):
             continue
         container = one.pod["containers"][0]
         environment = settings(rendered, one, container)

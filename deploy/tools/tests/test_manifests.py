@@ -321,16 +321,43 @@ one_by_one(Manifests, "dashboards are in ConfigMaps with the label of the sideca
 add_clean_test("dev", False)
 add_clean_test("production", True)
 add_clean_test("production-migrations", False)
+add_clean_test("production-after-restore", False)
 add_clean_test("production-ingress", True)
 add_clean_test("production-traefik", True)
 add_clean_test("production-redis-cluster", True)
 add_clean_test("production-external-secrets", True)
+add_clean_test("production-internal-tls", True)
+add_clean_test("production-probe", True)
+add_clean_test("production-webhooks", True)
+add_clean_test("production-own", True)
 refused(
     Manifests,
     lambda how: broken("production-external-secrets", how),
     nothing,
     [("schema", "an ExternalSecret with a field that is not there", unknown_field_of("ExternalSecret"))],
 )
+refused(
+    Manifests,
+    lambda how: broken("production-internal-tls", how),
+    nothing,
+    [
+        ("internal-tls", "gateways that ask persistence without TLS",
+         lambda what: setting(what, "TIDINGS_PERSISTENCE_URLS", "http://tidings-persistence-internal:28081")),
+        ("internal-tls", "gateways without a certificate",
+         lambda what: setting(what, "TIDINGS_INTERNAL_TLS_CLIENT_CERT", "")),
+        ("internal-tls", "gateways that trust no authority", lambda what: setting(what, "TIDINGS_INTERNAL_TLS_CA", "")),
+        ("internal-tls", "a certificate with another name",
+         lambda what: what.named("Certificate", "tidings-internal-tls-persistence").spec.update(dnsNames=["else"])),
+        ("internal-tls", "a certificate that cannot serve",
+         lambda what: what.named("Certificate", "tidings-internal-tls-persistence").spec.update(usages=["client auth"])),
+        ("internal-tls", "an authority that is not there", lambda what: drop(what, "Issuer", "tidings-internal-authority")),
+        ("internal-tls", "a certificate that nobody makes",
+         lambda what: drop(what, "Certificate", "tidings-internal-tls-gateway")),
+        ("secret", "a certificate that is not mounted",
+         lambda what: setting(what, "TIDINGS_INTERNAL_TLS_CLIENT_CERT", "/run/secrets/tidings/else.crt")),
+        ("schema", "a Certificate with a field that is not there", unknown_field_of("Certificate")),
+    ],
+)  # fmt: skip
 refused(Manifests, lambda how: broken("production", how), nothing, PRODUCTION)
 refused(
     Manifests,

@@ -22,8 +22,9 @@ def findings(change: tuple[str, str, str]) -> Findings:
     found = Findings()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "deploy/compose").mkdir(parents=True)
-        for name in ("compose.yaml", "Dockerfile", "compose/redis-cluster.yaml"):
+        for name in ("compose", "postgres/pgbackrest"):
+            (root / "deploy" / name).mkdir(parents=True)
+        for name in ("compose.yaml", "Dockerfile", "compose/redis-cluster.yaml", "postgres/pgbackrest/Dockerfile"):
             shutil.copy(check.ROOT / "deploy" / name, root / "deploy" / name)
         shutil.copytree(check.ROOT / "k8s", root / "k8s")
         text = (root / file).read_text()

@@ -7,6 +7,7 @@
 Needs PyYAML, which yamllint installs."""
 
 import json
+import re
 import sys
 import urllib.parse
 
@@ -185,6 +186,17 @@ def check_dashboard(path, text):
                 yield f"{place}: {one['title']} and {other['title']} overlap"
         if one["type"] != "row":
             yield from check_panel(f"{place}: {one['title']}", one)
+        # These figures are what users see. The counters of nodes do not have what the load balancer answers itself.
+        if one["title"] == "Answered at the edge":
+            wanted = [f'1 - slo:tidings_bad_events:ratio_rate5m{{slo="{slo}"}}' for slo in ("http", "connects")]
+            if [target["expr"] for target in one["targets"]] != wanted:
+                yield f"{place}: {one['title']} must show {wanted}"
+        # Otherwise the alert fires while the panel shows that nothing is down.
+        if one["title"] == "Targets down":
+            rules = (ROOT / "deploy/prometheus/rules/down.yml").read_text().split("- alert: TidingsTargetDown")[1].split("for:")[0]
+            wanted = "|".join(re.findall(r'up\{job=~"([^"]+)"\}', rules))
+            if f'"{wanted}"' not in one["targets"][0]["expr"]:
+                yield f"{place}: {one['title']} must ask the jobs of TidingsTargetDown: {wanted}"
 
 
 def check():

@@ -106,8 +106,14 @@ mod tests {
 
     fn ready_state() -> AuthState {
         let user = tidings_shared::ids::UserId::parse("a").unwrap();
-        let identity =
-            Identity { user, name: None, picture: None, expires_at_s: 4_000_000_000, admin: false };
+        let identity = Identity {
+            user,
+            name: None,
+            picture: None,
+            expires_at_s: 4_000_000_000,
+            admin: false,
+            feed: false,
+        };
         AuthState::Ready(Rc::new(identity))
     }
 

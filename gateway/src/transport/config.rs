@@ -9,6 +9,7 @@ use super::{
     bucket::{FrameLimits, FrameRate},
     counters::Counters,
     decoder::DecoderRules,
+    session_id::SessionIdKeys,
     wheel::to_ticks,
 };
 
@@ -142,9 +143,9 @@ pub struct EngineConfig {
     pub ping_timeout: Duration,
     /// Maximum size of the body of a POST, in bytes. The answer of a poll is larger only if one packet is larger.
     pub max_payload: usize,
-    /// Signs the ids of sessions, so that nobody can guess the id of another client's session.
-    pub secret: [u8; 32],
-    /// Finds other nodes. Requests of their sessions are forwarded to them. All nodes must have the same `secret`. With
+    /// The keys that sign session ids. Without a signature, a client could guess the id of another client's session.
+    pub keys: SessionIdKeys,
+    /// Finds other nodes. Requests of their sessions are forwarded to them. All nodes must have the same `keys`. With
     /// `None`, sessions of other nodes are unknown.
     pub nodes: Option<Arc<dyn NodeDirectory>>,
 }
@@ -203,7 +204,7 @@ mod tests {
             ping_interval: Duration::from_millis(interval_ms),
             ping_timeout: Duration::from_millis(timeout_ms),
             max_payload: 1_000_000,
-            secret: [0; 32],
+            keys: SessionIdKeys::new(&[[0; 32]]),
             nodes: None,
         });
         config.worker_limits().tick

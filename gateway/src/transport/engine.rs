@@ -13,7 +13,6 @@ mod polling_task;
 mod probe;
 mod query;
 mod route;
-mod session_id;
 mod sessions;
 mod tunnel;
 mod worker;

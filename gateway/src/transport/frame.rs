@@ -41,6 +41,21 @@ pub mod close_code {
     /// The peer exceeded the frame rate for too long.
     pub const RATE_LIMITED: u16 = 4429;
 
+    /// All close codes of the transport. The counter of closes has a series for each from the start.
+    pub const ALL: [u16; 11] = [
+        NORMAL,
+        PROTOCOL_ERROR,
+        UNSUPPORTED,
+        NO_CODE,
+        ABNORMAL,
+        INVALID_TEXT,
+        TOO_BIG,
+        INTERNAL,
+        SILENT,
+        TOO_SLOW,
+        RATE_LIMITED,
+    ];
+
     /// Whether a peer may put `code` into a close frame (RFC 6455, 7.4, and the codes that IANA has registered since).
     pub(crate) fn may_be_received(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

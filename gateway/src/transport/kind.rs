@@ -12,6 +12,9 @@ pub enum TransportKind {
 }
 
 impl TransportKind {
+    /// All transports.
+    pub const ALL: [Self; 3] = [Self::WebSocket, Self::EnginePolling, Self::EngineWebSocket];
+
     /// The value of the label `transport` in metrics.
     pub fn label(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use tidings_gateway::transport::{EngineConfig, TransportConfig};
+use tidings_gateway::transport::{EngineConfig, SessionIdKeys, TransportConfig};
 
 use crate::{
     client::{Client, handshake},
@@ -22,7 +22,7 @@ pub fn with_engine(config: &mut TransportConfig) {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
         max_payload: MAX_PAYLOAD,
-        secret: [7; 32],
+        keys: SessionIdKeys::new(&[[7; 32]]),
         nodes: None,
     });
 }

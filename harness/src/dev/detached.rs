@@ -48,8 +48,9 @@ impl Detached {
     pub fn is_alive(&self) -> bool {
         let same_boot = boot_id().is_ok_and(|boot| boot == self.boot);
         same_boot
-            && process_stat(self.pid)
-                .is_some_and(|stat| stat.started == self.started && (stat.state != 'Z' || stat.threads > 1))
+            && process_stat(self.pid).is_some_and(|stat| {
+                stat.started == self.started && (!matches!(stat.state, 'Z' | 'X') || stat.threads > 1)
+            })
     }
 
     /// Sends a signal, if the pid still belongs to the process that was started.

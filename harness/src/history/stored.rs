@@ -22,7 +22,7 @@ pub struct StoredEvent {
 impl StoredEvent {
     /// Whether a received event equals this one. At the position of a void, a listener may have received the record
     /// before it became void. Such a record has the client id of the void, or none if it is a change.
-    pub(super) fn equals_received(&self, received: &Event) -> bool {
+    pub(crate) fn equals_received(&self, received: &Event) -> bool {
         let Event { kind, id, client_id, about, .. } = &self.event;
         match kind.as_str() {
             "void" => {

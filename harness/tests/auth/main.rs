@@ -10,8 +10,10 @@ mod auth_settings;
 mod auth_token_route;
 mod auth_users;
 mod cluster_rights;
+mod internal_tls;
 mod revocation;
 mod revocation_faults;
+mod rotation;
 mod security_frames;
 mod security_handshake;
 mod security_http;
@@ -29,6 +31,9 @@ mod hostile;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;
+#[path = "../support/secret_volume.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod secret_volume;
 #[path = "../support/secured.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod secured;

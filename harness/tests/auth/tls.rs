@@ -35,16 +35,15 @@ fn connection_settings(secured: &SecuredServers, user: &str) -> BTreeMap<&'stati
 }
 
 /// Starts two gateways and two persistence nodes. Each service connects as its own Redis user, persistence also as its
-/// PostgreSQL role.
-pub async fn start_nodes(secured: &SecuredServers) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
+/// PostgreSQL role. A user may send `rate` messages per second, after the first 1,000.
+pub async fn start_nodes(secured: &SecuredServers, rate: u32) -> Result<(Vec<Node>, Vec<Node>, Nodes)> {
     let jwt_secret = token::secret();
-    let mut both = vec![
+    let both = [
         ("TIDINGS_JWT_SECRET".to_owned(), jwt_secret.clone()),
         ("TIDINGS_INTERNAL_SECRET".to_owned(), token::secret()),
+        ("TIDINGS_MESSAGES_PER_SECOND".to_owned(), rate.to_string()),
+        ("TIDINGS_MESSAGES_BURST".to_owned(), "1000".to_owned()),
     ];
-    for limit in ["TIDINGS_MESSAGES_PER_SECOND", "TIDINGS_MESSAGES_BURST"] {
-        both.push((limit.to_owned(), "1000".to_owned()));
-    }
     let settings_of = |user: &str| -> Vec<(String, String)> {
         let settings =
             connection_settings(secured, user).into_iter().map(|(name, value)| (name.to_owned(), value));
@@ -131,7 +130,7 @@ pub async fn run_gateway_commands(client: &Client, polls: &Http, room: &str) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conversation_completes_with_least_privilege_users() -> Result<()> {
     let secured = SecuredServers::start().await?;
-    let (gateways, persistence, nodes) = start_nodes(&secured).await?;
+    let (gateways, persistence, nodes) = start_nodes(&secured, 1000).await?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ubuntu-2004-11-15.jsonl");
     let (report, verdict) = play(
         transcript::read(&[file])?,

@@ -12,6 +12,7 @@ mod faults_cluster;
 mod faults_noisy;
 mod faults_socket_io;
 mod kills;
+mod lost_commits;
 mod postgres_away;
 mod postgres_faults;
 mod postgres_gone;
@@ -25,6 +26,9 @@ mod crowd;
 #[path = "../support/draining.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod draining;
+#[path = "../support/restored_postgres.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod restored_postgres;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;

@@ -12,6 +12,10 @@ fn the_crates_import_each_other_only_as_the_architecture_says() {
         ("persistence", &["tidings-migrations", "tidings-shared"], &[]),
         ("jobs", &["tidings-migrations", "tidings-persistence", "tidings-shared"], &["redis"]),
         ("migrations", &["tidings-shared"], &["redis"]),
+        ("probe", &["tidings-shared"], &["redis", "sea-orm", "sea-orm-migration", "sqlx"]),
+        ("files", &["tidings-persistence", "tidings-shared"], &["redis", "sea-orm-migration", "sqlx"]),
+        ("push", &["tidings-persistence", "tidings-shared"], &["redis", "sea-orm-migration", "sqlx"]),
+        ("webhooks", &["tidings-persistence", "tidings-shared"], &["redis", "sea-orm-migration", "sqlx"]),
         ("harness", &["tidings-shared"], &[]),
         ("bench", &["tidings-harness", "tidings-shared"], &["sea-orm", "sea-orm-migration", "sqlx"]),
     ];
@@ -78,6 +82,9 @@ fn only_designated_modules_use_redis_streams_and_sql() {
             &["persistence/src/writer/", "persistence/src/query/", "persistence/src/sql.rs"],
         ),
         ("jobs/src/", SQL, &["jobs/src/sql/"]),
+        ("webhooks/src/", SQL, &["webhooks/src/store/"]),
+        ("files/src/", SQL, &["files/src/store.rs", "files/src/store/"]),
+        ("push/src/", SQL, &["push/src/store.rs", "push/src/store/"]),
     ];
     let mut broken = Vec::new();
     for (place, words, allowed) in rules {
@@ -99,6 +106,8 @@ fn only_designated_modules_use_redis_streams_and_sql() {
 #[test]
 fn pure_modules_use_no_io_and_no_clock() {
     const PURE: &[&str] = &[
+        "files/src/file.rs",
+        "files/src/media.rs",
         "gateway/src/hub.rs",
         "gateway/src/hub/",
         "gateway/src/command.rs",
@@ -117,7 +126,7 @@ fn pure_modules_use_no_io_and_no_clock() {
         "gateway/src/transport/engine/body.rs",
         "gateway/src/transport/engine/error.rs",
         "gateway/src/transport/engine/query.rs",
-        "gateway/src/transport/engine/session_id.rs",
+        "gateway/src/transport/session_id.rs",
         "gateway/src/transport/extension.rs",
         "gateway/src/transport/frame.rs",
         "gateway/src/transport/frame/",
@@ -139,14 +148,25 @@ fn pure_modules_use_no_io_and_no_clock() {
         "persistence/src/search.rs",
         "persistence/src/search/",
         "persistence/src/writer/seeds/plan.rs",
+        "push/src/device.rs",
+        "push/src/notification.rs",
+        "push/src/outcome.rs",
+        "push/src/schedule.rs",
         "shared/src/command_fields.rs",
         "shared/src/log/record.rs",
         "shared/src/log/subscriber/protocol.rs",
         "shared/src/log/subscriber/resp.rs",
         "shared/src/log/tail.rs",
         "shared/src/message.rs",
+        "shared/src/message/attachment.rs",
+        "shared/src/message/attachment/",
         "shared/src/protocol/",
         "shared/src/visibility.rs",
+        "shared/src/outbound/address.rs",
+        "webhooks/src/endpoint.rs",
+        "webhooks/src/sender/message.rs",
+        "webhooks/src/outcome.rs",
+        "webhooks/src/sender/schedule.rs",
     ];
     const IMPURE: &[&str] = &[
         ".await",

@@ -6,13 +6,34 @@ use std::collections::BTreeMap;
 use crate::guarantees::tests_of;
 use crate::tree::{assert_none, sources, tree};
 
-const CRATES: [&str; 7] = ["bench", "gateway", "harness", "jobs", "migrations", "persistence", "shared"];
+const CRATES: [&str; 11] = [
+    "bench",
+    "files",
+    "gateway",
+    "harness",
+    "jobs",
+    "migrations",
+    "persistence",
+    "probe",
+    "push",
+    "shared",
+    "webhooks",
+];
 const MAX_TEST_NAME_LENGTH: usize = 70;
 /// A test name that begins with one of these is a sentence instead of `subject_condition_result`.
 const BANNED_BEGINNINGS: [&str; 9] =
     ["what_", "who_", "whoever_", "whatever_", "where_", "when_", "while_", "so_", "only_whoever"];
-const PRODUCT_SOURCES: [&str; 6] =
-    ["gateway/src/", "jobs/src/", "persistence/src/", "shared/src/", "clients/ts/src/", "clients/react/src/"];
+const PRODUCT_SOURCES: [&str; 9] = [
+    "clients/react/src/",
+    "clients/ts/src/",
+    "files/src/",
+    "gateway/src/",
+    "jobs/src/",
+    "persistence/src/",
+    "push/src/",
+    "shared/src/",
+    "webhooks/src/",
+];
 /// Idioms and unclear words that the product's sources must not contain. The last word of a phrase matches as a prefix:
 /// `stranger` also finds `strangers`.
 const IDIOMS: [&str; 19] = [

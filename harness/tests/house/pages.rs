@@ -25,8 +25,14 @@ fn architecture_map_names_existing_paths_and_every_crate() {
 
 #[test]
 fn metrics_tables_list_exactly_the_declared_metrics() {
-    for (service, heading) in [("gateway", "### Gateway metrics"), ("persistence", "### Persistence metrics")]
-    {
+    for (service, heading) in [
+        ("gateway", "### Gateway metrics"),
+        ("persistence", "### Persistence metrics"),
+        ("probe", "### Metrics of the probe"),
+        ("webhooks", "### Metrics of the webhooks"),
+        ("files", "### Metrics of the files"),
+        ("push", "### Metrics of push"),
+    ] {
         let declared = read(&format!("{service}/src/metrics.rs"));
         let metric = |line: &str| {
             let (left, right) = line.trim().split_once(" = \"")?;
@@ -40,7 +46,7 @@ fn metrics_tables_list_exactly_the_declared_metrics() {
             Some(format!("| `{name}` | {kind} | {} | {help} |", labels.join(", ")))
         };
         let declared: Vec<String> = declared.lines().filter_map(metric).collect();
-        assert!(declared.len() > 10, "{service}: the declarations were not understood");
+        assert!(declared.len() > 5, "{service}: the declarations were not understood");
         let section = section("docs/OPERATIONS.md", heading);
         let listed: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
         assert_eq!(listed, declared, "{service}: the table must be\n{}", declared.join("\n"));

@@ -41,11 +41,18 @@ fn settings_tables_equal_program_output() {
         gateway.iter().partition(|it| persistence.contains(it));
     let persistences = persistence.iter().filter(|it| !gateway.contains(it)).collect();
     assert!(both.len() > 10 && gateways.len() > 10, "the programs print too few settings");
+    let (probe, webhooks) = (settings("tidings-probe"), settings("tidings-webhooks"));
+    let files = settings("tidings-files");
+    let push = settings("tidings-push");
     let mut page = read(OPERATIONS_PAGE);
     for (heading, settings) in [
         ("### Both services\n", both),
         ("### Gateway settings\n", gateways),
         ("### Persistence settings\n", persistences),
+        ("### Settings of the probe\n", probe.iter().collect()),
+        ("### Settings of the webhooks\n", webhooks.iter().collect()),
+        ("### Settings of the files\n", files.iter().collect()),
+        ("### Settings of push\n", push.iter().collect()),
     ] {
         let rows: Vec<String> = settings.into_iter().map(table_row).collect();
         let begin = page.find(heading).unwrap_or_else(|| panic!("{OPERATIONS_PAGE} has no {heading:?}"))

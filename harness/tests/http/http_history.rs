@@ -254,11 +254,20 @@ async fn readers_waiting_for_storage_are_limited_in_all_and_per_user() -> Result
     };
     let own = futures_util::future::try_join_all((0..MAX_WAITING_PER_USER + 4).map(|_| ask(&alice))).await?;
     assert_eq!((codes(&own, "rate_limited"), codes(&own, "unavailable")), (4, MAX_WAITING_PER_USER));
-    let waiting = (0..MAX_WAITING + 20).map(|n| ask(&people[n % people.len()]));
-    let all = futures_util::future::try_join_all(waiting).await?;
-    let overloaded = codes(&all, "overloaded");
-    assert!((1..=20).contains(&overloaded), "{overloaded} of {}", all.len());
-    assert_eq!(overloaded + codes(&all, "unavailable"), all.len());
+    // On a busy machine the first readers may give up before the last have connected. Their connections stay open, so
+    // the readers of the next attempt are faster.
+    let mut overloaded = 0;
+    for _ in 0..5 {
+        let waiting = (0..MAX_WAITING + 20).map(|n| ask(&people[n % people.len()]));
+        let all = futures_util::future::try_join_all(waiting).await?;
+        overloaded = codes(&all, "overloaded");
+        assert!(overloaded <= 20, "{overloaded} of {}", all.len());
+        assert_eq!(overloaded + codes(&all, "unavailable"), all.len());
+        if overloaded > 0 {
+            break;
+        }
+    }
+    assert!(overloaded > 0, "no reader was refused");
     // All slots are free again.
     alice.send(&room, "c", "x").await?.expect(201);
     alice.messages(&room, "upto=1").await?.expect(200);

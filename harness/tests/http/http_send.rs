@@ -1,7 +1,9 @@
 //! Sends and read marks over HTTP: the same result as over the WebSocket.
 
+use std::time::Instant;
+
 use crate::room_log::RoomLog;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -215,25 +217,28 @@ async fn send_large(http: &Http, room: &str, max_messages: usize) -> Result<(usi
 #[tokio::test]
 async fn large_requests_are_limited_in_bytes_for_user_and_room() -> Result<()> {
     // Limits in bytes: the bucket of a user holds 160 KiB, and the bucket of a room 1,280 KiB. They regain 8 and 64 KiB
-    // a second.
+    // a second, which is part of the bounds, because a busy machine takes long.
     let builder = Stack::builder().gateways(0).env("TIDINGS_MESSAGES_PER_SECOND", 1);
     let stack = builder.env("TIDINGS_MESSAGES_BURST", 20).start().await?;
-    let users: Vec<String> = (0..12).map(|n| format!("user{n}")).collect();
+    let users: Vec<String> = (0..24).map(|n| format!("user{n}")).collect();
     let members: Vec<&str> = users.iter().map(String::as_str).collect();
     let room = stack.http("alice").new_room(&members).await?;
+    let begun = Instant::now();
+    let regained = |per_second: f64| (begun.elapsed().as_secs_f64() * per_second) as usize;
     let (accepted, refused) = send_large(&stack.http("alice"), &room, 20).await?;
     let refused = refused.with_context(|| format!("{accepted} messages of 20 KB are accepted"))?;
     assert_eq!(refused.code(), "rate_limited");
     assert!(refused.body["retry_after_ms"].is_u64(), "{}", refused.body);
-    assert!((9..=12).contains(&accepted), "{accepted} were accepted");
+    assert!((9..=12 + regained(0.5)).contains(&accepted), "{accepted} were accepted");
     // Small messages of the user, and large ones of others, are accepted.
     stack.http("alice").send(&room, "small", "small").await?.expect(201);
-    let mut of_others = 0;
-    for user in &users {
-        of_others += send_large(&stack.http(user), &room, 9).await?.0;
-    }
-    // Without the limit of the room, each of the 12 users could send 9 messages.
-    assert!((60..=100).contains(&of_others), "{of_others} of others were accepted");
+    let sending = users.iter().map(|user| {
+        let (user, room) = (stack.http(user), &room);
+        async move { Ok::<_, anyhow::Error>(send_large(&user, room, 9).await?.0) }
+    });
+    let of_others: usize = try_join_all(sending).await?.into_iter().sum();
+    // Without the limit of the room, each of the 24 users could send 9 messages.
+    assert!((60..=75 + regained(4.0)).contains(&of_others), "{of_others} of others were accepted");
     // The limits do not apply to callers with the admin scope, and other rooms have their own.
     let root = stack.http("root").with_token(&stack.admin_token("root"));
     assert_eq!(send_large(&root, &room, 12).await?.0, 12);
@@ -242,16 +247,13 @@ async fn large_requests_are_limited_in_bytes_for_user_and_room() -> Result<()> {
     assert_eq!(send_large(&carol, &other, 9).await?.0, 9);
     // The limits count an edit like a message.
     let edit = json!({"content": "🙂".repeat(1_000), "metadata": {"x": "y".repeat(4_000)}});
-    for edits in 0..10 {
-        let path = format!("/rooms/{other}/messages/9");
-        let answer = carol.request(Method::PATCH, &path, Some(edit.clone())).await?;
-        if answer.status == 429 {
-            assert!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("bytes")), "{edits}");
-            return Ok(());
-        }
-        answer.expect(200);
-    }
-    bail!("ten edits of 8 KB are accepted")
+    let path = format!("/rooms/{other}/messages/9");
+    let edits = (0..10).map(|_| carol.request(Method::PATCH, &path, Some(edit.clone())));
+    let answers = try_join_all(edits).await?;
+    let refused =
+        answers.iter().find(|answer| answer.status == 429).context("ten edits of 8 KB are accepted")?;
+    assert!(refused.body["detail"].as_str().is_some_and(|detail| detail.contains("bytes")), "{refused:?}");
+    Ok(())
 }
 
 #[tokio::test]

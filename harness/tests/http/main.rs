@@ -8,6 +8,12 @@ mod erase_for_good;
 mod erase_late;
 mod export;
 mod export_job;
+mod feed;
+mod files_downloads;
+mod files_limits;
+mod files_review;
+mod files_sweep;
+mod files_uploads;
 mod http_answers;
 mod http_bounds;
 mod http_history;
@@ -20,6 +26,13 @@ mod internal_memberships;
 mod internal_seeds;
 mod one_contract;
 mod openapi;
+mod push;
+mod push_api;
+mod push_races;
+mod push_services;
+mod webhooks;
+mod webhooks_api;
+mod webhooks_receivers;
 
 #[path = "../support/importing.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]

@@ -66,6 +66,7 @@ async fn one_notice_tells_of_the_watermarks_of_all_partitions() -> Result<()> {
     let stored = |room: &RoomId, accepted: &Accepted, exceptions| WatermarkUpdate {
         partition: keys::Partition::of(room),
         watermark: accepted.ingest.expect("just appended"),
+        proof: None,
         exceptions,
     };
     // These are the first watermarks of the epoch, and nobody waits for them.
@@ -107,6 +108,7 @@ async fn watermark_key_of_a_wrong_type_stops_no_other_partition() -> Result<()> 
     let stored = |room: &RoomId, accepted: &Accepted| WatermarkUpdate {
         partition: keys::Partition::of(room),
         watermark: accepted.ingest.expect("just appended"),
+        proof: None,
         exceptions: Vec::new(),
     };
     let moved = [stored(&fixture.room, &here), stored(&other, &there)];
@@ -210,6 +212,7 @@ async fn unreadable_watermark_delays_no_other_partition() -> Result<()> {
     let stored = WatermarkUpdate {
         partition: keys::Partition::of(readable),
         watermark: accepted.ingest.context("just appended")?,
+        proof: None,
         exceptions: Vec::new(),
     };
     ensure!(fixture.log.publish_stored(&session, &[stored]).await == [Ok(true)]);

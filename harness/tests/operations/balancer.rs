@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::balancer::Balancer;
+use tidings_harness::files::FilesNode;
+use tidings_harness::webhooks::WebhooksNode;
 use tidings_harness::{Client, Http, Node, Ports, ServerFrame, Stack, TokenBy, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +49,59 @@ async fn websockets_are_spread_over_gateways_and_exchange_messages() -> Result<(
     }
     let history = https.messages(&room, "limit=10").await?.expect(200).body;
     ensure!(history["messages"][0]["content"] == "through the front door", "{history}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn files_share_the_origin_only_when_they_run() -> Result<()> {
+    let stack = start_stack().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let node = FilesNode::start(&stack, "files", &[]).await?;
+    let (public, admin) = (format!("127.0.0.1:{}", node.public_port()), node.admin_port().to_string());
+    let balancer = Balancer::with(&stack, &[("FILES", &public), ("FILES_ADMIN", &admin)]).await?;
+    let https = Http::new(&balancer.url(), &stack.token("alice"));
+    let form = json!({"name": "a", "media_type": "a/b", "size": 1, "sha256": "ab".repeat(32)});
+    let file = https.post(&format!("/rooms/{room}/files"), form).await?.expect(201).body;
+    let id = file["id"].as_str().unwrap_or_default();
+    for (path, missing) in [
+        (format!("/rooms/{room}/files/x"), "file id"),
+        (format!("/rooms/{room}/messages/1/files/{id}"), "no such message"),
+        (format!("/files/{id}"), "download URL"),
+        // Paths with another name after the same beginning go to persistence.
+        (format!("/rooms/{room}/filesx"), "filesx"),
+        (format!("/filesx/{id}"), "filesx"),
+    ] {
+        let answer = https.get(&path).await?;
+        ensure!(answer.body["detail"].as_str().is_some_and(|it| it.contains(missing)), "{path}: {answer:?}");
+    }
+    https.get(&format!("/rooms/{room}/messages")).await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn webhook_route_is_served_only_if_enabled() -> Result<()> {
+    let stack = start_stack().await?;
+    let token = stack.admin_token("operator");
+    let without = Balancer::of(&stack).await?;
+    let answer = Http::new(&without.url(), &token).get("/webhooks").await?;
+    ensure!(answer.status == 404, "persistence has no such path: {answer:?}");
+    drop(without);
+
+    let node = WebhooksNode::start(&stack, "webhooks", &[]).await?;
+    let (public, admin) = (format!("127.0.0.1:{}", node.public_port()), node.admin_port().to_string());
+    let balancer = Balancer::with(&stack, &[("WEBHOOKS", &public), ("WEBHOOKS_ADMIN", &admin)]).await?;
+    let https = Http::new(&balancer.url(), &token);
+    ensure!(https.get("/webhooks").await?.expect(200).body["webhooks"] == json!([]));
+    ensure!(https.get("/webhooks/none").await?.status == 404);
+    let answer = https.get("/webhooks/none").await?;
+    ensure!(answer.body["detail"].as_str().is_some_and(|detail| detail.contains("webhook")), "{answer:?}");
+    // A path with another name after the same beginning goes to persistence.
+    let answer = https.get("/webhooksx").await?;
+    ensure!(
+        answer.body["detail"].as_str().is_some_and(|detail| detail.contains("/v1/webhooksx")),
+        "{answer:?}"
+    );
+    https.get("/me/rooms").await?.expect(200);
     Ok(())
 }
 

@@ -73,9 +73,23 @@ fn launch_command(images: &Folder, image: &str) -> Vec<String> {
 #[ignore = "long: runs all checks once per mutation"]
 fn checks_notice_each_mutation_of_shipped_files() -> Result<()> {
     let built = node::program("tidings-gateway")?;
-    let target = built.parent().and_then(Path::parent).context("no target folder")?;
+    let programs = built.parent().context("no folder of programs")?;
+    let tools = programs.parent().context("no target folder")?.join("tools");
     let mut command = Command::new(deploy_path("tools/deploy.sh"));
-    let output = command.arg("mutations").env("TIDINGS_TOOLS", target.join("tools")).output()?;
+    command.arg("mutations").env("TIDINGS_TOOLS", tools).env("TIDINGS_BIN_DIR", programs);
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", output_text(&output));
+    Ok(())
+}
+
+#[test]
+#[ignore = "long: plays nine outages, ten times faster than real time"]
+fn played_outages_are_one_page_each() -> Result<()> {
+    if Command::new("prometheus-alertmanager").arg("--version").output().is_err() {
+        eprintln!("NOT CHECKED: played outages need Debian's package prometheus-alertmanager");
+        return Ok(());
+    }
+    let output = Command::new("python3").arg(deploy_path("tools/watch/played.py")).output()?;
     ensure!(output.status.success(), "{}", output_text(&output));
     Ok(())
 }
@@ -87,6 +101,8 @@ fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
         ("gateway", "tidings-gateway"),
         ("persistence", "tidings-persistence"),
         ("migrations", "tidings-migrations"),
+        ("probe", "tidings-probe"),
+        ("webhooks", "tidings-webhooks"),
     ] {
         let root = images.path().join("images").join(image);
         ensure!(root.join(program).is_file(), "{image} has no {program}");
@@ -215,6 +231,7 @@ async fn compose_roles_and_redis_users_have_minimal_rights() -> Result<()> {
     let made = Command::new(deploy_path("compose/postgresql/roles.sh"))
         .env("PATH", format!("{psql}:{}", std::env::var("PATH")?))
         .env("TIDINGS_SECRETS", &secrets)
+        .env("TIDINGS_BACKUP_ROLE", deploy_path("postgres/pgbackrest/role.sql"))
         .envs([("PGHOST", host), ("PGPORT", port)])
         .envs([("POSTGRES_USER", superuser.split(':').next().unwrap()), ("POSTGRES_DB", name)])
         .output()?;

@@ -59,8 +59,13 @@ fn kill_and_wait(pid: u32) {
     panic!("{pid} is still there");
 }
 
+/// Whether the process runs, or has ended with threads that still hold its ports. A killed process has no command line
+/// from the moment in which its memory is given back, which is before it has ended; so its state is what counts.
 fn is_alive(pid: u32) -> bool {
-    std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).is_ok_and(|line| !line.is_empty())
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let value = |name| status.lines().find_map(|line: &str| line.strip_prefix(name)).map(str::trim);
+    let ended = value("State:").is_none_or(|state| state.starts_with(['Z', 'X']));
+    !ended || value("Threads:").is_some_and(|count| count != "0" && count != "1")
 }
 
 #[test]

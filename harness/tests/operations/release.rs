@@ -14,7 +14,7 @@ const CHANGELOG: &str =
 const CARGO_STUB: &str = r#"#!/bin/sh
 echo "cargo $* commit=$TIDINGS_COMMIT" >>"$ASKED"
 mkdir -p target/release
-for program in gateway persistence migrations; do
+for program in gateway persistence migrations probe webhooks files push; do
   printf '#!/bin/sh\necho "$2 of '$program'"\n' >target/release/tidings-$program
   chmod +x target/release/tidings-$program
 done
@@ -210,7 +210,7 @@ fn program_of_a_release_has_a_list_of_components() -> Result<()> {
     let project = ReleaseProject::new()?;
     let (code, printed) = project.release(&["--no-gate"], "")?;
     ensure!(code == 0, "{printed}");
-    for program in ["gateway", "persistence", "migrations"] {
+    for program in ["gateway", "persistence", "migrations", "probe", "webhooks", "files", "push"] {
         let list = project.0.path().join(format!("dist/tidings-{program}-1.2.3.cdx.json"));
         ensure!(std::fs::read_to_string(list)?.contains("CycloneDX"));
     }
@@ -236,7 +236,7 @@ fn images_are_built_for_all_platforms_and_signed() -> Result<()> {
     ensure!(code == 0, "{printed}");
     let calls = project.logged_calls();
     let digest = format!("sha256:{:064}", 7);
-    for image in ["gateway", "persistence", "migrations"] {
+    for image in ["gateway", "persistence", "migrations", "probe", "webhooks"] {
         let name = format!("registry.example.com/tidings/{image}");
         let built = calls.lines().find(|call| call.contains(&format!("--target {image} ")));
         let built = built.unwrap_or_default();

@@ -8,6 +8,7 @@ mod rules_epochs;
 mod rules_members;
 mod rules_processes;
 mod rules_reads;
+mod rules_restore;
 mod rules_seeds;
 mod rules_seeds_late;
 mod rules_sends;
@@ -16,6 +17,10 @@ mod rules_stored_crash;
 mod rules_writer;
 
 mod processes;
+#[path = "../support/restored_postgres.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod restored_postgres;
+
 mod replay;
 mod replay_system;
 mod row_lock;

@@ -71,8 +71,9 @@ async fn replay_paused_owner_continues_with_its_batch(system: &mut ReplaySystem)
 async fn paused_owner_is_harmless_without_token_and_number() -> Result<()> {
     let token = Removal::Text("p.token = v.token AND ", "");
     let number = Removal::Text("SELECT $4::text,", "SELECT gen_random_uuid() || $4::text,");
+    let previous = Removal::Text("($5::bigint = 1 OR EXISTS (", "(TRUE OR EXISTS (");
     let builder = small_stack().persistence_env("TIDINGS_LEASE_MS", 3000);
-    ensure_redundant(&[token, number], builder, replay_paused_owner_continues_with_its_batch).await
+    ensure_redundant(&[token, number, previous], builder, replay_paused_owner_continues_with_its_batch).await
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backups;
 mod before_tables;
 mod dead_letters;
 mod epoch_cleanup;
@@ -26,6 +27,9 @@ mod retention_stream;
 #[path = "../support/letters.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod letters;
+#[path = "../support/restored_postgres.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod restored_postgres;
 #[path = "../support/room_log.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod room_log;

@@ -12,6 +12,8 @@ use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{Begin, Client, Cursor, Listener, Nodes, ServerFrame, Stack, frames::Ack, stack};
 use tokio::process::Command;
 
+use crate::restored_postgres::after_restore;
+
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 const OWNER_ROLE: &str = "tidings_owner";
@@ -125,6 +127,21 @@ async fn ensure_damaged_backup_is_refused(database: &Database, backup: &Path) ->
     Ok(())
 }
 
+/// The job for a PostgreSQL that went back changes nothing without need, nor without the rights of the owner.
+async fn ensure_only_the_owner_opens_epochs(stack: &Stack, database: &Database) -> Result<()> {
+    let newest = "SELECT max(epoch) FROM epochs_opened";
+    let before = database.value(newest).await?;
+    let owner = role_url(database, OWNER_ROLE);
+    ensure!(after_restore(stack, &owner, &[]).await?.status.code() == Some(3));
+    let refused = after_restore(stack, &role_url(database, SERVICE_ROLE), &["--force"]).await?;
+    ensure!(!refused.status.success() && database.value(newest).await? == before, "{refused:?}");
+    let forced = after_restore(stack, &owner, &["--force"]).await?;
+    ensure!(forced.status.success() && database.value(newest).await? != before, "{forced:?}");
+    let ann = connect_with_retries(stack, "ann").await?;
+    let room = stack.http("ann").new_room(&["ben"]).await?;
+    send_numbers(&ann, &room, 1..=2).await.map(drop)
+}
+
 #[tokio::test]
 async fn backup_is_restored_and_newer_clients_get_a_gap() -> Result<()> {
     let database = Arc::new(Postgres::start().await?).database().await?;
@@ -180,6 +197,7 @@ async fn backup_is_restored_and_newer_clients_get_a_gap() -> Result<()> {
     ensure!(texts == ["4", "5", "11", "12", "13", "14", "15", "16", "17"], "{texts:?}");
     ensure!(history_contents(&stack, &room).await?.len() == 12);
 
+    ensure_only_the_owner_opens_epochs(&stack, &database).await?;
     // If the data was recovered by other means, the script only moves the counter of epochs.
     let counter = "SELECT last_value FROM epochs_opened_epoch_seq";
     database.query("SELECT setval('epochs_opened_epoch_seq', 7)").await?;

@@ -259,7 +259,8 @@ impl LogFixture {
         watermark: IngestId,
         exceptions: Vec<(String, String)>,
     ) -> Result<bool, AppendError> {
-        let stored = WatermarkUpdate { partition: Partition::of(&self.room), watermark, exceptions };
+        let stored =
+            WatermarkUpdate { partition: Partition::of(&self.room), watermark, proof: None, exceptions };
         self.log.publish_stored(session, &[stored]).await.pop().expect("one answer for each partition")
     }
 

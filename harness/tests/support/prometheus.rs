@@ -93,6 +93,41 @@ impl Prometheus {
         })
     }
 
+    /// Adds a target to a job, before its others, and reloads the configuration.
+    ///
+    /// # Errors
+    /// As [`Prometheus::configure`].
+    pub fn add_further_target(&self, job: &str, address: &str) -> Result<()> {
+        let list = format!("job_name: {job}\n    static_configs:\n      - targets:\n");
+        self.configure("prometheus.yml", |text| {
+            text.replace(&list, &format!("{list}          - {address}\n"))
+        })
+    }
+
+    /// Sends alerts to the Alertmanager at this address.
+    ///
+    /// # Errors
+    /// As [`Prometheus::configure`].
+    pub fn send_alerts_to(&self, address: &str) -> Result<()> {
+        let list = "    - static_configs:\n        - targets:\n";
+        self.configure("prometheus.yml", |text| {
+            text.replace(list, &format!("{list}            - {address}\n"))
+        })
+    }
+
+    /// Scrapes and evaluates as often as the shipped configuration does.
+    ///
+    /// # Errors
+    /// As [`Prometheus::configure`].
+    pub fn use_shipped_intervals(&self) -> Result<()> {
+        self.configure("prometheus.yml", |text| {
+            let intervals = [("scrape_interval", 15), ("scrape_timeout", 10), ("evaluation_interval", 15)];
+            intervals.iter().fold(text, |text, (name, seconds)| {
+                text.replace(&format!("{name}: 1s"), &format!("{name}: {seconds}s"))
+            })
+        })
+    }
+
     /// Calls the HTTP API; returns the field `data` of its answer.
     ///
     /// # Errors
@@ -143,15 +178,23 @@ fn scrape_config(stack: &Stack, own: u16) -> Result<String> {
     let persistence = stack.persistence_nodes().iter().map(|node| node.ports().admin);
     targets.push(("persistence:18081", persistence.collect()));
     targets.push(("localhost:9090", vec![own]));
-    // These jobs get no targets, because most tests have no load balancer and no exporters.
+    // These jobs get no targets, because most tests start no load balancer, exporter or probe.
     targets.push(("haproxy:8405", Vec::new()));
     targets.push(("postgres-exporter:9187", Vec::new()));
+    targets.push(("probe:8090", Vec::new()));
+    targets.push(("backup:9854", Vec::new()));
+    // Both the job and the receiver of alerts.
+    targets.push(("alertmanager:9093", Vec::new()));
     for (target, ports) in targets {
         let line = format!("          - {target}\n");
         ensure!(text.contains(&line), "prometheus.yml does not scrape {target}");
         let lines: String = ports.iter().map(|port| format!("          - 127.0.0.1:{port}\n")).collect();
         text = text.replace(&line, &lines);
     }
+    // Programs beside the services are found by their names in Compose's DNS.
+    let by_name = "    dns_sd_configs:\n      - names: [webhooks]\n        type: A\n        port: 18083\n";
+    ensure!(text.contains(by_name), "prometheus.yml does not look for webhooks");
+    text = text.replace(by_name, "    static_configs:\n      - targets:\n");
     for interval in ["scrape_interval: 15s", "scrape_timeout: 10s", "evaluation_interval: 15s"] {
         let (name, _) = interval.split_once(' ').context("no value")?;
         ensure!(text.contains(interval), "prometheus.yml does not contain {interval}");

@@ -235,6 +235,24 @@ pub async fn delete_last_seen(db: &impl ConnectionTrait, user: &UserId) -> Resul
     db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
 }
 
+/// Marks all files of the user for removal, also those that no message names. `tidings-files` removes their contents.
+pub async fn remove_files(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+    let sql = "UPDATE files SET state = 'removed', due_at = now() WHERE uploader = $1 AND state <> 'removed'";
+    db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+}
+
+/// Deletes the devices of the user, and the rooms that the user has muted. No device is registered later, because the user
+/// is blocked.
+pub async fn delete_devices(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
+    // The devices are locked in the order in which push locks them.
+    let devices = "WITH locked AS MATERIALIZED (SELECT id FROM push_devices WHERE user_id = $1 ORDER BY id FOR UPDATE) \
+        DELETE FROM push_devices d USING locked WHERE d.id = locked.id";
+    for sql in [devices, "DELETE FROM push_mutes WHERE user_id = $1"] {
+        db.execute_raw(statement(sql, [user.as_str().into()])).await?;
+    }
+    Ok(())
+}
+
 pub async fn one_room_of_each_partition(db: &impl ConnectionTrait) -> Result<Vec<RoomId>, DbErr> {
     let sql = "SELECT r.id FROM partitions p CROSS JOIN LATERAL \
                  (SELECT id FROM rooms WHERE partition = p.partition LIMIT 1) r";

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
 use tidings_shared::rate::{KeyedRateLimiter, Rate, UserRateLimiter, content_cost};
 
@@ -113,11 +113,12 @@ impl RateLimiters {
 
 fn refusal(kind: RateLimitKind, retry_after_ms: u64) -> Refusal {
     let message = format!("over the limit for {}; retry later", kind.name());
-    Refusal { retry_after_ms: Some(retry_after_ms), ..Refusal::new(ErrorCode::RateLimited, message) }
+    Refusal::rate_limited(message, retry_after_ms)
 }
 
 #[cfg(test)]
 mod tests {
+    use tidings_shared::error::ErrorCode;
     use tidings_shared::ids::UserId;
 
     use super::*;

@@ -22,6 +22,8 @@ pub struct Caller {
     pub picture: Option<String>,
     /// Whether the token has the scope `tidings.admin`.
     pub admin: bool,
+    /// Whether the token has the scope `tidings.feed`.
+    pub feed: bool,
     /// When the token expires, in seconds since the Unix epoch, including the allowed clock difference.
     pub expires_at_s: i64,
 }
@@ -74,18 +76,20 @@ impl FromRequest for Caller {
                 name: account.name,
                 picture: account.picture,
                 admin: identity.admin,
+                feed: identity.feed,
                 expires_at_s: identity.expires_at_s,
             })
         })
     }
 }
 
-fn blocked() -> Problem {
+/// The refusal for a blocked user.
+pub fn blocked() -> Problem {
     Problem::new(ErrorCode::Forbidden, "this user is blocked")
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).
-pub(super) fn bearer_token(headers: &HeaderMap) -> Result<&str, Reason> {
+pub fn bearer_token(headers: &HeaderMap) -> Result<&str, Reason> {
     let header = headers.get(AUTHORIZATION).ok_or(Reason::Missing)?;
     let (scheme, token) =
         header.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Reason::Malformed)?;

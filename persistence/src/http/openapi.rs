@@ -3,6 +3,8 @@
 
 mod answers;
 
+use std::collections::BTreeSet;
+
 use actix_web::HttpResponse;
 use actix_web::web::{self, Bytes};
 use answers::SharedAnswers;
@@ -15,7 +17,7 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    changes, erase, events, export, members, messages, my_membership, my_rooms, people, presence,
+    changes, erase, events, export, feed, members, messages, my_membership, my_rooms, people, presence,
     room_changes, rooms, search, send, users, watermarks,
 };
 use crate::query::messages::Reaction;
@@ -30,7 +32,7 @@ use crate::query::messages::Reaction;
         changes::add_reaction, changes::remove_reaction, messages::list_versions,
         events::list_events, watermarks::list_receipts, watermarks::set_read, watermarks::set_delivered,
         search::search_messages, presence::list, presence::set_presence,
-        users::put_user, export::export_me, erase::erase_me, erase::erase_user, document,
+        users::put_user, export::export_me, feed::read, erase::erase_me, erase::erase_user, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
@@ -41,6 +43,7 @@ use crate::query::messages::Reaction;
         (name = "presence", description = "Presence of users"),
         (name = "users", description = "User accounts, for back ends"),
         (name = "me", description = "Data of the caller"),
+        (name = "feed", description = "Events of all rooms, for other servers"),
     )
 )]
 struct Document;
@@ -67,6 +70,20 @@ impl ServedDocument {
     pub fn new(limits: &Limits) -> Self {
         Self(Bytes::from(with_limits(limits).to_json().unwrap_or_default()))
     }
+}
+
+/// The path of each route with each status that one of its operations documents. A request that matches no route is
+/// answered 404 and has the route `none`.
+#[must_use]
+pub fn documented_answers() -> BTreeSet<(String, String)> {
+    let mut documented = BTreeSet::from([("none".to_owned(), "404".to_owned())]);
+    for (path, item) in &mut Document::openapi().paths.paths {
+        for (_, operation) in answers::operations(item) {
+            let statuses = operation.responses.responses.keys();
+            documented.extend(statuses.map(|status| (path.clone(), status.clone())));
+        }
+    }
+    documented
 }
 
 fn with_limits(limits: &Limits) -> utoipa::openapi::OpenApi {

@@ -1,6 +1,8 @@
 //! Parses query strings and path segments into the arguments of the queries. Pure.
 //! Every error names the invalid parameter. Unknown parameters are ignored.
 
+use std::ops::RangeInclusive;
+
 use actix_web::HttpRequest;
 use actix_web::web;
 use tidings_shared::ids::{RoomId, UserId};
@@ -17,7 +19,7 @@ impl Parameters {
         Self::parse(request.query_string())
     }
 
-    fn parse(query: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(query: &str) -> Result<Self, Problem> {
         web::Query::<Vec<(String, String)>>::from_query(query)
             .map(|pairs| Self(pairs.into_inner()))
             .map_err(|error| Problem::bad_field("query", format!("the query string is malformed: {error}")))
@@ -61,13 +63,18 @@ impl Parameters {
 
     /// The number of entries of a page, at most `MAX_PAGE_ENTRIES`; `DEFAULT_PAGE_ENTRIES` if omitted.
     pub fn limit(&self) -> Result<i64, Problem> {
-        let Some(text) = self.text("limit") else { return Ok(DEFAULT_PAGE_ENTRIES) };
+        Ok(self.number("limit", 1..=MAX_PAGE_ENTRIES)?.unwrap_or(DEFAULT_PAGE_ENTRIES))
+    }
+
+    /// A number; None if it is missing or empty. A number above the range is reduced to its end.
+    pub fn number(&self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Problem> {
+        let Some(text) = self.text(name) else { return Ok(None) };
         match parse_digits(text) {
-            Some(limit) if limit > 0 => Ok(limit.min(MAX_PAGE_ENTRIES)),
-            _ => Err(Problem::bad_field(
-                "limit",
-                format!("limit must be a number from 1 to {MAX_PAGE_ENTRIES}"),
-            )),
+            Some(number) if number >= *range.start() => Ok(Some(number.min(*range.end()))),
+            _ => {
+                let rule = format!("{name} must be a number from {} to {}", range.start(), range.end());
+                Err(Problem::bad_field(name, rule))
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::allowance::{RateLimitKind, RateLimiters};
 use super::change_notices::ChangeNotice;
+use super::feed_watch::FeedWatch;
 use super::problem::Problem;
 use crate::membership::{MembershipLimits, MembershipService};
 use crate::query::{self, Access, Viewer};
@@ -36,6 +37,11 @@ const STORED_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_HISTORY_REQUESTS: (usize, usize) = (8, 2);
 /// How many exports may run at the same time: in total, and per user. An export lasts until its client has read it.
 const MAX_EXPORT_REQUESTS: (usize, usize) = (4, 1);
+/// How many requests for the feed may run or wait at the same time: in total, and per user. One user may be many
+/// consumers.
+const MAX_FEED_REQUESTS: (usize, usize) = (64, 64);
+/// How many of them may read at the same time.
+const MAX_FEED_READS: (usize, usize) = (4, 4);
 /// How long a read waits for a slot. It uses no database connection while it waits.
 const READ_SLOT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many times a failed notice to the cache is sent again, and the pause before each retry.
@@ -82,6 +88,9 @@ pub struct State {
     pub(super) wait_slots: RequestSlots,
     pub(super) history_slots: RequestSlots,
     pub(super) export_slots: RequestSlots,
+    pub(super) feed_slots: RequestSlots,
+    feed_reads: RequestSlots,
+    pub(super) feed_watch: FeedWatch,
     read_slots: RequestSlots,
     /// Notifies the task that erases users.
     pub(super) erasure_requested: Arc<Notify>,
@@ -101,9 +110,15 @@ impl State {
         erasure_requested: Arc<Notify>,
     ) -> Self {
         let notice_retries = TaskTracker::new();
-        let [wait_slots, history_slots, export_slots] =
-            [MAX_WAITING_REQUESTS, MAX_HISTORY_REQUESTS, MAX_EXPORT_REQUESTS]
-                .map(|(all, each)| RequestSlots::new(all, each));
+        let [wait_slots, history_slots, export_slots, feed_slots, feed_reads] = [
+            MAX_WAITING_REQUESTS,
+            MAX_HISTORY_REQUESTS,
+            MAX_EXPORT_REQUESTS,
+            MAX_FEED_REQUESTS,
+            MAX_FEED_READS,
+        ]
+        .map(|(all, each)| RequestSlots::new(all, each));
+        let feed_watch = FeedWatch::start(db.clone());
         let read_slots = RequestSlots::new(limits.read_slots, limits.read_slots.div_ceil(4));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
@@ -133,6 +148,9 @@ impl State {
             wait_slots,
             history_slots,
             export_slots,
+            feed_slots,
+            feed_reads,
+            feed_watch,
             read_slots,
             erasure_requested,
         }
@@ -150,6 +168,11 @@ impl State {
         self.allowance.take_token(RateLimitKind::Reads, viewer)?;
         let what = "searches and reads of lists";
         Ok(self.read_slots.acquire_within(viewer.user, what, READ_SLOT_TIMEOUT).await?)
+    }
+
+    /// Waits for a slot to read from the feed. Refuses with `overloaded` if all consumers together read too much.
+    pub(super) async fn admit_feed_read(&self, user: &UserId) -> Result<SlotGuard, Problem> {
+        Ok(self.feed_reads.acquire_within(user, "reads of the feed", READ_SLOT_TIMEOUT).await?)
     }
 
     /// Returns when the room's stored head is at least `upto`. Holds no database connection while it waits. Refuses

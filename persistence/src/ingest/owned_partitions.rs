@@ -101,6 +101,13 @@ impl OwnedPartitions {
         }
     }
 
+    /// Makes all partitions unsettled. They are due for settling at once.
+    pub fn unsettle_all(&mut self, now: Instant) {
+        self.held.values_mut().for_each(|holding| {
+            holding.state = SettlingState::Unsettled { not_before: now };
+        });
+    }
+
     /// Unsettles partitions that were settled in an earlier epoch than the one of their session. Partitions for which
     /// `current` returns None do not change. Returns whether it unsettled any.
     pub fn unsettle_earlier_epochs(

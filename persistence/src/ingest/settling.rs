@@ -1,6 +1,6 @@
-//! Decides the position from which an owned partition is read: the watermark that Redis holds for the session's epoch,
-//! or the start of the stream if there is none. Reading records again is harmless: it changes nothing in PostgreSQL,
-//! and reports the same voids again.
+//! Decides the position from which an owned partition is read, unless PostgreSQL has lost commits of it: the watermark
+//! that Redis holds for the session's epoch, or the start of the stream if there is none. Reading records again is
+//! harmless: it changes nothing in PostgreSQL, and reports the same voids again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use tidings_shared::{
     log::{
         BySession, IngestId, Session,
         keys::{Partition, PartitionSet},
-        stored::parse_watermark,
+        stored_state::{StoredState, parse_watermark, read_stored_states},
     },
     sabotage,
 };
 
-use super::{Ingest, partition_backoff::PartitionBackoff, redacted_cause};
+use super::{Ingest, lost_commits, partition_backoff::PartitionBackoff, redacted_cause};
 use crate::batch::Lease;
 use crate::writer::{Settling, failure, limit};
 
@@ -94,21 +94,29 @@ async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Un
         let rows = settling.rows.iter().filter(|(lease, _)| due.contains(lease)).copied().collect();
         read_positions(ingest, session, rows)
     });
-    let mut settled: Vec<(Lease, Epoch, IngestId)> = Vec::new();
+    let mut settled: Vec<(Lease, Arc<Session>, StoredState)> = Vec::new();
     for read in join_all(reads).await {
         match read {
             Ok(positions) => settled.extend(positions),
             Err(partitions) => unsettled.without_answer.extend(partitions),
         }
     }
+    let states: Vec<_> = settled.iter().map(|(lease, _, state)| (lease.partition, state.clone())).collect();
+    let lost = settling.find_lost_commits(&states).await?;
+    for (lease, session, state) in settled.extract_if(.., |(lease, ..)| lost.contains(&lease.partition)) {
+        let connection = &mut session.connection();
+        lost_commits::close(connection, session.layout(), lease.partition, &state).await;
+        unsettled.without_answer.push(lease.partition);
+    }
     if settled.is_empty() {
         return Ok(unsettled);
     }
-    let epochs: Vec<_> = settled.iter().map(|(lease, epoch, _)| (lease.partition, *epoch)).collect();
+    let epochs: Vec<_> = settled.iter().map(|(lease, session, _)| (lease.partition, session.epoch)).collect();
     settling.finish(&epochs).await?;
     let mut owned = ingest.owned();
-    for (lease, epoch, position) in &settled {
-        owned.mark_settled(*lease, *epoch, *position);
+    for (lease, session, state) in &settled {
+        let position = settled_position(session.epoch, state.watermark());
+        owned.mark_settled(*lease, session.epoch, position);
     }
     drop(owned);
     ingest.metrics.settlings.inc_by(settled.len() as u64);
@@ -116,13 +124,13 @@ async fn try_settle(ingest: &Ingest, by_session: &BySession<Lease>) -> Result<Un
     Ok(unsettled)
 }
 
-/// Reads the positions at which partitions of a session are settled in the session's epoch. `rows` are their leases,
+/// Reads what Redis holds of partitions that are settled in the session's epoch. `rows` are their leases,
 /// each with the epoch of its row. Returns the partitions if the session has ended, or its shard does not answer.
 async fn read_positions(
     ingest: &Ingest,
     session: &Arc<Session>,
     rows: Vec<(Lease, Epoch)>,
-) -> Result<Vec<(Lease, Epoch, IngestId)>, Vec<Partition>> {
+) -> Result<Vec<(Lease, Arc<Session>, StoredState)>, Vec<Partition>> {
     let partitions: Vec<Partition> = rows.iter().map(|(lease, _)| lease.partition).collect();
     if partitions.is_empty() {
         return Ok(Vec::new());
@@ -135,14 +143,14 @@ async fn read_positions(
         Err("the session's epoch has ended".to_owned())
     } else {
         let positions =
-            ingest.within_shard_deadline(session, session_watermarks(ingest, session, &partitions)).await;
+            ingest.within_shard_deadline(session, session_states(ingest, session, &partitions)).await;
         positions.unwrap_or_else(|| Err("the shard does not answer in time".to_owned()))
     };
     match positions {
         Ok(positions) => Ok(rows
             .into_iter()
             .zip(positions)
-            .map(|((lease, _), position)| (lease, session.epoch, position))
+            .map(|((lease, _), (_, state))| (lease, session.clone(), state))
             .collect()),
         Err(cause) => {
             tracing::warn!(cause, partitions = partitions.len(), "partitions cannot be settled yet");
@@ -151,22 +159,18 @@ async fn read_positions(
     }
 }
 
-/// The watermark of each partition that Redis holds for the session's epoch; 0-0 for a partition without one.
-async fn session_watermarks(
+/// The watermarks and proofs of partitions.
+async fn session_states(
     ingest: &Ingest,
     session: &Arc<Session>,
     partitions: &[Partition],
-) -> Result<Vec<IngestId>, String> {
-    let mut pipe = redis::pipe();
-    for partition in partitions {
-        pipe.cmd("GET").arg(partition.stored());
-    }
-    let answer: Result<Vec<Option<String>>, _> = pipe.query_async(&mut session.connection()).await;
-    let answer = answer.inspect_err(|error| ingest.log.discard_if_unusable(session, error));
-    let values = answer.map_err(|error| redacted_cause(&error))?;
-    Ok(values.iter().map(|value| settled_position(session.epoch, value.as_deref())).collect())
+) -> Result<Vec<(Partition, StoredState)>, String> {
+    let states = read_stored_states(&mut session.connection(), partitions).await;
+    let states = states.inspect_err(|error| ingest.log.discard_if_unusable(session, error));
+    states.map_err(|error| redacted_cause(&error))
 }
 
+/// The position from which a partition is read: its watermark if that is of the session's epoch, otherwise 0-0.
 fn settled_position(epoch: Epoch, watermark: Option<&str>) -> IngestId {
     let is_usable = |of| of == epoch || sabotage::is_removed("owner settles at a watermark of its epoch");
     let held = watermark.and_then(parse_watermark).filter(|(of, _)| is_usable(*of));

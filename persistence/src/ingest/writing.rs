@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ingest,
+    Ingest, lost_commits,
     partition_backoff::PartitionBackoff,
     reader::{Chunk, MAX_BATCH_RECORDS},
     settling,
@@ -229,6 +229,7 @@ impl BatchWriter<'_> {
             match written {
                 Ok(mut written) => {
                     self.number.advance();
+                    let proofs = publishing::proofs_of(&written.heads);
                     self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count_batch(&ingest.metrics, entries.len(), &written);
@@ -246,7 +247,7 @@ impl BatchWriter<'_> {
                         self.stuck_backoff.reset(partition);
                     }
                     let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
-                    publish_stored(ingest, &mut self.watermark_backoff, &claims, written).await;
+                    publish_stored(ingest, &mut self.watermark_backoff, &claims, proofs, written).await;
                     // Creates the spans after the watermark is written, because senders wait for the watermark.
                     create_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());
@@ -268,6 +269,11 @@ impl BatchWriter<'_> {
                     tracing::info!("an earlier attempt was committed: settling again");
                     self.number.advance();
                     end_passes(ingest, &piece.batch);
+                    return Ok(());
+                }
+                Err(WriteError::PreviousMissing) => {
+                    ingest.metrics.retries.with_label_values(&["lost"]).inc();
+                    lost_commits::compare_all_again(ingest, &self.number).await;
                     return Ok(());
                 }
                 Err(WriteError::Hole(hole)) => {

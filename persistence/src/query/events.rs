@@ -146,7 +146,8 @@ impl LaterEpochs {
     }
 }
 
-fn frame_of_row(row: &QueryResult, room: &RoomId) -> Result<Option<RawJson>, DbErr> {
+/// The frame of a row with the columns of `EVENTS_SQL`; None if the row has no event.
+pub(super) fn frame_of_row(row: &QueryResult, room: &RoomId) -> Result<Option<RawJson>, DbErr> {
     let event: Option<String> = row.try_get("", "event_type")?;
     if let Some(kind) = event {
         let (seq, at) = (row.try_get("", "m_seq")?, row.try_get("", "m_at")?);

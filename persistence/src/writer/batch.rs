@@ -123,6 +123,9 @@ fn plan_batch<'a>(
 /// is checked again. The reads of the batch belong in later statements of the transaction, because they must see what
 /// was committed during the wait.
 ///
+/// The previous number must be there. PostgreSQL has lost the previous batch otherwise, and nothing may be written until
+/// the partitions are compared with Redis again.
+///
 /// A lock writes no new row version and an insert reads none. So a batch costs the same while PostgreSQL keeps old row
 /// versions for an open snapshot.
 const LOCK_AND_NUMBER_SQL: &str = "\
@@ -131,7 +134,9 @@ const LOCK_AND_NUMBER_SQL: &str = "\
       JOIN partitions p ON p.partition = v.partition AND p.token = v.token AND p.epoch = v.epoch \
       ORDER BY p.partition FOR NO KEY UPDATE OF p), \
     numbered AS (INSERT INTO batches (replica, number) SELECT $4::text, $5::bigint \
-      WHERE (SELECT count(*) FROM locked) = cardinality($1::smallint[]) ON CONFLICT DO NOTHING RETURNING number)";
+      WHERE (SELECT count(*) FROM locked) = cardinality($1::smallint[]) \
+        AND ($5::bigint = 1 OR EXISTS (SELECT FROM batches b WHERE b.replica = $4::text AND b.number = $5::bigint - 1)) \
+      ON CONFLICT DO NOTHING RETURNING number)";
 
 /// Locks the rows of the batch's partitions and inserts its number. Fails unless this replica owns each partition in
 /// the expected epoch, and no other batch of this replica has the number. The rows stay locked until the batch ends.
@@ -159,7 +164,11 @@ async fn lock_and_number(
         return Err(WriteError::Lost(lost));
     }
     let is_numbered = rows.first().map_or(Ok(false), |row| row.try_get_by("is_numbered"))?;
-    if is_numbered { Ok(()) } else { Err(WriteError::NumberTaken) }
+    match is_numbered {
+        true => Ok(()),
+        false if number.is_previous_missing(transaction).await? => Err(WriteError::PreviousMissing),
+        false => Err(WriteError::NumberTaken),
+    }
 }
 
 /// The state of the rooms whose heads the caller remembers. All their records are of the epochs that the batch expects,

@@ -12,13 +12,14 @@ use tidings_shared::{
         EpochMarks, MarkedProcess, OpenedEpoch, ProcessId, SessionError,
         keys::{PARTITIONS, Partition},
     },
+    sabotage,
 };
 use tokio::time::timeout;
 
 use crate::sql::{column, epoch_column, newest_epoch, partition_column, smallint, statement};
 
 /// Key of the advisory lock that is held while epochs are opened: "epochs" in ASCII.
-const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
+pub(super) const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
 /// Limit for reading or writing the marks, which happens under the lock.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -31,6 +32,8 @@ pub enum OpenEpochsError {
     Redis(#[from] SessionError),
     #[error("Redis did not answer in time")]
     RedisTimeout(#[from] tokio::time::error::Elapsed),
+    #[error("PostgreSQL has lost commits: Redis has a later epoch; run `tidings-persistence after-restore`")]
+    WentBack,
 }
 
 /// The newest epoch of each partition, in their order; None for a partition without an epoch.
@@ -66,6 +69,7 @@ pub async fn open_epochs(
     let marks = timeout(MARKS_TIMEOUT, EpochMarks::read(process, partitions)).await??;
     let served: Vec<Partition> =
         partitions.iter().copied().filter(|partition| marks.contains(*partition)).collect();
+    refuse_if_went_back(&transaction, process, &served).await?;
     let mut opened = kept_epochs(&transaction, &process.id, &served, &marks).await?;
     let is_kept = |partition: &Partition| opened.iter().any(|(kept, _)| kept == partition);
     let without: Vec<Partition> = served.iter().copied().filter(|partition| !is_kept(partition)).collect();
@@ -85,6 +89,22 @@ pub async fn open_epochs(
         tracing::info!(%epoch, run_id, replid, partitions = without.len(), "epoch opened");
     }
     Ok(opened)
+}
+
+/// Fails if the watermark of a partition has a later epoch than PostgreSQL knows. A new epoch could get the number of a
+/// lost one.
+async fn refuse_if_went_back(
+    transaction: &DatabaseTransaction,
+    process: &MarkedProcess,
+    partitions: &[Partition],
+) -> Result<(), OpenEpochsError> {
+    let held = timeout(MARKS_TIMEOUT, process.read_stored_epochs(partitions)).await??;
+    let newest = newest_epochs(transaction, partitions).await?;
+    let went_back = held.iter().zip(&newest).any(|(held, newest)| *held > newest.unwrap_or_default());
+    if went_back && !sabotage::is_removed("no epoch is opened while Redis has a later one") {
+        return Err(OpenEpochsError::WentBack);
+    }
+    Ok(())
 }
 
 /// The partitions whose newest epoch was opened for this process since its last promotion and is marked there, with

@@ -57,6 +57,9 @@ pub enum WriteError {
     /// An earlier attempt, whose answer was lost, committed a batch with this number.
     #[error("the number of the batch is taken")]
     NumberTaken,
+    /// PostgreSQL does not have the previous batch of this process any more.
+    #[error("the number of the previous batch is missing")]
+    PreviousMissing,
     #[error("{} would get a hole: its head is {}, and the next record is {}", .0.room, .0.head, .0.found)]
     Hole(Hole),
     /// A client id (or a seq) of the batch is already used. The next attempt must check the client ids.

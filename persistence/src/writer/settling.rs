@@ -3,11 +3,14 @@
 //! Changes no partition whose fencing token has changed.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
-use tidings_shared::{ids::Epoch, log::keys::Partition};
+use tidings_shared::{
+    ids::Epoch,
+    log::{keys::Partition, stored_state::StoredState},
+};
 
 use crate::batch::Lease;
 use crate::sql::{bigint, column, epoch_column, partition_column, smallint, statement};
-use crate::writer::{failure, seeds};
+use crate::writer::{failure, lost_commits, seeds};
 
 /// A transaction that has locked the rows of partitions of this replica.
 pub struct Settling {
@@ -54,6 +57,14 @@ impl Settling {
         let lost = leases.iter().filter(|lease| !is_owned(lease) && !locked.contains(&lease.partition));
         let lost = lost.copied().collect();
         Ok(Self { transaction, rows: found, lost, locked })
+    }
+
+    /// The partitions of which PostgreSQL has lost commits, by the states that were read under the locks.
+    pub async fn find_lost_commits(
+        &self,
+        states: &[(Partition, StoredState)],
+    ) -> Result<Vec<Partition>, DbErr> {
+        lost_commits::find_lost(&self.transaction, states).await
     }
 
     /// Moves each of these partitions, which are some of those in `rows`, to its epoch, and commits.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{ADMIN_SCOPE, Identity, Reason};
+use super::{ADMIN_SCOPE, FEED_SCOPE, Identity, Reason};
 use crate::{ids::UserId, limits::MAX_PERSON_TEXT_CHARS};
 
 /// The end of the year 9999, the last year that RFC 3339 can express.
@@ -71,12 +71,17 @@ impl ClaimRules {
             name: claim_text(claims, &self.name),
             picture: claim_text(claims, &self.picture),
             expires_at_s,
-            admin: match find_claim(claims, &self.scope) {
-                Some(Value::String(scopes)) => scopes.split(' ').any(|scope| scope == ADMIN_SCOPE),
-                Some(Value::Array(scopes)) => scopes.iter().any(|scope| scope == ADMIN_SCOPE),
-                _ => false,
-            },
+            admin: self.has_scope(claims, ADMIN_SCOPE),
+            feed: self.has_scope(claims, FEED_SCOPE),
         })
+    }
+
+    fn has_scope(&self, claims: &Map<String, Value>, wanted: &str) -> bool {
+        match find_claim(claims, &self.scope) {
+            Some(Value::String(scopes)) => scopes.split(' ').any(|scope| scope == wanted),
+            Some(Value::Array(scopes)) => scopes.iter().any(|scope| scope == wanted),
+            _ => false,
+        }
     }
 
     /// Whether issuer and audience of the token are accepted ones (RFC 7519, 4.1.1 and 4.1.3).
@@ -167,9 +172,12 @@ mod tests {
         let identity = rules.identity(claims.as_object().unwrap(), 0).unwrap();
         assert_eq!(identity.name.as_deref(), Some("Al"));
         assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_PERSON_TEXT_CHARS));
-        assert!(identity.admin);
+        assert!(identity.admin && !identity.feed);
         let claims =
             json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});
         assert!(!rules.identity(claims.as_object().unwrap(), 0).unwrap().admin);
+        let claims = json!({"sub": "a", "exp": 1, "permissions": "x tidings.feed"});
+        let identity = rules.identity(claims.as_object().unwrap(), 0).unwrap();
+        assert!(identity.feed && !identity.admin);
     }
 }

@@ -7,9 +7,12 @@ use reqwest::{
     StatusCode, Url,
     header::{self, HeaderMap},
 };
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
-use crate::http_client::{self, innermost_cause};
+use crate::{
+    http_client::{self, innermost_cause},
+    tls::trusted_roots,
+};
 
 /// Limit for the whole request, from connecting to the last byte.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,18 +68,6 @@ impl JwksClient {
         let fresh_for = fresh_for(answer.headers());
         Ok((http_client::read_body(answer, MAX_BODY_BYTES).await?, fresh_for))
     }
-}
-
-/// Returns the root certificates of the system, which may include those of a company. If the system has none, returns
-/// the built-in public root certificates.
-fn trusted_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        tracing::debug!("the system has no root certificates; using the built-in ones");
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    roots
 }
 
 /// How long an answer is fresh (RFC 9111, 4.2), or `None` if the answer has no `max-age`.

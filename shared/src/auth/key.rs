@@ -18,9 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::token::Token;
+use crate::rotation::{AcceptedSecrets, MIN_SECRET_BYTES};
 
-/// Shortest accepted secret. RFC 7518, 3.2 asks for 32 bytes, but secrets for development may be shorter.
-pub(crate) const MIN_SECRET_BYTES: usize = 16;
 /// Accepted sizes of RSA keys. RFC 7518, 3.3 requires 2048 bits, and the library does not verify with more than 8192.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
@@ -36,12 +35,22 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// Creates an HMAC key from each line of a text: at most two, so that a secret can be replaced.
+    pub fn from_lines(text: &SecretString, allowed: &[Algorithm]) -> Result<Vec<Self>, String> {
+        // PEM has many lines. Its refusal must name the reason.
+        if is_pem(text) {
+            return Self::of_secret(text, allowed).map(|key| vec![key]).map_err(str::to_owned);
+        }
+        let secrets = AcceptedSecrets::split(text)?;
+        secrets.iter().map(|secret| Self::of_secret(secret, allowed).map_err(str::to_owned)).collect()
+    }
+
     /// Creates an HMAC key from a secret. Refuses PEM, and secrets of fewer than 16 bytes.
     pub fn of_secret(secret: &SecretString, allowed: &[Algorithm]) -> Result<Self, UnusableReason> {
-        let secret = secret.expose_secret();
-        if secret.contains("-----BEGIN") {
+        if is_pem(secret) {
             return Err("is PEM: with a public key as the secret, anybody could sign tokens");
         }
+        let secret = secret.expose_secret();
         if secret.len() < MIN_SECRET_BYTES {
             return Err("is too short: a secret must have at least 16 bytes");
         }
@@ -114,6 +123,11 @@ impl Key {
         let signature = token.signature;
         crypto::verify(signature, token.signed.as_bytes(), &self.decoding, token.algorithm).unwrap_or(false)
     }
+}
+
+/// Whether a text contains PEM.
+fn is_pem(text: &SecretString) -> bool {
+    text.expose_secret().contains("-----BEGIN")
 }
 
 /// The type of a key, with the curve of an elliptic key. It determines which algorithms the key supports.

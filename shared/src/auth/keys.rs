@@ -35,7 +35,7 @@ pub(super) enum UrlKeysState {
 /// The configured keys and the keys that were fetched from the URL.
 pub(super) struct KeySet {
     configured: Arc<[Key]>,
-    fetched: Vec<Key>,
+    fetched: Arc<[Key]>,
     pub url_keys: UrlKeysState,
 }
 
@@ -50,13 +50,18 @@ pub(super) enum KeyCheckError {
 impl KeySet {
     /// Creates a set of the configured keys and the keys of the URL. `fetched` must be empty if `url_keys` is not
     /// `Loaded`.
-    pub fn new(configured: Arc<[Key]>, fetched: Vec<Key>, url_keys: UrlKeysState) -> Self {
-        Self { configured, fetched, url_keys }
+    pub fn new(configured: Arc<[Key]>, fetched: impl Into<Arc<[Key]>>, url_keys: UrlKeysState) -> Self {
+        Self { configured, fetched: fetched.into(), url_keys }
     }
 
     /// Returns a set with the same configured keys, and with the given keys of the URL.
-    pub fn with_fetched(&self, fetched: Vec<Key>, url_keys: UrlKeysState) -> Self {
+    pub fn with_fetched(&self, fetched: Arc<[Key]>, url_keys: UrlKeysState) -> Self {
         Self::new(self.configured.clone(), fetched, url_keys)
+    }
+
+    /// Returns a set with the given configured keys, and with the same keys of the URL.
+    pub fn with_configured(&self, configured: Arc<[Key]>) -> Self {
+        Self::new(configured, self.fetched.clone(), self.url_keys)
     }
 
     /// Whether there is no key, neither configured nor fetched, so that no token can be verified.
@@ -65,7 +70,7 @@ impl KeySet {
     }
 
     fn all_keys(&self) -> impl Iterator<Item = &Key> {
-        self.configured.iter().chain(&self.fetched)
+        self.configured.iter().chain(&*self.fetched)
     }
 
     /// Verifies the token's signature with the keys that match its algorithm and key id.

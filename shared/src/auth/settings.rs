@@ -53,10 +53,7 @@ impl CheckedTokenSettings {
             DEFAULT_ALGORITHMS.to_vec()
         });
         let sources = [
-            secret.map(|secret| {
-                let key = Key::of_secret(secret, &algorithms);
-                ("jwt-secret", key.map(|key| vec![key]).map_err(str::to_owned))
-            }),
+            secret.map(|secret| ("jwt-secret", Key::from_lines(secret, &algorithms))),
             public_key.map(|value| ("jwt-public-key", read_public_keys(value, &algorithms))),
             jwks_file.map(|path| ("jwks-file", read_jwks_file(path, &algorithms))),
         ];

@@ -153,7 +153,7 @@ async fn run_fetches<F, L>(
         let pause = match loaded {
             Ok(FetchedKeys { keys: new, fresh_for }) => {
                 tracing::debug!(keys = new.len(), "keys fetched");
-                keys.store(Arc::new(keys.load().with_fetched(new, UrlKeysState::Loaded)));
+                replace_fetched(&keys, new.into(), UrlKeysState::Loaded);
                 (last_success_at, retry) = (Some(began), first_retry);
                 let [least, most] = schedule.refresh;
                 fresh_for.unwrap_or(schedule.default_refresh).clamp(least, most)
@@ -165,7 +165,7 @@ async fn run_fetches<F, L>(
                     tracing::error!(
                         "the fetched keys that verify tokens are too old; they are no longer used"
                     );
-                    keys.store(Arc::new(keys.load().with_fetched(Vec::new(), UrlKeysState::Missing)));
+                    replace_fetched(&keys, Arc::new([]), UrlKeysState::Missing);
                 }
                 let pause = retry;
                 retry = (retry * 2).min(last_retry);
@@ -187,6 +187,11 @@ async fn run_fetches<F, L>(
             }
         });
     }
+}
+
+/// Replaces the keys of the URL. The configured keys may be replaced at the same time, and neither change may be lost.
+fn replace_fetched(keys: &ArcSwap<KeySet>, fetched: Arc<[Key]>, state: UrlKeysState) {
+    keys.rcu(|set| set.with_fetched(fetched.clone(), state));
 }
 
 /// Waits until the next fetch is due. Returns whether it is due because a token needs it.

@@ -77,6 +77,13 @@ impl Verifier {
         Self { keys, rules, source }
     }
 
+    /// Replaces the configured keys by those of `settings`. The keys of the URL and the rules of claims stay. Tokens that
+    /// were accepted before stay accepted until they expire.
+    pub fn replace_configured_keys(&self, settings: CheckedTokenSettings) {
+        let configured: Arc<[Key]> = settings.keys.into();
+        self.keys.rcu(|set| set.with_configured(configured.clone()));
+    }
+
     /// Checks form, key, algorithm, signature, times and claims of a token with the loaded keys.
     pub fn verify(&self, token: &str) -> Result<Identity, VerifyError> {
         let token = Token::parse(token)?;

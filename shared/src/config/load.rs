@@ -50,8 +50,9 @@ pub fn parse_invocation<S: Parser + Check, T: Subcommand + Check>() -> Invocatio
         return Invocation::Task(Box::new(parse_subcommand(&command, &arguments, &resolved)));
     }
     let checked = resolved.set_defaults_of(command.clone()).try_get_matches_from([&name]);
-    let settings =
+    let mut settings =
         checked.and_then(|matches| S::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
+    settings.set_secret_files(std::mem::take(&mut resolved.secret_files));
     resolved.problems.extend(add_variables(&command, settings.check(), &resolved.problems));
     exit_on_problems(&name, &resolved.problems);
     let warnings =

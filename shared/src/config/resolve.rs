@@ -16,7 +16,7 @@ use clap::{
 
 use super::{
     declaration::{SettingDeclaration, declared_settings},
-    problem::Problem,
+    problem::{Problem, SecretFiles},
 };
 
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
@@ -32,6 +32,8 @@ pub struct ResolvedSettings {
     /// All parsed arguments. Callers must not read settings from here, only other arguments.
     pub matches: ArgMatches,
     pub problems: Vec<Problem>,
+    /// The files that contain secrets.
+    pub secret_files: SecretFiles,
     /// For each setting: the depth of the subcommand that declares it, its id, and its value. The value is `None` if
     /// the setting is not given; then the default applies if there is one.
     values: Vec<(usize, String, Option<OsString>)>,
@@ -57,11 +59,14 @@ pub fn resolve_settings(
         subcommands.push(name.to_owned());
         leaf = below;
     }
-    let (mut problems, mut values) = (Vec::new(), Vec::new());
+    let (mut problems, mut values, mut secret_files) = (Vec::new(), Vec::new(), SecretFiles::new());
     for (depth, node) in nodes.iter().enumerate() {
         for setting in
             declared_settings(node).filter(|it| depth == subcommands.len() || it.arg.is_global_set())
         {
+            if let Some(path) = given_file(&setting, leaf, environment) {
+                secret_files.insert(setting.flag.clone(), path.into());
+            }
             let given = read_value(&setting, leaf, environment).and_then(|value| match value {
                 Some(value) => check_value(&setting, &value).map(|()| Some(value)),
                 None => check_not_required(&setting),
@@ -75,7 +80,7 @@ pub fn resolve_settings(
             values.push((depth, setting.id, value));
         }
     }
-    Ok(ResolvedSettings { subcommands, matches, problems, values })
+    Ok(ResolvedSettings { subcommands, matches, problems, secret_files, values })
 }
 
 impl ResolvedSettings {
@@ -126,16 +131,8 @@ fn read_value(
     matches: &ArgMatches,
     environment: &Environment,
 ) -> Result<Option<OsString>, Problem> {
-    let flag_or_variable = |id: &str, variable: &str| {
-        let flags = matches.try_get_many::<OsString>(id).ok().flatten();
-        let flags =
-            flags.map(|values| values.map(OsString::as_os_str).collect::<Vec<_>>().join(OsStr::new(",")));
-        flags.or_else(|| environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()).cloned())
-    };
-    let value = flag_or_variable(&setting.id, &setting.variable);
-    let file =
-        setting.secret.then(|| flag_or_variable(&setting.file_id(), &setting.file_variable())).flatten();
-    match (value, file) {
+    let value = flag_or_variable(&setting.id, &setting.variable, matches, environment);
+    match (value, given_file(setting, matches, environment)) {
         (Some(_), Some(_)) => {
             let (flag, variable) = (setting.file_flag(), setting.file_variable());
             Err(problem_of(setting, format!("--{flag} ({variable}) is given too: give only one of them")))
@@ -149,8 +146,30 @@ fn read_value(
     }
 }
 
+/// The file of a secret; `None` if none is given, or if the setting is no secret.
+fn given_file(
+    setting: &SettingDeclaration,
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Option<OsString> {
+    let file = || flag_or_variable(&setting.file_id(), &setting.file_variable(), matches, environment);
+    setting.secret.then(file).flatten()
+}
+
+/// The value of a flag, or of its variable; `None` if neither is given.
+fn flag_or_variable(
+    id: &str,
+    variable: &str,
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Option<OsString> {
+    let flags = matches.try_get_many::<OsString>(id).ok().flatten();
+    let flags = flags.map(|values| values.map(OsString::as_os_str).collect::<Vec<_>>().join(OsStr::new(",")));
+    flags.or_else(|| environment.get(OsStr::new(variable)).filter(|value| !value.is_empty()).cloned())
+}
+
 /// Reads a secret from a file, without the line ends after it. The error is a phrase that follows the path of the file.
-fn read_secret_file(path: &OsStr) -> Result<OsString, String> {
+pub fn read_secret_file(path: &OsStr) -> Result<OsString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;

@@ -2,12 +2,17 @@
 //! users and memberships. Any replica of persistence may answer.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use reqwest::StatusCode;
+use rustls::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -26,6 +31,7 @@ use crate::{
         keys::Partition,
     },
     membership::Account,
+    rotation::AcceptedSecrets,
 };
 
 /// Limit for one request to one replica. The slowest request is a seed of 200 rooms.
@@ -38,11 +44,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Maximum number of concurrent requests for the memberships, and for the accounts, of many users.
 const MAX_SHARED_REQUESTS: usize = 2;
 
-/// Checks the URL of an internal listener. The URL must use plain HTTP, because internal listeners are inside the
-/// private network and have no TLS. The error names the problem of the URL.
-pub fn check_url(url: &str) -> Result<(), &'static str> {
+/// Checks the URL of an internal listener. The URL must begin with `https` if TLS is used, otherwise with `http`. The
+/// error names the problem of the URL.
+pub fn check_url(url: &str, uses_tls: bool) -> Result<(), &'static str> {
     match reqwest::Url::parse(url) {
-        Ok(url) if url.scheme() != "http" => Err("must begin with http://"),
+        Ok(url) if uses_tls && url.scheme() != "https" => {
+            Err("must begin with https://, because --internal-tls-ca is given")
+        }
+        Ok(url) if !uses_tls && url.scheme() == "https" => {
+            Err("begins with https://: give --internal-tls-ca too")
+        }
+        Ok(url) if !uses_tls && url.scheme() != "http" => Err("must begin with http://"),
         Ok(url) if !url.username().is_empty() || url.password().is_some() => Err("must not name a user"),
         Ok(url) if url.host_str().is_some() => Ok(()),
         _ => Err("is not a URL such as http://127.0.0.1:28081"),
@@ -51,9 +63,10 @@ pub fn check_url(url: &str) -> Result<(), &'static str> {
 
 /// Sends requests to the internal listeners of persistence. Tries another replica if one does not answer.
 pub struct InternalClient {
-    http: reqwest::Client,
+    /// Has the certificates and authorities that are in use.
+    http: ArcSwap<reqwest::Client>,
     urls: Vec<String>,
-    secret: SecretString,
+    secrets: ArcSwap<AcceptedSecrets>,
     /// Index of the replica that answered last, which is tried first for the next request.
     preferred: AtomicUsize,
     pools: RequestPools,
@@ -69,20 +82,26 @@ pub struct InternalClient {
 }
 
 impl InternalClient {
-    /// Creates a client for replicas with these URLs. `secret` is the secret that gateways and persistence share.
+    /// Creates a client without TLS for replicas with these URLs. `secret` is the secret that gateways and persistence
+    /// share.
     pub fn new(urls: &[String], secret: SecretString) -> Result<Self, reqwest::Error> {
-        let http = http_client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()?;
+        Self::with_access(urls, secret.into(), None)
+    }
+
+    /// Creates a client for replicas with these URLs. `secrets` are those that gateways and persistence share. With
+    /// `tls`, the URLs begin with `https`.
+    pub fn with_access(
+        urls: &[String],
+        secrets: AcceptedSecrets,
+        tls: Option<ClientConfig>,
+    ) -> Result<Self, reqwest::Error> {
+        let http = ArcSwap::from_pointee(build_http(tls)?);
         let urls = urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
         let runtime = tokio::runtime::Handle::current();
         Ok(Self {
             http,
             urls,
-            secret,
+            secrets: ArcSwap::from_pointee(secrets),
             preferred: AtomicUsize::new(0),
             pools: RequestPools::default(),
             look_ups: RequestCombiner::new(|_| 1, MAX_LOOK_UPS, 1),
@@ -92,6 +111,18 @@ impl InternalClient {
             earlier_epoch: tokio::sync::Mutex::default(),
             runtime,
         })
+    }
+
+    /// Replaces the shared secrets. Requests that are running keep theirs.
+    pub fn replace_secrets(&self, secrets: AcceptedSecrets) {
+        self.secrets.store(Arc::new(secrets));
+    }
+
+    /// Replaces the authorities and the certificate. Requests that are running keep their connections; new requests
+    /// open new ones.
+    pub fn replace_tls(&self, tls: ClientConfig) -> Result<(), reqwest::Error> {
+        self.http.store(Arc::new(build_http(Some(tls))?));
+        Ok(())
     }
 
     /// Creates or updates a user from the claims of a token; returns `None` if the user is unknown and may not be
@@ -128,15 +159,12 @@ impl InternalClient {
                 break;
             }
             let replica = (first + attempt) % self.urls.len();
-            let request = self
-                .http
-                .post(format!("{}{path}", self.urls[replica]))
-                .header(SECRET_HEADER, self.secret.expose_secret())
-                .header("content-type", "application/json")
-                .body(body.clone());
-            let answer = self
-                .runtime
-                .spawn(async move { request.send().await?.error_for_status()?.json::<A>().await });
+            let (http, secrets) = (self.http.load_full(), self.secrets.load_full());
+            let (url, body) = (format!("{}{path}", self.urls[replica]), body.clone());
+            let answer = self.runtime.spawn(async move {
+                let answer = send_with_secrets(&http, &url, &secrets, body).await?;
+                answer.error_for_status()?.json::<A>().await
+            });
             match answer.await {
                 Ok(Ok(answer)) => {
                     self.preferred.store(replica, Ordering::Relaxed);
@@ -151,7 +179,8 @@ impl InternalClient {
                 Ok(Err(_)) if last_error == AuthorityError::OtherProcess => {}
                 Ok(Err(error)) => {
                     all_disconnected &= error.is_connect() || (error.is_request() && !error.is_timeout());
-                    last_error = unavailable(&error.without_url());
+                    // The innermost cause names what is wrong with a certificate.
+                    last_error = AuthorityError::Unavailable(http_client::innermost_cause(error));
                 }
                 Err(error) => {
                     all_disconnected = false;
@@ -161,6 +190,38 @@ impl InternalClient {
         }
         permit.record_failure();
         Err(last_error)
+    }
+}
+
+fn build_http(tls: Option<ClientConfig>) -> Result<reqwest::Client, reqwest::Error> {
+    let builder = http_client::builder()
+        .timeout(REQUEST_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT);
+    match tls {
+        None => builder.build(),
+        Some(tls) => builder.use_preconfigured_tls(tls).https_only(true).build(),
+    }
+}
+
+/// Sends a request with the newest secret. If the replica does not accept it, sends the request with the older secret,
+/// because the replica may not have the new one yet. A refused request has no effect, so it can be repeated.
+async fn send_with_secrets(
+    http: &reqwest::Client,
+    url: &str,
+    secrets: &AcceptedSecrets,
+    body: bytes::Bytes,
+) -> Result<reqwest::Response, reqwest::Error> {
+    let send = |secret: &SecretString| {
+        let request = http.post(url).header(SECRET_HEADER, secret.expose_secret());
+        request.header("content-type", "application/json").body(body.clone()).send()
+    };
+    let (newest, older) = secrets.newest_and_older();
+    let answer = send(newest).await?;
+    match older {
+        Some(older) if answer.status() == StatusCode::UNAUTHORIZED => send(older).await,
+        _ => Ok(answer),
     }
 }
 

@@ -209,11 +209,10 @@ impl From<AppendError> for Refusal {
             AppendError::Archived => {
                 Refusal::new(ErrorCode::Conflict, "the room is archived and takes no changes")
             }
-            AppendError::SlowMode(wait_ms) => Refusal {
-                retry_after_ms: Some(wait_ms),
-                ..Refusal::new(ErrorCode::RateLimited, "the room is in slow mode; repeat this message later")
+            AppendError::SlowMode(wait_ms) => {
+                Refusal::rate_limited("the room is in slow mode; repeat this message later", wait_ms)
                     .with_reason("slow_mode")
-            },
+            }
             AppendError::Overloaded => {
                 Refusal::overloaded("storage is behind; repeat with the same client_id")
             }

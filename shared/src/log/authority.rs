@@ -57,9 +57,11 @@ pub enum AuthorityError {
     /// Persistence is not reachable, or too slow; the caller may try again later.
     #[error("persistence is unavailable: {0}")]
     Unavailable(String),
-    /// Persistence is connected to another Redis process than the caller. It is unknown which of the two processes is
-    /// in use.
-    #[error("persistence reaches another Redis process")]
+    /// Persistence is connected to another Redis process than the caller, and it is unknown which of the two is in use.
+    /// Or PostgreSQL has lost commits: its newest epoch is earlier than that of the process.
+    #[error(
+        "persistence opens no epoch for this Redis process: persistence is connected to another one, or PostgreSQL has lost commits"
+    )]
     OtherProcess,
     /// The requested epoch is not in use; the caller must open an epoch again.
     #[error("the epoch has ended")]

@@ -15,6 +15,7 @@ use super::{
     record::IngestId,
     scripts::Scripts,
     session::Session,
+    stored_state::format_proof,
     tail::RoomHead,
 };
 use crate::ids::{Epoch, RoomId, Seq};
@@ -38,6 +39,8 @@ pub enum Survival {
 pub struct WatermarkUpdate {
     pub partition: Partition,
     pub watermark: IngestId,
+    /// A room and a seq that the commit stored; None if it stored no event of the partition.
+    pub proof: Option<(RoomId, Seq)>,
     /// The newly committed records that were not stored as sent: pairs of `room ␟ seq` and outcome, as in `stored.lua`.
     pub exceptions: Vec<(String, String)>,
 }
@@ -122,8 +125,9 @@ fn stored_command(scripts: &Scripts, watermarks: &[WatermarkUpdate]) -> redis::C
         command.arg(&exceptions).arg(format!("{exceptions}:old"));
     }
     command.arg(&check_keys);
-    for WatermarkUpdate { watermark, exceptions, .. } in watermarks {
-        command.arg(watermark.to_string()).arg(exceptions.len());
+    for WatermarkUpdate { watermark, proof, exceptions, .. } in watermarks {
+        let proof = proof.as_ref().map_or_else(String::new, |(room, seq)| format_proof(room, *seq));
+        command.arg(watermark.to_string()).arg(proof).arg(exceptions.len());
         for (at, outcome) in exceptions {
             command.arg(at).arg(outcome);
         }

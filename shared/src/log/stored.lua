@@ -6,6 +6,8 @@
 --   partition that is written is also the channel of the notice
 -- ARGV: of each partition
 --   committed: ingest id up to which records are committed
+--   proof: `<seq> <room>` of an event that the commit stored, or '' for none. It stays beside the exceptions until a later
+--     one replaces it, so that persistence notices when PostgreSQL has lost the commit
 --   count: the number of exceptions
 --   for each exception: `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
@@ -27,8 +29,8 @@ local PROCESS_ERRORS = {LOADING = true, MASTERDOWN = true, MISCONF = true, NOPER
 
 local notice, channel = {}, nil
 
--- Writes one partition's watermark and its exceptions, which follow `place` in ARGV.
-local function write_watermark(first_key, committed, place, count)
+-- Writes one partition's watermark, proof and exceptions, which follow `place` in ARGV.
+local function write_watermark(first_key, committed, proof, place, count)
   local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS, first_key, first_key + 3)
   local new, before = committed, '0-0'
   local epoch, at = string.match(redis.call('GET', stored_key) or '', '^(%d+) (%S+)$')
@@ -55,6 +57,7 @@ local function write_watermark(first_key, committed, place, count)
     redis.call('HSET', exceptions_key, 'since', since)
     for i = place + 1, place + 2 * count, 2 do redis.call('HSET', exceptions_key, ARGV[i], ARGV[i + 1]) end
   end
+  if proof ~= '' then redis.call('HSET', exceptions_key, 'proof', proof) end
   redis.call('SET', stored_key, EPOCH .. ' ' .. new)
 
   -- The key begins with the partition's number in braces.
@@ -66,8 +69,8 @@ end
 
 local answers, place, failure = {}, 1, nil
 for first_key = 1, #KEYS, 4 do
-  local count = tonumber(ARGV[place + 1])
-  local written, answer = pcall(write_watermark, first_key, ARGV[place], place + 1, count)
+  local count = tonumber(ARGV[place + 2])
+  local written, answer = pcall(write_watermark, first_key, ARGV[place], ARGV[place + 1], place + 2, count)
   if not written then
     answer = type(answer) == 'table' and answer.err or tostring(answer)
     if PROCESS_ERRORS[string.match(answer, '^%-?(%u+)')] then
@@ -76,7 +79,7 @@ for first_key = 1, #KEYS, 4 do
     end
   end
   answers[#answers + 1] = answer
-  place = place + 2 + 2 * count
+  place = place + 3 + 2 * count
 end
 -- A notice begins with the partition of its channel, because gateways of earlier versions read only the first line.
 if channel then redis.call('PUBLISH', channel, table.concat(notice, '\n')) end

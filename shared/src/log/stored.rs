@@ -178,6 +178,7 @@ impl Watermarks {
         let Some(partition) = Partition::of_stored_channel(channel) else { return false };
         let payload = std::str::from_utf8(payload).unwrap_or_default();
         let notices = WatermarkNotice::parse_all(payload, partition);
+        notices.iter().for_each(|notice| self.end_earlier_session(notice));
         let missed: Vec<Partition> =
             notices.iter().filter(|notice| !self.try_apply(notice)).map(|notice| notice.partition).collect();
         if !missed.is_empty() {
@@ -185,6 +186,16 @@ impl Watermarks {
             tokio::spawn(async move { watermarks.poll_partitions(&missed).await });
         }
         true
+    }
+
+    /// Ends the session of a partition if a notice has a later epoch. What the session appends would never be stored.
+    fn end_earlier_session(&self, notice: &WatermarkNotice) {
+        if let Some(session) = self.sessions.current(notice.partition)
+            && session.epoch < notice.epoch
+            && !sabotage::is_removed("a notice of a later epoch ends the session")
+        {
+            self.sessions.end_partitions(&session, notice.partition.into());
+        }
     }
 
     /// Applies the new watermark of a partition. Returns false, and changes nothing, if events are awaited and an
@@ -205,12 +216,6 @@ impl Watermarks {
 /// The epoch to use when a watermark is compared with a wait. If a test removes this rule, all epochs are equal.
 fn comparable_epoch(epoch: Epoch) -> Epoch {
     if sabotage::is_removed("watermark counts only in its epoch") { Epoch(0) } else { epoch }
-}
-
-/// Parses the stored watermark of a partition as Redis holds it: `<epoch> <ingest id>`.
-pub fn parse_watermark(value: &str) -> Option<(Epoch, IngestId)> {
-    let (epoch, id) = value.split_once(' ')?;
-    Some((Epoch(epoch.parse().ok()?), id.parse().ok()?))
 }
 
 #[cfg(test)]

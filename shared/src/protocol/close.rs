@@ -22,6 +22,18 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// All codes with which a session closes a connection. The transport of the gateway has codes of its own too.
+    pub const ALL: [Self; 8] = [
+        Self::Normal,
+        Self::ServiceRestart,
+        Self::Overloaded,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::TimedOut,
+        Self::TooManyConnections,
+        Self::Abuse,
+    ];
+
     /// The number that is sent in the close frame.
     pub fn code(self) -> u16 {
         self as u16

@@ -75,6 +75,7 @@ export function errorText(error: unknown): string {
 /** Explains to the user why a message was not sent. */
 export function sendErrorText(error: TidingsError | undefined): string {
   if (error === undefined) return "Not sent.";
+  if (error.reason === "file_lost") return "Not sent. A file is no longer on this device. Attach it again.";
   return `Not sent. ${error.code === "conflict" ? "The room was archived." : errorText(error)}`;
 }
 

@@ -6,7 +6,9 @@ export function previewText(message: Pick<Message, "content" | "deleted" | "atta
   if (message.deleted) return "Message deleted";
   const text = stripFormatting(message.content).replace(/\s+/g, " ").trim();
   if (text !== "") return text;
-  return message.attachments[0]?.name ?? "Message";
+  const [first, ...others] = message.attachments;
+  if (first === undefined) return "Message";
+  return others.length > 0 ? `${first.name} and ${others.length} more` : first.name;
 }
 
 /** Formatting characters that a preview must not show, each with its replacement. */

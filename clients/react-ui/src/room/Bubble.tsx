@@ -2,6 +2,7 @@ import type { Message } from "@tidings/client";
 import { useMembers } from "@tidings/react";
 import { memo } from "react";
 import { ChatErrorBoundary } from "../ChatErrorBoundary.js";
+import { Attachments } from "../files/Attachments.js";
 import { isMentioned } from "../logic/mentions.js";
 import { senderName } from "../logic/names.js";
 import { originalTime } from "../logic/originalTime.js";
@@ -14,7 +15,7 @@ import { useChatUi } from "../state/chatUi.js";
 import { colourStyle } from "../ui/colours.js";
 import { Icon, TickIcon } from "../ui/Icon.js";
 import { useActions } from "./actions.js";
-import { LINK_PROPS, MessageText } from "./MessageText.js";
+import { MessageText } from "./MessageText.js";
 import { Quote } from "./Quote.js";
 
 interface BubbleProps {
@@ -99,20 +100,5 @@ function PrivateLine({ message }: { message: Message }) {
       <Icon name="lock" size={14} />
       <span>{privateLabel(message, namesKnown, nameOf)}</span>
     </div>
-  );
-}
-
-function Attachments({ message }: { message: Message }) {
-  return (
-    <ul className="tidings-attachments tidings-column">
-      {message.attachments.map((file) => (
-        <li key={file.url}>
-          <a href={file.url} className="tidings-line" {...LINK_PROPS}>
-            <Icon name="file" size={18} />
-            <span dir="auto">{file.name}</span>
-          </a>
-        </li>
-      ))}
-    </ul>
   );
 }

@@ -10,6 +10,8 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
+import { AttachButton, ComposerFiles } from "../files/ComposerFiles.js";
+import { useAttach } from "../files/useAttach.js";
 import { errorText } from "../logic/connection.js";
 import { allowedMentions } from "../logic/mentions.js";
 import { audienceNames } from "../logic/private.js";
@@ -53,6 +55,8 @@ function MessageInput() {
   const toast = useToast();
   const limitId = useId();
   const input = useRef<HTMLTextAreaElement>(null);
+  const composer = useRef<HTMLDivElement>(null);
+  const { attach, remove, onPaste, dropping, isEnabled } = useAttach(room, composer, mode === undefined);
   const [editing, setEditing] = useState<{ text: string; mentions: readonly string[] }>();
   const members = useMembers(room).items;
   const [open, setOpen] = useState<{ what: "private" } | { what: "emoji"; anchor: HTMLElement }>();
@@ -61,7 +65,8 @@ function MessageInput() {
   const shownMentions = editing?.mentions ?? draft.mentions ?? [];
   const audience = mode ? mode.message.visibleTo : visibleTo;
   const remainingChars = limit - [...shownText].length;
-  const isSendable = shownText.trim() !== "" && remainingChars >= 0;
+  const hasContent = shownText.trim() !== "" || (!mode && draft.attachments.length > 0);
+  const isSendable = hasContent && remainingChars >= 0;
 
   const repliedMessage = useSyncExternalStore(
     quotes.subscribe,
@@ -182,7 +187,7 @@ function MessageInput() {
   useEmojiNames(input, shownText, insert);
 
   return (
-    <div className="tidings-composer">
+    <div ref={composer} className="tidings-composer" data-dropping={dropping || undefined}>
       {(mode || replyTo !== undefined) && (
         <ModeBar
           editing={mode !== undefined}
@@ -198,6 +203,8 @@ function MessageInput() {
       {privateTo.length > 0 && !mode && (
         <PrivateBar names={privateTo} onCancel={() => draft.set({ visibleTo: undefined })} />
       )}
+      {!mode && <ComposerFiles attachments={draft.attachments} onRemove={remove} />}
+      {dropping && <p className="tidings-drop-notice">Drop the files to attach them</p>}
       <PersonOptions label="People to mention" state={picker.options} above />
       <div className="tidings-composer-line" data-private={privateTo.length > 0 || undefined}>
         <IconButton
@@ -214,6 +221,7 @@ function MessageInput() {
             onClick={() => setOpen({ what: "private" })}
           />
         )}
+        {isEnabled && <AttachButton onFiles={attach} />}
         {slots.ComposerButtons && <slots.ComposerButtons room={room} insert={(part) => insert(part)} />}
         <textarea
           ref={input}
@@ -234,6 +242,7 @@ function MessageInput() {
           }}
           onSelect={(event) => picker.setCursor(event.currentTarget.selectionEnd)}
           onKeyDown={onKeyDown}
+          onPaste={onPaste}
           onBlur={() => {
             picker.setCursor(undefined);
             stop();

@@ -1,7 +1,8 @@
-import type { Message, RoomSummary } from "@tidings/client";
+import type { Attachment, Message, RoomSummary } from "@tidings/client";
 import { deleteMessage } from "@tidings/client/changes";
 import { useTidings } from "@tidings/react";
 import { DetailsDialog } from "../dialogs/DetailsDialog.js";
+import { Lightbox } from "../files/Lightbox.js";
 import { useChatUi } from "../state/chatUi.js";
 import { linkTo } from "../state/route.js";
 import { ConfirmDialog } from "../ui/ConfirmDialog.js";
@@ -21,7 +22,8 @@ export type Overlay =
       row: HTMLElement | undefined;
       at?: Point | undefined;
     }
-  | { what: "delete" | "details"; message: Message };
+  | { what: "delete" | "details"; message: Message }
+  | { what: "pictures"; message: Message; attachment: Attachment };
 
 interface MessageOverlayProps {
   readonly room: string;
@@ -29,11 +31,14 @@ interface MessageOverlayProps {
   readonly overlay: Overlay;
   readonly actions: MessageActions;
   readonly onDetails: () => void;
+  /** Opens a file in another tab, or downloads it. */
+  readonly onOpenFile: (message: Message, attachment: Attachment) => void;
   readonly onClose: () => void;
 }
 
 /** The picker, menu or dialog of a message. */
-export function MessageOverlay({ room, summary, overlay, actions, onDetails, onClose }: MessageOverlayProps) {
+export function MessageOverlay(props: MessageOverlayProps) {
+  const { room, summary, overlay, actions, onDetails, onOpenFile, onClose } = props;
   const handle = useTidings().room(room);
   const { href } = useChatUi();
   const toast = useToast();
@@ -76,6 +81,15 @@ export function MessageOverlay({ room, summary, overlay, actions, onDetails, onC
           text="The message will be deleted for everyone. You cannot undo this."
           action="Delete"
           onConfirm={() => deleteMessage(handle, seq)}
+          onClose={onClose}
+        />
+      );
+    case "pictures":
+      return (
+        <Lightbox
+          message={message}
+          first={overlay.attachment}
+          onOpen={(attachment) => onOpenFile(message, attachment)}
           onClose={onClose}
         />
       );

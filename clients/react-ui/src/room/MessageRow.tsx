@@ -2,7 +2,7 @@ import type { Message } from "@tidings/client";
 import { memo, useState } from "react";
 import { sendErrorText } from "../logic/connection.js";
 import { isMentioned } from "../logic/mentions.js";
-import { senderName } from "../logic/names.js";
+import { plural, senderName } from "../logic/names.js";
 import { originalTime } from "../logic/originalTime.js";
 import { previewText } from "../logic/preview.js";
 import { TICK_LABELS, type Tick } from "../logic/ticks.js";
@@ -45,6 +45,9 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const state = [
     isMentioned(message, user) ? "mentions you" : "",
     message.visibleTo ? "private" : "",
+    message.content !== "" && message.attachments.length > 0
+      ? plural(message.attachments.length, "file")
+      : "",
     message.editedAt && !message.deleted ? "edited" : "",
     message.pendingChange?.status === "sending" ? "not saved yet" : "",
     TICK_LABELS[tick],

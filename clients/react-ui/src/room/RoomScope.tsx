@@ -1,12 +1,15 @@
+import type { Attachment, Message } from "@tidings/client";
 import { react, unreact } from "@tidings/client/changes";
 import { draft } from "@tidings/client/drafts";
 import { messagesAround } from "@tidings/client/http";
 import { members } from "@tidings/client/live";
 import { useRoom, useTidings } from "@tidings/react";
 import { type ReactNode, useCallback, useEffect, useMemo, useState } from "react";
+import { openLink } from "../files/openLink.js";
+import { attachmentKind } from "../logic/attachments.js";
 import { errorText } from "../logic/connection.js";
 import { displayName } from "../logic/names.js";
-import { useChatPlace } from "../state/chatUi.js";
+import { useChatPlace, useChatUi } from "../state/chatUi.js";
 import { useToast } from "../ui/Toasts.js";
 import { ActionsProvider, type MessageActions } from "./actions.js";
 import type { ComposerMode } from "./ComposerBar.js";
@@ -31,6 +34,7 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
   const handle = client.room(room);
   const { summary, phase, error } = useRoom(room);
   const toast = useToast();
+  const { files } = useChatUi();
   const [mode, setMode] = useState<ComposerMode>();
   const [overlay, setOverlay] = useState<Overlay>();
   const { target: place } = useChatPlace();
@@ -60,6 +64,17 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
     if (phase === "live") quotes.clear();
   }, [phase, quotes]);
 
+  const openFile = useCallback(
+    (message: Message, attachment: Attachment) => {
+      if (!files) return;
+      openLink(files, message, attachment).then(
+        (notice) => notice && toast(notice),
+        (failure: unknown) => toast(errorText(failure)),
+      );
+    },
+    [files, toast],
+  );
+
   const actions = useMemo<MessageActions>(() => {
     const loadedMessages = () => handle.messages.get().items;
     const currentSummary = () => handle.state.get().summary;
@@ -87,6 +102,10 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
       openMenu: (message, anchor, at) =>
         setOverlay({ what: "menu", message, anchor, row: rowOf(anchor), at }),
       openDetails: (message) => setOverlay({ what: "details", message }),
+      openFile: (message, attachment) => {
+        if (attachmentKind(attachment) === "picture") setOverlay({ what: "pictures", message, attachment });
+        else openFile(message, attachment);
+      },
       jumpTo: (seq) => setJump({ seq }),
       retry: (message) => client.outbox.retry(message.clientId),
       discard: (message) => client.outbox.discard(message.clientId),
@@ -101,7 +120,7 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
         return displayName(user, member?.name ?? sender?.name);
       },
     };
-  }, [client, handle, quotes, toast]);
+  }, [client, handle, quotes, toast, openFile]);
 
   const removal = useRemoval(room, actions.nameOf);
 
@@ -127,6 +146,7 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
           overlay={overlay}
           actions={actions}
           onDetails={() => actions.openDetails(overlay.message)}
+          onOpenFile={openFile}
           onClose={close}
         />
       )}

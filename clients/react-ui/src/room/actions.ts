@@ -1,4 +1,4 @@
-import type { Message } from "@tidings/client";
+import type { Attachment, Message } from "@tidings/client";
 import { createContext, useContext } from "react";
 import type { Point } from "../ui/useContextMenu.js";
 import type { Quotes } from "./quotes.js";
@@ -14,6 +14,8 @@ export interface MessageActions {
   readonly openMenu: (message: Message, anchor: HTMLElement, at?: Point) => void;
   /** Opens the dialog that shows when the message was sent, and who has read it. */
   readonly openDetails: (message: Message) => void;
+  /** Shows a picture large, and opens or downloads any other file. */
+  readonly openFile: (message: Message, attachment: Attachment) => void;
   readonly jumpTo: (seq: number) => void;
   readonly retry: (message: Message) => void;
   readonly discard: (message: Message) => void;

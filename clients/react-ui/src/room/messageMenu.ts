@@ -1,4 +1,5 @@
 import type { Message, RoomSummary } from "@tidings/client";
+import { attachmentKind, picturesOf } from "../logic/attachments.js";
 import { copyText } from "../ui/copyText.js";
 import type { MenuItem } from "../ui/Menu.js";
 import type { MessageActions } from "./actions.js";
@@ -30,6 +31,7 @@ export function messageMenu(
   if (!message.deleted) {
     const copy = () => void copyText(message.content).then(callbacks.copied, () => {});
     items.push({ label: "Copy text", icon: "copy", onSelect: copy });
+    items.push(...fileItems(message, actions));
   }
   const { link } = callbacks;
   if (link !== undefined) {
@@ -51,4 +53,26 @@ export function messageMenu(
     });
   }
   return items;
+}
+
+/** The items for the files of a message, so that the keyboard reaches them. */
+function fileItems(message: Message, { openFile }: MessageActions): MenuItem[] {
+  if (message.seq === undefined) return [];
+  const [picture] = picturesOf(message.attachments);
+  const others = message.attachments.filter(
+    (one) => one.file !== undefined && attachmentKind(one) !== "picture",
+  );
+  return [
+    ...(picture
+      ? [{ label: "View pictures", icon: "file", onSelect: () => openFile(message, picture) } as const]
+      : []),
+    ...others.map(
+      (one) =>
+        ({
+          label: `Download ${one.name}`,
+          icon: "download",
+          onSelect: () => openFile(message, one),
+        }) as const,
+    ),
+  ];
 }

@@ -1,3 +1,4 @@
+import type { Files } from "@tidings/client";
 import { createContext, useContext } from "react";
 import type { JumpTarget } from "../room/useJump.js";
 import type { ChatSlots } from "../slots.js";
@@ -16,6 +17,8 @@ export interface ChatUi {
   /** Opens a room and jumps to a message in it. */
   readonly goToMessage: (room: string, seq: number) => void;
   readonly slots: ChatSlots;
+  /** The files of the client; undefined when the app does not use files of the server. */
+  readonly files: Files | undefined;
   /** The id of the user whom a typed name means. */
   readonly userIdOf: (name: string) => string;
   /** Signs in again after the server has refused the user. */

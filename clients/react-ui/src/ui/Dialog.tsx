@@ -1,5 +1,6 @@
-import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef } from "react";
+import { type ReactNode, useId, useRef } from "react";
 import { Button, IconButton } from "./Button.js";
+import { useModalDialog } from "./useModalDialog.js";
 
 /** The properties of a dialog. */
 export interface DialogProps {
@@ -14,10 +15,6 @@ export interface DialogProps {
   readonly wide?: boolean;
 }
 
-/** The selector of elements that can get the focus. */
-const FOCUSABLE_ELEMENTS =
-  "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), [tabindex='0']";
-
 /** A modal dialog over an inert page. Escape closes the dialog and returns the focus to where it was. */
 export function Dialog({
   title,
@@ -30,32 +27,7 @@ export function Dialog({
   const element = useRef<HTMLDialogElement>(null);
   const titleId = useId();
 
-  useEffect(() => {
-    const dialog = element.current;
-    const previousFocus = document.activeElement;
-    if (dialog && !dialog.open) dialog.showModal();
-    const first = dialog?.querySelector<HTMLElement>("[data-autofocus]");
-    first?.focus();
-    return () => {
-      dialog?.close();
-      if (previousFocus instanceof HTMLElement && previousFocus.isConnected) previousFocus.focus();
-    };
-  }, []);
-
-  // Keeps Tab inside the dialog. By default Tab moves the focus to the browser's own controls.
-  const onKeyDown = (event: KeyboardEvent) => {
-    // The page behind the dialog must not handle the same Escape.
-    event.stopPropagation();
-    if (event.key !== "Tab") return;
-    const focusables = [...(element.current?.querySelectorAll<HTMLElement>(FOCUSABLE_ELEMENTS) ?? [])].filter(
-      (focusable) => focusable.offsetParent,
-    );
-    const edge = event.shiftKey ? focusables[0] : focusables.at(-1);
-    if (document.activeElement === edge) {
-      event.preventDefault();
-      (event.shiftKey ? focusables.at(-1) : focusables[0])?.focus();
-    }
-  };
+  const onKeyDown = useModalDialog(element);
 
   return (
     <dialog

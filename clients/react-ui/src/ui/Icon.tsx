@@ -3,6 +3,7 @@ import { memo } from "react";
 /** The icon set: outlines on a 24 px grid, in the colour of the text. */
 const ICON_PATHS = {
   back: "M15 5l-7 7 7 7",
+  forward: "M9 5l7 7-7 7",
   close: "M6 6l12 12M18 6L6 18",
   plus: "M12 5v14M5 12h14",
   search: "M11 18a7 7 0 1 0 0-14 7 7 0 0 0 0 14zM20 20l-4-4",
@@ -36,6 +37,8 @@ const ICON_PATHS = {
   offline:
     "M3.5 3.5l17 17M5 12.5a10 10 0 0 1 4.5-2.6M14.5 9.9c1.7.4 3.2 1.3 4.5 2.6M8.2 16a5.5 5.5 0 0 1 7.6 0M2 9a14.5 14.5 0 0 1 4.5-2.8M11 5c4.2-.2 8.1 1.2 11 4M12 19.5v.1",
   file: "M6.5 3.5H14l4.5 4.5v12.5h-12zM14 3.5V8h4.5",
+  attach: "M19.5 11.5l-7.6 7.6a5 5 0 0 1-7-7l8-8a3.3 3.3 0 0 1 4.7 4.7l-7.9 7.9a1.7 1.7 0 0 1-2.4-2.4l7-7",
+  download: "M12 4v11M7 10.5l5 5 5-5M5 19.5h14",
   bell: "M6 16.5V11a6 6 0 0 1 12 0v5.5l1.5 2h-15zM10 21h4",
   bellOff: "M3.5 3.5l17 17M6 11v5.5l-1.5 2H16M8.5 6.1A6 6 0 0 1 18 11v4M10 21h4",
   archive: "M4 5h16v4H4zM5.5 9v10.5h13V9M10 13h4",

@@ -31,7 +31,7 @@ interface CallOptions {
 }
 
 /** Error codes for answers without a problem document, such as those of a proxy. */
-const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
+export const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
   401: "unauthorized",
   403: "forbidden",
   404: "not_found",

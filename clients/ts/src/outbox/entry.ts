@@ -28,7 +28,8 @@ export interface Entry {
   readonly clientId: string;
   readonly room: string;
   readonly content: string;
-  readonly options: SendOptions;
+  /** Replaced when the uploads of the message are complete. */
+  options: SendOptions;
   readonly change?: EntryChange | undefined;
   /** When the user wrote the message or the change, in milliseconds since 1970. */
   readonly at: number;
@@ -49,18 +50,20 @@ export interface Entry {
 export function toOutboxEntry(entry: Entry): OutboxEntry {
   const { clientId, room, content, options, at, acceptance, error } = entry;
   entry.view ??= omitNullish({
+    ...acceptance,
     clientId,
     room,
     content,
     options,
     at,
     status: error ? "failed" : acceptance ? "sent" : "sending",
-    seq: acceptance?.seq,
-    id: acceptance?.id,
     error,
   } as const);
   return entry.view;
 }
+
+/** Whether the message waits for files that are not uploaded yet. The entry `files` uploads them. */
+export const hasUploads = ({ options }: Entry) => options.attachments?.some(({ upload }) => upload);
 
 /** Makes the frame that sends an entry. `attempt` 1 promises that the message was never sent before. */
 export function toSendFrame({ room, clientId, content, options, change, tries }: Entry): ClientFrame {

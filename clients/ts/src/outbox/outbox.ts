@@ -8,7 +8,7 @@ import type { EntryStore } from "../storage/tab-entry-store.js";
 import { derived } from "../store.js";
 import { Timer } from "../timers.js";
 import type { Outbox, OutboxEntry, SendOptions } from "../types.js";
-import { type Entry, type EntryChange, toOutboxEntry, toSendFrame } from "./entry.js";
+import { type Entry, type EntryChange, hasUploads, toOutboxEntry, toSendFrame } from "./entry.js";
 import { type SendTask, sendUntilAnswered } from "./send-until-answered.js";
 
 /**
@@ -117,7 +117,7 @@ export class OutboxImpl implements Outbox {
       tries: 0,
     };
     this.#entries = [...this.#entries, entry];
-    this.#changed(entry);
+    this.changed(entry);
     return entry;
   }
 
@@ -137,7 +137,7 @@ export class OutboxImpl implements Outbox {
     }
     entry.error = undefined;
     entry.user = this.#user ?? entry.user;
-    this.#changed(entry);
+    this.changed(entry);
   };
 
   readonly retryAll = (): void => {
@@ -149,10 +149,15 @@ export class OutboxImpl implements Outbox {
     if (entry && !entry.acceptance) this.#delete(entry);
   };
 
-  /** Handles the event of the user's own message, which proves that the server has accepted it. */
-  received(event: MessageNew): void {
+  /**
+   * Handles the event or the `ack` of the user's own message, which proves that the server has accepted it. An `ack`
+   * may arrive after its request timed out.
+   */
+  received(event: Omit<MessageNew, "type"> | AckFrame): void {
     const entry = this.#entryOf(event);
-    if (entry) this.#accept(entry, event);
+    if (!entry) return;
+    this.#accept(entry, event);
+    if ((event as Partial<AckFrame>).stage === "stored") this.#delete(entry);
   }
 
   /** Removes a message that was read over HTTP, which proves that the message is stored. */
@@ -161,21 +166,13 @@ export class OutboxImpl implements Outbox {
     if (entry) this.#delete(entry);
   }
 
-  /** Handles an `ack`, which may arrive after its request timed out. */
-  acked(ack: AckFrame): void {
-    const entry = this.#entryOf(ack);
-    if (!entry) return;
-    this.#accept(entry, ack);
-    if (ack.stage === "stored") this.#delete(entry);
-  }
-
   /** Handles `message:void` for an accepted message: a duplicate of a stored message, or a rejected message. */
   voided(event: MessageVoid): void {
     const entry = this.#entryOf(event);
+    const { reason, room, of } = event;
     if (!entry) return;
-    if (event.reason === "duplicate" && event.of != null) this.#delete(entry);
-    else if (event.reason === "rejected") {
-      const { reason, room } = event;
+    if (reason === "duplicate" && of != null) this.#delete(entry);
+    else if (reason === "rejected") {
       this.#fail(
         entry,
         new TidingsError("bad_request", "The server could not store the message", { reason, room }),
@@ -189,12 +186,12 @@ export class OutboxImpl implements Outbox {
    */
   resend(room: string, after: number): void {
     for (const entry of this.entriesOf(room)) {
-      if (!entry.acceptance || entry.acceptance.seq <= after || entry.error) continue;
+      if (entry.error || (entry.acceptance?.seq ?? after) <= after) continue;
       entry.acceptance = undefined;
       // A running task would send its entry out of order, at its own next retry. After the stop, `#startTasks` sends
       // the entries in order.
       this.#stopTask(entry);
-      this.#changed(entry);
+      this.changed(entry);
     }
   }
 
@@ -211,7 +208,7 @@ export class OutboxImpl implements Outbox {
   #adopt(entry: Entry): boolean {
     if (entry.user !== undefined && entry.user !== (this.#user ?? this.#lastUser)) return false;
     this.#entries = [...this.#entries, entry].sort((a, b) => (a.clientId < b.clientId ? -1 : 1));
-    this.#changed(entry);
+    this.changed(entry);
     return true;
   }
 
@@ -228,7 +225,7 @@ export class OutboxImpl implements Outbox {
       const queue = change ? `${room} ${change.seq}` : room;
       if (entry.error || blocked.has(room) || blocked.has(queue)) continue;
       if (!entry.acceptance || this.#epochTimer.pending) blocked.add(queue);
-      if (entry.acceptance && this.#epochTimer.pending) continue;
+      if (entry.acceptance ? this.#epochTimer.pending : hasUploads(entry)) continue;
       if (!this.#tasks.has(entry)) void this.#runSendTask(entry);
     }
   }
@@ -252,7 +249,7 @@ export class OutboxImpl implements Outbox {
         else this.#fail(entry, error);
       }
     } finally {
-      if (this.#tasks.get(entry) === task) this.#tasks.delete(entry);
+      if (!task.ended) this.#tasks.delete(entry);
       this.#startTasks();
     }
   }
@@ -261,7 +258,7 @@ export class OutboxImpl implements Outbox {
     if (entry.acceptance?.seq === seq && !entry.error) return;
     entry.acceptance = { seq, id: id ?? "", at: Date.parse(at) || entry.at };
     entry.error = undefined;
-    this.#changed(entry);
+    this.changed(entry);
     this.rooms?.accepted(entry);
   }
 
@@ -269,7 +266,7 @@ export class OutboxImpl implements Outbox {
     this.#stopTask(entry);
     entry.acceptance = undefined;
     entry.error = error;
-    this.#changed(entry);
+    this.changed(entry);
   }
 
   #delete(entry: Entry): void {
@@ -292,15 +289,15 @@ export class OutboxImpl implements Outbox {
   }
 
   /** Persists a changed entry, and updates everything that shows it. */
-  #changed(entry: Entry): void {
+  changed(entry: Entry): void {
     entry.view = entry.row = undefined;
     void this.#persist(entry);
     this.#notifyRooms(entry);
   }
 
   /** Persists an entry. Before the first connect the entry is stored for the last user of the storage. */
-  async #persist(entry: Entry): Promise<void> {
-    await this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
+  #persist(entry: Entry): Promise<void> | undefined {
+    return this.#entryStore?.save({ ...entry, user: entry.user ?? this.#lastUser });
   }
 
   /** Refreshes the list and the rows of the entry's room, and starts entries that may be sent now. */

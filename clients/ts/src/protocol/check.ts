@@ -54,7 +54,7 @@ export const SHAPES = {
   room: "room kind members:n head:c updated_at",
   mark: "user seq:n",
   member: "user role",
-  attachment: "name url media_type size:n",
+  attachment: "name url? file? media_type size:n",
   reaction: "emoji count:n users:a",
   joined: "room read_seq?:n head?:c",
   failed: "room code",

@@ -13,12 +13,16 @@ export interface Sender {
   readonly picture?: string | null;
 }
 
-/** A file that is stored elsewhere; the server keeps only these fields. `size` is in bytes. */
+/** A file that is stored elsewhere (`url`), or by the server (`file`): exactly one of both. `size` is in bytes. */
 export interface AttachmentObject {
   readonly name: string;
-  readonly url: string;
+  readonly url?: string;
+  readonly file?: string;
   readonly media_type: string;
   readonly size: number;
+  readonly width?: number;
+  readonly height?: number;
+  readonly blurhash?: string;
 }
 
 /** The users and roles that may see a message, besides its sender. */

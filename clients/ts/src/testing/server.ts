@@ -153,6 +153,7 @@ export class ScriptedServer {
     room = "r",
     clientId = `c${Math.random()}`,
     mentions: readonly string[] = [],
+    attachments: readonly Json[] = [],
   ): Json {
     const id = `m${this.room(room).log.length + 1}-${room}`;
     return this.append(room, {
@@ -163,6 +164,7 @@ export class ScriptedServer {
       kind: "text",
       content,
       ...(mentions.length && { mentions }),
+      ...(attachments.length && { attachments }),
     });
   }
 
@@ -320,8 +322,8 @@ export class ScriptedServer {
     const same = (event: Json) =>
       event.client_id === client_id && (event.sender as Json | undefined)?.id === user;
     const taken = this.room(room).log.find(same);
-    const event =
-      taken ?? this.appendMessage(frame.content as string, user, room, client_id, frame.mentions as string[]);
+    const { content, mentions, attachments } = frame as { content: string; mentions: []; attachments: [] };
+    const event = taken ?? this.appendMessage(content, user, room, client_id, mentions, attachments);
     return this.ack(event, client_id, taken !== undefined);
   }
 

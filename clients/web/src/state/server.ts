@@ -2,6 +2,8 @@
 export interface DemoConfig {
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
+  /** Whether the servers have files. */
+  readonly files?: boolean;
 }
 
 async function request<T>(path: string, init?: RequestInit): Promise<T> {

@@ -8,8 +8,11 @@ const CONFIG_KEY = "tidings.config";
 export function parseConfig(text: string | null): DemoConfig | undefined {
   const isOrigins = (value: unknown): value is string[] =>
     Array.isArray(value) && value.length > 0 && value.every((origin) => typeof origin === "string");
-  const { gateways, persistence } = (tryStorage(() => JSON.parse(text ?? "{}")) ?? {}) as Partial<DemoConfig>;
-  return isOrigins(gateways) && isOrigins(persistence) ? { gateways, persistence } : undefined;
+  const stored = (tryStorage(() => JSON.parse(text ?? "{}")) ?? {}) as Partial<DemoConfig>;
+  const { gateways, persistence, files } = stored;
+  return isOrigins(gateways) && isOrigins(persistence)
+    ? { gateways, persistence, ...(files === true && { files }) }
+    : undefined;
 }
 
 const storedConfig = () => parseConfig(tryStorage(() => localStorage.getItem(CONFIG_KEY)) ?? null);

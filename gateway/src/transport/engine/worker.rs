@@ -17,7 +17,6 @@ use super::{
     polling_task::PollingTask,
     probe::{close_unused, probe},
     query::{self, RequestKey},
-    session_id::{SessionId, SessionIdSigner},
     sessions::{PollingSession, SessionTable},
     workers::{EngineAnswer, EngineJob, EngineWorkers, UpgradeSocket},
 };
@@ -26,6 +25,7 @@ use crate::transport::{
     frame::Frame,
     kind::TransportKind,
     refuse::send_refusal,
+    session_id::{SessionId, SessionIdKeys},
     worker::{Link, TransportWorker},
 };
 
@@ -43,7 +43,7 @@ pub(crate) enum RequestTarget {
 pub(crate) struct EngineWorker {
     pub worker: Rc<TransportWorker>,
     pub workers: Arc<EngineWorkers>,
-    signer: SessionIdSigner,
+    signer: SessionIdKeys,
     /// `None` if there are no other nodes.
     forwarder: Option<Rc<Forwarder>>,
     number: u16,
@@ -59,7 +59,7 @@ impl EngineWorker {
         let engine = Rc::new(EngineWorker {
             worker: Rc::clone(worker),
             workers: Arc::clone(workers),
-            signer: SessionIdSigner::new(&config.secret),
+            signer: config.keys.clone(),
             forwarder,
             number: u16::try_from(worker.number).unwrap_or(u16::MAX),
             table: Rc::new(SessionTable::new(FxHashMap::default())),

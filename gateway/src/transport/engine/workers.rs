@@ -7,10 +7,10 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{error::EngineError, query::RequestKey, session_id::SessionId};
+use super::{error::EngineError, query::RequestKey};
 use crate::{
     lock::lock,
-    transport::{config::EngineConfig, handshake::Handshake},
+    transport::{config::EngineConfig, handshake::Handshake, session_id::SessionId},
 };
 
 /// Capacity of a worker's queue of requests from other workers. If the queue is full, the request is answered as one of

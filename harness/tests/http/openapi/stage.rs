@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tidings_harness::stack::set_feed;
 use tidings_harness::{Http, Stack};
 
 const ROOMS: [(&str, &str); 7] = [
@@ -19,7 +20,9 @@ pub async fn start_stack() -> Result<Stack> {
     let many = 1_000_000;
     let builder = Stack::builder().gateways(0);
     let builder = builder.persistence_env("TIDINGS_MESSAGES_PER_SECOND", many);
-    builder.persistence_env("TIDINGS_MESSAGES_BURST", many).start().await
+    let stack = builder.persistence_env("TIDINGS_MESSAGES_BURST", many).start().await?;
+    set_feed(stack.database().url(), true).await?;
+    Ok(stack)
 }
 
 /// Creates alice's rooms: private, public, direct and archived ones, with messages of every kind.
@@ -51,11 +54,15 @@ async fn send_messages(alice: &Http, room: &str) -> Result<()> {
     let path = format!("/rooms/{room}/messages");
     let picture =
         json!({"name": "a.png", "url": "https://x.example/a.png", "media_type": "image/png", "size": 1});
+    let photo = json!({
+        "name": "b.png", "file": "0190f2a4-9c10-7a31-8b6f-1d2e3f405162", "media_type": "image/png", "size": 1,
+        "width": 3, "height": 2, "blurhash": "LEHV6nWB2yk8"
+    });
     for message in [
         json!({"client_id": "c1", "content": "tea is ready"}),
         json!({"client_id": "c2", "content": "coffee too", "reply_to": 1, "metadata": {"a": [1.0, null]}}),
         json!({"client_id": "c3", "content": "for bob", "visible_to": {"users": ["bob"], "roles": ["vip"]}}),
-        json!({"client_id": "c4", "attachments": [picture], "kind": "picture"}),
+        json!({"client_id": "c4", "attachments": [picture, photo], "kind": "picture"}),
         json!({"client_id": "c5", "content": "never mind"}),
     ] {
         alice.post(&path, message).await?.expect(201);

@@ -22,6 +22,8 @@ pub struct ToolRun<'a> {
     pub token: &'a str,
     /// More arguments, which select operations.
     pub arguments: &'a [&'a str],
+    /// Ids of objects that exist, for the parameter `id` of paths.
+    pub ids: &'a [String],
 }
 
 pub struct Report(Value);
@@ -49,6 +51,7 @@ impl ToolRun<'_> {
             .arg(&report)
             .args(self.arguments)
             .env("HOOKS", here.join("hooks.py"))
+            .env("IDS", self.ids.join(","))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .current_dir(folder.path())
             .stdin(Stdio::null())

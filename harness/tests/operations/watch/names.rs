@@ -8,13 +8,26 @@ use crate::prometheus::shipped_folder;
 
 /// The prefixes of all metric names in rules and dashboards. deploy/tools/watch/expressions.py checks that there are no
 /// others.
-const METRIC_PREFIXES: [&str; 7] =
-    ["tidings_", "process_", "haproxy_", "redis_", "pg_", "cnpg_", "prometheus_"];
+const METRIC_PREFIXES: [&str; 13] = [
+    "tidings_",
+    "process_",
+    "haproxy_",
+    "redis_",
+    "pg_",
+    "cnpg_",
+    "prometheus_",
+    "alertmanager_",
+    "probe_",
+    "kubelet_",
+    "node_",
+    "kube_",
+    "barman_",
+];
 
 /// The groups of late-metrics.json whose programs run in the test.
 const PRESENT: [&str; 3] = ["haproxy", "redis_exporter", "postgres_exporter"];
 
-/// Metrics that exist only after an event, or only in programs outside this test, each with the reason.
+/// Metrics that exist only in programs outside this test, each with its source.
 pub fn late_metrics() -> Result<BTreeMap<String, String>> {
     let text = std::fs::read_to_string(shipped_folder().join("late-metrics.json"))?;
     let late: BTreeMap<String, BTreeMap<String, String>> = serde_json::from_str(&text)?;

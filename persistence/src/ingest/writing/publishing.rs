@@ -5,12 +5,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::log::{AppendError, Session, WatermarkUpdate, keys::Partition};
 use tidings_shared::sabotage;
 
-use crate::batch::PartitionAdvance;
+use crate::batch::{HeadAdvance, PartitionAdvance};
 use crate::ingest::{Ingest, announcing, partition_backoff::PartitionBackoff};
 use crate::writer::outcome::{Exception, WrittenBatch};
+
+/// For each partition a room and its new head. While PostgreSQL has this head, it has lost no earlier commit of the
+/// partition either.
+pub(super) fn proofs_of(heads: &BTreeMap<RoomId, HeadAdvance>) -> BTreeMap<Partition, (RoomId, Seq)> {
+    // One room of each partition is enough, so the others are not cloned.
+    let by_partition: BTreeMap<_, _> =
+        heads.iter().map(|(room, advance)| (Partition::of(room), (room, advance.to))).collect();
+    by_partition.into_iter().map(|(partition, (room, seq))| (partition, (room.clone(), seq))).collect()
+}
 
 /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was not
 /// written is settled again; then the records above its watermark are read and reported again. The shards of a Redis
@@ -19,6 +29,7 @@ pub(super) async fn publish_stored(
     ingest: &Ingest,
     backoff: &mut PartitionBackoff,
     claims: &[PartitionAdvance],
+    mut proofs: BTreeMap<Partition, (RoomId, Seq)>,
     written: WrittenBatch,
 ) {
     let mut by_partition: BTreeMap<Partition, Vec<(String, String)>> = BTreeMap::new();
@@ -38,7 +49,8 @@ pub(super) async fn publish_stored(
                 && !sabotage::is_removed("the watermark waits for announcements");
             if session.epoch == claim.expected.epoch && !must_wait {
                 let exceptions = by_partition.remove(&partition).unwrap_or_default();
-                updates.push(WatermarkUpdate { partition, watermark, exceptions });
+                let proof = proofs.remove(&partition);
+                updates.push(WatermarkUpdate { partition, watermark, proof, exceptions });
             }
         }
         publish_in_session(ingest, session, updates)

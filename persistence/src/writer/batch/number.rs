@@ -35,6 +35,21 @@ impl BatchNumber {
         self.number
     }
 
+    /// Whether PostgreSQL has lost the previous batch of this process: its number is missing.
+    pub async fn is_previous_missing(&self, db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+        let sql = "SELECT $2::bigint > 1 AND NOT EXISTS ( \
+                     SELECT FROM batches WHERE replica = $1 AND number = $2::bigint - 1) AS is_missing";
+        let row =
+            db.query_one_raw(statement(sql, [self.replica.as_str().into(), self.number.into()])).await?;
+        row.map_or(Ok(false), |row| row.try_get_by("is_missing"))
+    }
+
+    /// Lets the next batch be written although the previous number is missing. Called when no partition is settled.
+    pub async fn insert_previous(&self, db: &impl ConnectionTrait) -> Result<(), DbErr> {
+        let sql = "INSERT INTO batches (replica, number) VALUES ($1, $2::bigint - 1) ON CONFLICT DO NOTHING";
+        db.execute_raw(statement(sql, [self.replica.as_str().into(), self.number.into()])).await.map(drop)
+    }
+
     /// Moves to the next number, because a batch with the present number was committed.
     pub fn advance(&mut self) {
         self.number += 1;

@@ -11,7 +11,13 @@ use redis::{
 use super::{SessionError, shard::connect_to_process};
 use crate::{
     ids::Epoch,
-    log::{RedisClient, keys::Partition, layout::Layout, process_id::ProcessId},
+    log::{
+        RedisClient,
+        keys::Partition,
+        layout::Layout,
+        process_id::ProcessId,
+        stored_state::{StoredState, parse_watermark, read_stored_states, reopen_partition},
+    },
     sabotage,
 };
 
@@ -31,6 +37,31 @@ impl MarkedProcess {
     pub async fn connect(client: &RedisClient) -> Result<Self, SessionError> {
         let (connection, id) = connect_to_process(client, AsyncConnectionConfig::new()).await?;
         Ok(Self { id, connection })
+    }
+
+    /// The epochs of the watermarks of partitions, in their order; 0 for a watermark that is missing or unreadable.
+    pub async fn read_stored_epochs(&self, partitions: &[Partition]) -> Result<Vec<Epoch>, SessionError> {
+        let mut pipe = redis::pipe();
+        pipe.ignore_errors();
+        for partition in partitions {
+            pipe.cmd("GET").arg(partition.stored());
+        }
+        let values: Vec<RedisResult<Option<String>>> = pipe.query_async(&mut self.connection.clone()).await?;
+        let epoch = |value: Option<String>| parse_watermark(&value?).map(|(epoch, _)| epoch);
+        Ok(values.into_iter().map(|value| value.ok().and_then(epoch).unwrap_or_default()).collect())
+    }
+
+    /// Reads the watermarks and proofs of partitions that the process serves.
+    pub async fn read_stored_states(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, StoredState)>, SessionError> {
+        Ok(read_stored_states(&mut self.connection.clone(), partitions).await?)
+    }
+
+    /// Starts `epoch` at its beginning in a partition: see [`reopen_partition`].
+    pub async fn reopen_partition(&self, partition: Partition, epoch: Epoch) -> Result<(), SessionError> {
+        Ok(reopen_partition(&mut self.connection.clone(), self.id.layout, partition, epoch).await?)
     }
 }
 

@@ -6,12 +6,13 @@ use std::{collections::HashSet, sync::Arc};
 use futures_util::future::join_all;
 use redis::{RedisError, RedisResult};
 
-use super::{Watermarks, comparable_epoch, parse_watermark};
+use super::{Watermarks, comparable_epoch};
 use crate::{
     ids::Epoch,
     log::{
         keys::{Partition, PartitionSet},
         session::{Session, SessionEffect},
+        stored_state::parse_watermark,
     },
 };
 

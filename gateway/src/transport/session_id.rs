@@ -1,6 +1,9 @@
 //! The ids of Engine.IO sessions. An id says which process and worker have the session, and is signed, so that a client
-//! cannot guess the id of another session. Pure.
+//! cannot guess the id of another session. The keys can be replaced while the node runs. Pure.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 
@@ -24,14 +27,19 @@ pub(crate) struct SessionId {
     pub id: u64,
 }
 
-/// Signs and verifies ids.
-pub(crate) struct SessionIdSigner {
-    key: hmac::Key,
-}
+/// The keys that sign and verify ids, for all workers of a node. The first one signs; each of them verifies.
+#[derive(Clone)]
+pub struct SessionIdKeys(Arc<ArcSwap<Vec<hmac::Key>>>);
 
-impl SessionIdSigner {
-    pub(crate) fn new(secret: &[u8; 32]) -> SessionIdSigner {
-        SessionIdSigner { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
+impl SessionIdKeys {
+    /// Keys of these secrets.
+    pub fn new(secrets: &[[u8; 32]]) -> SessionIdKeys {
+        SessionIdKeys(Arc::new(ArcSwap::from_pointee(hmac_keys(secrets))))
+    }
+
+    /// Replaces all keys. A session whose id no key verifies any more is unknown.
+    pub fn replace(&self, secrets: &[[u8; 32]]) {
+        self.0.store(Arc::new(hmac_keys(secrets)));
     }
 
     /// The text of an id, which needs no escaping in JSON and in a query.
@@ -42,8 +50,9 @@ impl SessionIdSigner {
         bytes.extend_from_slice(&session.worker.to_be_bytes());
         bytes.extend_from_slice(&session.key.to_be_bytes());
         bytes.extend_from_slice(&session.id.to_be_bytes());
-        let signature = hmac::sign(&self.key, &bytes);
-        bytes.extend_from_slice(&signature.as_ref()[..SIGNATURE_BYTES]);
+        if let Some(key) = self.0.load().first() {
+            bytes.extend_from_slice(&hmac::sign(key, &bytes).as_ref()[..SIGNATURE_BYTES]);
+        }
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -54,8 +63,11 @@ impl SessionIdSigner {
         }
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (signed, signature) = bytes.split_at_checked(bytes.len().checked_sub(SIGNATURE_BYTES)?)?;
-        let expected = hmac::sign(&self.key, signed);
-        verify_slices_are_equal(signature, &expected.as_ref()[..SIGNATURE_BYTES]).ok()?;
+        let is_signed_by = |key: &hmac::Key| {
+            let expected = hmac::sign(key, signed);
+            verify_slices_are_equal(signature, &expected.as_ref()[..SIGNATURE_BYTES]).is_ok()
+        };
+        self.0.load().iter().any(is_signed_by).then_some(())?;
         let (&version, rest) = signed.split_first()?;
         let (instance, rest) = rest.split_first_chunk()?;
         let (worker, rest) = rest.split_first_chunk()?;
@@ -70,6 +82,10 @@ impl SessionIdSigner {
     }
 }
 
+fn hmac_keys(secrets: &[[u8; 32]]) -> Vec<hmac::Key> {
+    secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,15 +94,28 @@ mod tests {
 
     #[test]
     fn id_decodes_to_its_session() {
-        let signer = SessionIdSigner::new(&[7; 32]);
+        let signer = SessionIdKeys::new(&[[7; 32]]);
         assert_eq!(signer.decode(&signer.encode(&SESSION)), Some(SESSION));
     }
 
     #[test]
+    fn replaced_key_verifies_until_it_is_removed() {
+        let node = SessionIdKeys::new(&[[7; 32]]);
+        let worker = node.clone();
+        let old = worker.encode(&SESSION);
+        node.replace(&[[8; 32], [7; 32]]);
+        assert_eq!(worker.decode(&old), Some(SESSION));
+        let new = worker.encode(&SESSION);
+        assert_eq!(SessionIdKeys::new(&[[8; 32]]).decode(&new), Some(SESSION), "the first key signs");
+        node.replace(&[[8; 32]]);
+        assert_eq!((worker.decode(&old), worker.decode(&new)), (None, Some(SESSION)));
+    }
+
+    #[test]
     fn changed_or_foreign_id_is_refused() {
-        let signer = SessionIdSigner::new(&[7; 32]);
+        let signer = SessionIdKeys::new(&[[7; 32]]);
         let text = signer.encode(&SESSION);
-        assert_eq!(SessionIdSigner::new(&[8; 32]).decode(&text), None);
+        assert_eq!(SessionIdKeys::new(&[[8; 32]]).decode(&text), None);
         for position in 0..text.len() {
             let other = if &text[position..=position] == "A" { "B" } else { "A" };
             let changed = format!("{}{other}{}", &text[..position], &text[position + 1..]);

@@ -1,0 +1,39 @@
+import type { Attachment, Message } from "@tidings/client";
+import { useActions } from "../room/actions.js";
+import { MediaBox } from "./MediaBox.js";
+import { useMediaUrl } from "./useMediaUrl.js";
+
+interface PictureProps {
+  readonly message: Message;
+  readonly attachment: Attachment;
+}
+
+/** A picture in a message. A click shows it large; the menu of the message has the same action for the keyboard. */
+export function Picture({ message, attachment }: PictureProps) {
+  const { openFile } = useActions();
+  const { src, notice, onLoaded, onError } = useMediaUrl(message, attachment);
+  return (
+    <button
+      type="button"
+      className="tidings-picture"
+      aria-label={`View picture ${attachment.name}${notice ? `, ${notice}` : ""}`}
+      aria-haspopup="dialog"
+      tabIndex={-1}
+      onClick={() => openFile(message, attachment)}
+    >
+      <MediaBox attachment={attachment} notice={notice}>
+        {src && !notice && (
+          <img
+            src={src}
+            alt=""
+            loading="lazy"
+            decoding="async"
+            referrerPolicy="no-referrer"
+            onLoad={onLoaded}
+            onError={onError}
+          />
+        )}
+      </MediaBox>
+    </button>
+  );
+}

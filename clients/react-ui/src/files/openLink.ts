@@ -1,0 +1,26 @@
+import type { Attachment, Files, Message } from "@tidings/client";
+
+/**
+ * Opens a file in another tab, or downloads it if the server says so. Resolves to a text for the user if the file cannot
+ * be opened yet. Rejects with TidingsError.
+ */
+export async function openLink(
+  files: Files,
+  message: Message,
+  attachment: Attachment,
+): Promise<string | undefined> {
+  let url: string;
+  try {
+    ({ url } = await files.link(message, attachment));
+  } catch (error) {
+    if (files.isHeld(error)) return "The file is still being checked. Please try again in a moment.";
+    throw error;
+  }
+  const link = document.createElement("a");
+  link.href = url;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  link.download = attachment.name;
+  link.click();
+  return undefined;
+}

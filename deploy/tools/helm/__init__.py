@@ -1,0 +1,1 @@
+"""The Helm chart, generated from the manifests that kustomize renders from k8s/."""

@@ -1,0 +1,163 @@
+//! Serves files at signed URLs. The bytes come from a user, so no answer may run in the page of the service: the type
+//! is one of a short list, browsers must not guess another, and a document may do nothing.
+
+use std::io::ErrorKind;
+
+use actix_files::NamedFile;
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::{HttpRequest, HttpResponse, web};
+use tidings_persistence::http::{parameters::Parameters, problem::Problem};
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::ids::FileId;
+
+use super::registry::parse_id;
+use super::{ApiState, no_such_file};
+use crate::file::{FileState, StoredFile};
+use crate::folder::blocking;
+use crate::media::delivery;
+use crate::signing::UrlPurpose;
+use crate::store::files;
+
+/// The answer may be cached as long as its URL is valid. The content of an id never changes.
+const CACHE: &str = "private, max-age=300, immutable";
+const POLICY: &str = "default-src 'none'; sandbox";
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// The content of a file. Needs no token; the address is signed. Supports ranges.
+#[utoipa::path(
+    get, path = "/v1/files/{file}", operation_id = "getContent", tag = "files", security(()),
+    params(
+        ("file" = FileId, Path), ("expires" = i64, Query), ("signature" = String, Query),
+        ("review" = Option<String>, Query, description = "Part of addresses that admins get"),
+    ),
+    responses(
+        (status = 200, description = "The content", content_type = "application/octet-stream"),
+        (status = 206, description = "A range of the content", content_type = "application/octet-stream"),
+        (status = 304, description = "The content that the client has"),
+        (status = 400, description = "The id or a parameter has a wrong form"),
+        (status = 403, description = "The URL has expired (reason expired), or is invalid"),
+        (status = 404, description = "The file is removed"),
+        (status = 412, description = "The content differs from the one that the client has"),
+        (status = 416, description = "The range is outside of the content"),
+        (status = 503, description = "The database or the storage is unavailable; retry"),
+    )
+)]
+pub async fn serve(
+    state: web::Data<ApiState>,
+    path: web::Path<String>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let id = parse_id(&path)?;
+    let count = |result: &str| state.metrics.downloads.with_label_values(&[result]).inc();
+    let purpose = check_address(&state, &id, &request, chrono::Utc::now().timestamp())
+        .inspect_err(|(result, _)| count(result))
+        .map_err(|(_, problem)| problem)?;
+    let may_read = |file: &StoredFile| {
+        file.state == FileState::Ready || (file.state == FileState::Held && purpose == UrlPurpose::Review)
+    };
+    let Some(file) = files::get(&state.db, &id).await?.filter(may_read) else {
+        count("missing");
+        return Err(no_such_file());
+    };
+    let folder = state.folder.clone();
+    let opening = blocking(move || {
+        let path = folder.path_of(&id);
+        folder.open(&id)?.map(|content| NamedFile::from_file(content, path)).transpose()
+    });
+    let Some(opened) = opening.await.map_err(|error| state.storage_failed(&error))? else {
+        // The folder is older than PostgreSQL, such as after a restore. No retry helps.
+        state.storage_failed(&ErrorKind::NotFound.into());
+        count("missing");
+        return Err(no_such_file());
+    };
+    count("served");
+    Ok(answer(opened, &file, &request))
+}
+
+/// Checks the signature and the time of an address. The error is the label of the metric and the refusal.
+fn check_address(
+    state: &ApiState,
+    id: &FileId,
+    request: &HttpRequest,
+    now_s: i64,
+) -> Result<UrlPurpose, (&'static str, Problem)> {
+    let forged =
+        || ("forged", Problem::new(ErrorCode::Forbidden, "the download URL is invalid; request a new one"));
+    let parameters = Parameters::from_request(request).map_err(|problem| ("forged", problem))?;
+    let expires_s: i64 = parameters.text("expires").and_then(|text| text.parse().ok()).ok_or_else(forged)?;
+    let signature = parameters.text("signature").ok_or_else(forged)?;
+    let purpose = if parameters.text("review").is_some() { UrlPurpose::Review } else { UrlPurpose::Download };
+    if !state.addresses.signer.verifies(id, expires_s, purpose, signature) {
+        return Err(forged());
+    }
+    if now_s >= expires_s {
+        let refusal = Refusal::new(ErrorCode::Forbidden, "the download URL has expired; request a new one");
+        return Err(("expired", refusal.with_reason("expired").into()));
+    }
+    Ok(purpose)
+}
+
+fn answer(opened: NamedFile, file: &StoredFile, request: &HttpRequest) -> HttpResponse {
+    let delivery = delivery(file.sniffed_type.as_deref());
+    let opened = opened.disable_content_disposition().prefer_utf8(false);
+    let mut answer = match delivery.content_type.parse() {
+        Ok(content_type) => opened.set_content_type(content_type).into_response(request),
+        Err(_) => opened.into_response(request),
+    };
+    let headers = answer.headers_mut();
+    if let Ok(disposition) = HeaderValue::from_str(&content_disposition(&file.name, delivery.inline)) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
+    answer
+}
+
+/// The name for a saved file: in ASCII, and as it is (RFC 6266, RFC 8187). Characters that mean something in a path are
+/// replaced.
+fn content_disposition(name: &str, inline: bool) -> String {
+    let clean: String =
+        name.chars().map(|c| if c.is_control() || "/\\".contains(c) { '_' } else { c }).collect();
+    let is_plain = |c: char| c == ' ' || (c.is_ascii_graphic() && !"\"%;".contains(c));
+    let ascii: String = clean.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let mut exact = String::new();
+    for byte in clean.bytes() {
+        match byte {
+            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'-' | b'_' | b'~' => {
+                exact.push(char::from(byte))
+            }
+            _ => exact.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    let kind = if inline { "inline" } else { "attachment" };
+    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{exact}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_stays_inside_of_its_header() {
+        for (name, written) in [
+            ("plan.pdf", r#"attachment; filename="plan.pdf"; filename*=UTF-8''plan.pdf"#),
+            (
+                "Zoë 🙂.png",
+                r#"attachment; filename="Zo_ _.png"; filename*=UTF-8''Zo%C3%AB%20%F0%9F%99%82.png"#,
+            ),
+            (
+                "../a\"; filename=\"b.exe",
+                r#"attachment; filename=".._a__ filename=_b.exe"; filename*=UTF-8''.._a%22%3B%20filename%3D%22b.exe"#,
+            ),
+            ("a\r\nX: y", r#"attachment; filename="a__X: y"; filename*=UTF-8''a__X%3A%20y"#),
+        ] {
+            assert_eq!(content_disposition(name, false), written);
+        }
+        assert!(content_disposition("a", true).starts_with("inline; "));
+    }
+}

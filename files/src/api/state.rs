@@ -1,0 +1,72 @@
+//! What the handlers share.
+
+use std::io;
+use std::sync::Arc;
+
+use sea_orm::DatabaseConnection;
+use tidings_persistence::http::problem::Problem;
+use tidings_shared::auth::Verifier;
+use tidings_shared::error::Refusal;
+use tidings_shared::rate::UserRateLimiter;
+use tidings_shared::request_slots::RequestSlots;
+
+use super::addresses::Addresses;
+use crate::active_uploads::ActiveUploads;
+use crate::folder::Folder;
+use crate::media::AllowedTypes;
+use crate::metrics::Metrics;
+use crate::store::uploads::StorageLimits;
+
+/// Requests that may append bytes at the same time: in total, and per user.
+const MAX_APPENDS: (usize, usize) = (256, 8);
+/// Completions that may check content at the same time: in total, and per user. A check reads the whole content.
+const MAX_CHECKS: (usize, usize) = (4, 2);
+/// Downloads that may wait for their message to be stored: in total, and per user.
+const MAX_WAITS: (usize, usize) = (256, 16);
+
+/// Requests that may create or delete a file at the same time: in total, and per user. Each of them holds a connection
+/// to PostgreSQL.
+const MAX_CHANGES: (usize, usize) = (6, 1);
+
+/// What may be uploaded, and what happens to it.
+pub struct Policy {
+    pub max_file_bytes: i64,
+    pub storage: StorageLimits,
+    pub media_types: AllowedTypes,
+    pub upload_timeout_s: i64,
+    /// Whether a complete file is held until an admin releases it.
+    pub hold: bool,
+    /// Delay before the sweep first looks for the message of a new file, in seconds.
+    pub check_after_s: i64,
+}
+
+/// What the handlers use.
+pub struct ApiState {
+    pub db: DatabaseConnection,
+    pub auth: Arc<Verifier>,
+    pub folder: Folder,
+    pub addresses: Addresses,
+    pub policy: Policy,
+    pub metrics: Metrics,
+    pub requests: UserRateLimiter,
+    pub active: ActiveUploads,
+    pub appends: RequestSlots,
+    pub checks: RequestSlots,
+    pub waits: RequestSlots,
+    pub changes: RequestSlots,
+}
+
+impl ApiState {
+    /// Slots of requests that last: appends, checks, waits, and changes of rows.
+    pub fn slots() -> [RequestSlots; 4] {
+        [MAX_APPENDS, MAX_CHECKS, MAX_WAITS, MAX_CHANGES]
+            .map(|(total, per_user)| RequestSlots::new(total, per_user))
+    }
+
+    /// The refusal after a failed operation on the folder. Logs the cause and does not send it to the client.
+    pub fn storage_failed(&self, error: &io::Error) -> Problem {
+        self.metrics.storage_failures.inc();
+        tracing::error!(%error, "the folder of the files failed");
+        Refusal::unavailable("the storage is unavailable; retry").into()
+    }
+}

@@ -1,0 +1,77 @@
+//! A file as its row describes it. Pure.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tidings_shared::ids::{FileId, RoomId, UserId};
+use utoipa::ToSchema;
+
+/// The state of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileState {
+    /// The uploader has not completed the upload.
+    Uploading,
+    /// The file can be downloaded by those who see its message.
+    Ready,
+    /// The file is complete, and waits for an admin to release or reject it.
+    Held,
+    /// An admin rejected the file, and its content is removed.
+    Rejected,
+    /// The file is being removed. It exists for nobody.
+    Removed,
+}
+
+impl FileState {
+    pub const ALL: [Self; 5] = [Self::Uploading, Self::Ready, Self::Held, Self::Rejected, Self::Removed];
+
+    /// The state in the table of files and in the labels of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Ready => "ready",
+            Self::Held => "held",
+            Self::Rejected => "rejected",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A file without its content.
+#[derive(Debug, Clone)]
+pub struct StoredFile {
+    pub id: FileId,
+    pub room: RoomId,
+    pub uploader: UserId,
+    pub name: String,
+    /// The media type that the uploader declared. After the completion: the type that the first bytes confirm.
+    pub media_type: String,
+    /// The media type that the first bytes of the content show; None if they show none.
+    pub sniffed_type: Option<String>,
+    /// The declared size in bytes. A complete file has exactly this size.
+    pub size: u64,
+    /// SHA-256 of the content, 64 hex digits in lower case.
+    pub sha256: String,
+    pub state: FileState,
+    /// Whether no message is known yet that references the file.
+    pub is_unreferenced: bool,
+    pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_found_by_its_name() {
+        for state in FileState::ALL {
+            assert_eq!(FileState::parse(state.name()), Some(state));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        assert_eq!(FileState::parse("gone"), None);
+    }
+}

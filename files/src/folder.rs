@@ -1,0 +1,159 @@
+//! The local folder of the content files. Replicas may share it, if its file system supports `flock`. Names
+//! come from ids of files only, which have one form, so no request can name another path. A marker file shows that this is
+//! the folder: without it, such as while a network file system is not mounted, a missing content file proves nothing.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidings_shared::ids::FileId;
+
+use crate::upload_file::UploadFile;
+
+/// Name of the marker file.
+const MARKER: &str = "tidings-files";
+
+/// The folder of the content files.
+#[derive(Clone)]
+pub struct Folder {
+    root: Arc<Path>,
+}
+
+impl Folder {
+    pub fn new(root: PathBuf) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Whether the marker is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn is_marked(&self) -> io::Result<bool> {
+        self.root.join(MARKER).try_exists()
+    }
+
+    /// Makes the marker of a new folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn mark(&self) -> io::Result<()> {
+        File::create(self.root.join(MARKER))?.sync_all()?;
+        sync_folder(&self.root)
+    }
+
+    /// Fails if the marker is missing.
+    fn require_marker(&self) -> io::Result<()> {
+        if self.is_marked()? {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} has no file `{MARKER}`: is it mounted?", self.root.display())))
+    }
+
+    /// The path of a content file: two levels of folders by the last digits of the id, which are random, and the id.
+    pub fn path_of(&self, file: &FileId) -> PathBuf {
+        let id = file.as_str();
+        let (_, outer_and_inner) = id.split_at(id.len() - 4);
+        let (outer, inner) = outer_and_inner.split_at(2);
+        self.root.join(outer).join(inner).join(id)
+    }
+
+    /// Opens the content file of an upload. Creates an empty one if there is none. Its name survives a loss of power.
+    pub fn open_upload(&self, file: &FileId) -> io::Result<UploadFile> {
+        let path = self.path_of(file);
+        let open = || File::options().read(true).write(true).open(&path);
+        let opened = match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.require_marker()?;
+                let folder = path.parent().unwrap_or(&self.root);
+                std::fs::create_dir_all(folder)?;
+                File::options().read(true).write(true).create(true).truncate(false).open(&path)?
+            }
+            opened => opened?,
+        };
+        // Also for an empty file that existed before: its creator may have been killed before it synced the folders.
+        if opened.metadata()?.len() == 0 {
+            path.ancestors().skip(1).take(3).try_for_each(sync_folder)?;
+        }
+        Ok(UploadFile::new(opened))
+    }
+
+    /// The number of bytes of an upload that would survive a loss of power now; 0 if no byte was received.
+    pub fn durable_bytes(&self, file: &FileId) -> io::Result<u64> {
+        match File::open(self.path_of(file)) {
+            Ok(opened) => UploadFile::new(opened).durable_bytes(),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.require_marker().map(|()| 0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens a content file to read it. None if there is none.
+    ///
+    /// # Errors
+    /// When the folder is not there, or cannot be read.
+    pub fn open(&self, file: &FileId) -> io::Result<Option<File>> {
+        match File::open(self.path_of(file)) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.require_marker().map(|()| None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a content file. The removal survives a loss of power. Does nothing if there is no such file.
+    pub fn remove(&self, file: &FileId) -> io::Result<()> {
+        let path = self.path_of(file);
+        match std::fs::remove_file(&path) {
+            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.require_marker(),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Writes the names in a folder to the disk.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Runs file operations on a thread that may block.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_created_once_found_again_and_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, file) = (Folder::new(root.path().to_owned()), FileId::generate());
+        folder.mark().unwrap();
+        assert_eq!(folder.durable_bytes(&file).unwrap(), 0);
+        folder.open_upload(&file).unwrap().append(b"hello").unwrap();
+        assert_eq!(folder.durable_bytes(&file).unwrap(), 5);
+        assert_eq!(folder.open_upload(&file).unwrap().durable_bytes().unwrap(), 5);
+        let path = folder.path_of(&file);
+        assert!(path.starts_with(root.path()) && path.ends_with(file.as_str()));
+        assert_eq!(path.strip_prefix(root.path()).unwrap().components().count(), 3);
+        folder.remove(&file).unwrap();
+        folder.remove(&file).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn folder_without_marker_answers_nothing_about_files() {
+        let root = tempfile::tempdir().unwrap();
+        let (folder, file) = (Folder::new(root.path().to_owned()), FileId::generate());
+        assert!(!folder.is_marked().unwrap());
+        assert!(folder.durable_bytes(&file).is_err());
+        assert!(folder.open(&file).is_err());
+        assert!(folder.remove(&file).is_err());
+        assert!(folder.open_upload(&file).is_err() && !folder.path_of(&file).exists());
+        folder.mark().unwrap();
+        assert!(folder.is_marked().unwrap() && folder.open(&file).unwrap().is_none());
+        folder.remove(&file).unwrap();
+    }
+}

@@ -1,0 +1,48 @@
+//! The program `tidings-files`: takes uploads of files, and serves them to those who may see the message that names the
+//! file. Several replicas share one folder and PostgreSQL.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod active_uploads;
+mod api;
+mod config;
+mod file;
+mod folder;
+mod media;
+mod metrics;
+mod observer;
+mod service;
+mod signing;
+mod store;
+mod sweep;
+mod tasks;
+mod upload_file;
+
+use std::process::ExitCode;
+
+use config::Config;
+use tasks::Task;
+use tidings_shared::{
+    config::load::{Invocation, parse_invocation},
+    telemetry, tls, version,
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    tls::install_provider();
+    version::set_commit(env!("TIDINGS_COMMIT"));
+    match parse_invocation::<Config, Task>() {
+        Invocation::Serve { settings, warnings } => {
+            telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            Ok(match service::run(*settings).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    telemetry::log_fatal(&format!("{error:#}"));
+                    ExitCode::FAILURE
+                }
+            })
+        }
+        Invocation::Task(task) => tasks::run(*task).await,
+    }
+}

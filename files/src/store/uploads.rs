@@ -1,0 +1,133 @@
+//! Begins and completes uploads.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+use tidings_persistence::sql::statement;
+use tidings_shared::ids::{FileId, RoomId, UserId};
+
+use super::files::{COLUMNS, read_file};
+use crate::file::{FileState, StoredFile};
+
+/// How much one user and one room may store.
+#[derive(Debug, Clone, Copy)]
+pub struct StorageLimits {
+    pub user_bytes: i64,
+    pub user_files: i64,
+    /// Uploads of a user that are not complete.
+    pub user_uploads: i64,
+    pub room_bytes: i64,
+}
+
+/// A limit that a new file would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExceededLimit {
+    UserBytes,
+    UserFiles,
+    UserUploads,
+    RoomBytes,
+}
+
+/// What a client declares about a new file.
+pub struct NewFile<'a> {
+    pub id: &'a FileId,
+    pub room: &'a RoomId,
+    pub uploader: &'a UserId,
+    pub name: &'a str,
+    pub media_type: &'a str,
+    pub size: i64,
+    pub sha256: &'a str,
+    /// How long the upload may take, in seconds.
+    pub timeout_s: i64,
+}
+
+/// Stores a new file, unless it exceeds a limit. Simultaneous requests of a user, and in a room, count each other: the
+/// locks are taken in one order and end with the transaction.
+pub async fn begin(
+    db: &DatabaseConnection,
+    new: &NewFile<'_>,
+    limits: StorageLimits,
+) -> Result<Result<StoredFile, ExceededLimit>, DbErr> {
+    let transaction = db.begin().await?;
+    for (kind, id) in [("user", new.uploader.as_str()), ("room", new.room.as_str())] {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended('tidings-files ' || $1 || ' ' || $2, 0))";
+        transaction.execute_raw(statement(sql, [kind.into(), id.into()])).await?;
+    }
+    // A rejected file has no content, and one that is being removed will have none soon.
+    let sql = "SELECT count(*) AS files, COALESCE(sum(size), 0)::bigint AS bytes, \
+          count(*) FILTER (WHERE state = 'uploading') AS uploads, \
+          (SELECT COALESCE(sum(size), 0)::bigint FROM files \
+            WHERE room_id = $2 AND state IN ('uploading', 'ready', 'held')) AS room_bytes \
+        FROM files WHERE uploader = $1 AND state IN ('uploading', 'ready', 'held')";
+    let used = statement(sql, [new.uploader.as_str().into(), new.room.as_str().into()]);
+    let Some(used) = transaction.query_one_raw(used).await? else {
+        return Err(DbErr::Custom("an aggregate has no row".to_owned()));
+    };
+    let used = |column: &str| used.try_get_by::<i64, _>(column);
+    for (is_exceeded, limit) in [
+        (used("uploads")? >= limits.user_uploads, ExceededLimit::UserUploads),
+        (used("files")? >= limits.user_files, ExceededLimit::UserFiles),
+        (used("bytes")?.saturating_add(new.size) > limits.user_bytes, ExceededLimit::UserBytes),
+        (used("room_bytes")?.saturating_add(new.size) > limits.room_bytes, ExceededLimit::RoomBytes),
+    ] {
+        if is_exceeded {
+            return Ok(Err(limit));
+        }
+    }
+    let sql = format!(
+        "INSERT INTO files AS f (id, room_id, uploader, name, media_type, size, sha256, state, after_seq, due_at) \
+         SELECT $1, r.id, $3, $4, $5, $6, $7, 'uploading', r.head_seq, now() + make_interval(secs => $8) \
+         FROM rooms r WHERE r.id = $2 RETURNING {COLUMNS}"
+    );
+    let values = [
+        new.id.as_str().into(),
+        new.room.as_str().into(),
+        new.uploader.as_str().into(),
+        new.name.into(),
+        new.media_type.into(),
+        new.size.into(),
+        new.sha256.into(),
+        seconds(new.timeout_s).into(),
+    ];
+    let row = transaction.query_one_raw(statement(&sql, values)).await?;
+    let file = row.as_ref().map(read_file).transpose()?;
+    transaction.commit().await?;
+    file.map(Ok).ok_or_else(|| DbErr::Custom("the room does not exist".to_owned()))
+}
+
+/// Whether a room is archived; false if it does not exist.
+pub async fn is_archived(db: &impl ConnectionTrait, room: &RoomId) -> Result<bool, DbErr> {
+    let sql = "SELECT archived FROM rooms WHERE id = $1";
+    let row = db.query_one_raw(statement(sql, [room.as_str().into()])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by("archived"))
+}
+
+/// Completes an upload, whose caller holds the lock of the content. None if it was removed meanwhile. `check_after_s` is
+/// when the sweep looks for the message, in seconds.
+pub async fn complete(
+    db: &impl ConnectionTrait,
+    id: &FileId,
+    state: FileState,
+    media_type: &str,
+    sniffed_type: Option<&str>,
+    check_after_s: i64,
+) -> Result<Option<StoredFile>, DbErr> {
+    let sql = format!(
+        "UPDATE files f SET state = $2, media_type = $3, sniffed_type = $4, completed_at = now(), \
+           due_at = now() + make_interval(secs => $5) \
+         WHERE f.id = $1 AND f.state = 'uploading' RETURNING {COLUMNS}"
+    );
+    let values = [
+        id.as_str().into(),
+        state.name().into(),
+        media_type.into(),
+        sniffed_type.map(str::to_owned).into(),
+        seconds(check_after_s).into(),
+    ];
+    let row = db.query_one_raw(statement(&sql, values)).await?;
+    row.as_ref().map(read_file).transpose()
+}
+
+/// `make_interval` takes seconds as a floating-point number.
+#[allow(clippy::cast_precision_loss, reason = "the settings limit the number to ten years")]
+pub fn seconds(seconds: i64) -> f64 {
+    seconds as f64
+}

@@ -1,0 +1,141 @@
+//! A receiver of webhooks during a run. Two replicas of `tidings-webhooks` serve it. Now and then one of them is killed or
+//! paused, and the receiver fails or is slow, while the other parts of the system break.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::World;
+use crate::frames::ServerFrame;
+use crate::history::{Event, Rule, StoredLog, Violation};
+use crate::webhooks::{Receiver, ReceiverBehaviour, WebhooksNode};
+
+/// The pauses between attempts. They are short, because a run is short, and many, so that no event becomes a dead letter.
+const RETRY_DELAYS_S: &str = "0.2,0.2,0.5,0.5,1,1,2,2,2,3,3,3,5,5,5,5,5,5,5,10,10,10,10,10,10";
+/// Time between two disturbances, and how long one lasts.
+const PAUSE_MS: std::ops::Range<u64> = 1000..4000;
+const DISTURBANCE_MS: std::ops::Range<u64> = 300..3000;
+/// How long the receiver may take to get the rest after the run has settled.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
+/// Limit of the violations that are reported.
+const MAX_VIOLATIONS: usize = 20;
+
+/// The running replicas and the receiver.
+pub(super) struct WebhookReceiver {
+    receiver: Arc<Receiver>,
+    stop: Arc<Notify>,
+    task: JoinHandle<Result<[WebhooksNode; 2]>>,
+}
+
+impl WebhookReceiver {
+    /// Starts replicas and a receiver, and registers an ordered endpoint that begins with the oldest event.
+    pub async fn start(world: &World, seed: u64, settings: &[(String, String)]) -> Result<WebhookReceiver> {
+        let mut own = vec![("TIDINGS_WEBHOOKS_RETRY_DELAYS_S", RETRY_DELAYS_S)];
+        own.extend(settings.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let start = |name| WebhooksNode::start(&world.stack, name, &own);
+        let nodes = [start("webhooks-0").await?, start("webhooks-1").await?];
+        let receiver = Arc::new(Receiver::keeping_events().await?);
+        nodes[0].register(receiver.url(), json!({})).await?;
+        let stop = Arc::new(Notify::new());
+        let task = tokio::spawn(disturb(nodes, receiver.clone(), stop.clone(), StdRng::seed_from_u64(seed)));
+        Ok(WebhookReceiver { receiver, stop, task })
+    }
+
+    /// Ends the disturbances, waits until the receiver has everything, and compares what it got with the stored logs.
+    /// Returns the number of events that it got.
+    pub async fn finish(self, stored: &BTreeMap<String, StoredLog>) -> (u64, Vec<Violation>) {
+        let violation = |room: &str, seq, what| Violation {
+            rule: Rule::Webhook,
+            room: room.to_owned(),
+            seq,
+            user: "webhook".to_owned(),
+            what,
+        };
+        self.stop.notify_one();
+        let nodes = self.task.await.map_err(anyhow::Error::from).and_then(|ended| ended);
+        self.receiver.behave(ReceiverBehaviour::Accept);
+        let (mut count, mut deadline) = (0, Instant::now() + FINISH_TIMEOUT);
+        let is_complete = || {
+            let got = self.receiver.first_accepted();
+            stored.iter().all(|(room, log)| got.get(room).map_or(0, Vec::len) >= log.events.len())
+        };
+        // After a long run many events of a busy room wait, which are sent one after the other.
+        while !is_complete() && Instant::now() < deadline {
+            sleep(Duration::from_millis(200)).await;
+            let accepted = self.receiver.accepted_count();
+            if accepted > count {
+                (count, deadline) = (accepted, Instant::now() + FINISH_TIMEOUT);
+            }
+        }
+        let mut violations: Vec<Violation> =
+            nodes.err().map(|error| violation("", 0, format!("{error:#}"))).into_iter().collect();
+        let rooms = self.receiver.accepted();
+        for (room, log) in stored {
+            let got = rooms.get(room).cloned().unwrap_or_default();
+            if !got.order.is_sorted() {
+                let at = got.order.windows(2).find(|pair| pair[0] > pair[1]);
+                violations.push(violation(room, 0, format!("events came out of order: {at:?}")));
+            }
+            for (seq, events) in &log.events {
+                let frame = got.events.get(seq).cloned().map(ServerFrame::from_value);
+                let event = frame.as_ref().and_then(Event::from_frame);
+                let is_void = events.iter().any(|stored| stored.event.kind == "void");
+                let equals = |event: &Event| events.iter().any(|stored| stored.equals_received(event));
+                if !(frame.is_some() && is_void || event.as_ref().is_some_and(equals)) {
+                    violations.push(violation(room, *seq, format!("got {event:?} for {events:?}")));
+                }
+            }
+        }
+        violations.truncate(MAX_VIOLATIONS);
+        (self.receiver.accepted_count() as u64, violations)
+    }
+}
+
+/// Disturbs the replicas and the receiver until `stop` is notified. Then both replicas run.
+async fn disturb(
+    nodes: [WebhooksNode; 2],
+    receiver: Arc<Receiver>,
+    stop: Arc<Notify>,
+    mut rng: StdRng,
+) -> Result<[WebhooksNode; 2]> {
+    loop {
+        let (pause, time) = (ms(rng.random_range(PAUSE_MS)), ms(rng.random_range(DISTURBANCE_MS)));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.notified() => return Ok(nodes),
+        }
+        let node = &nodes[rng.random_range(0..2)];
+        match rng.random_range(0..5) {
+            0 => {
+                node.kill();
+                sleep(time).await;
+                // It is not ready while PostgreSQL is broken, so it gets a second chance.
+                if node.restart().await.is_err() {
+                    node.restart().await.context("a replica of webhooks does not start")?;
+                }
+            }
+            1 => {
+                node.pause()?;
+                sleep(time * 2).await;
+                node.resume()?;
+            }
+            2 => receiver.behave(ReceiverBehaviour::Answer(503, String::new())),
+            3 => receiver.behave(ReceiverBehaviour::Down),
+            _ => receiver.behave(ReceiverBehaviour::Slow(time)),
+        }
+        sleep(time).await;
+        receiver.behave(ReceiverBehaviour::Accept);
+    }
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

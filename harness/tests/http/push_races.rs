@@ -1,0 +1,64 @@
+//! Devices and claims that change while a notification is queued or sent.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tidings_harness::Stack;
+
+use crate::push::{device, say, start, until_queued, until_told};
+use crate::webhooks::until;
+
+/// Blocks the reads of messages for 3 s, and then runs a statement.
+async fn block_messages_then(stack: &Stack, sql: &str) -> Result<()> {
+    let sql = format!("DO $$ BEGIN LOCK TABLE messages; PERFORM pg_sleep(3); {sql}; END $$");
+    stack.database().query(&sql).await.map(drop)
+}
+
+#[tokio::test]
+async fn device_deleted_after_claim_gets_nothing() -> Result<()> {
+    let (stack, service, node) = start(&[("TIDINGS_PUSH_DELAY_MS", "2000")]).await?;
+    let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
+    let room = alice.new_room(&["bob"]).await?;
+    let seq = say(&alice, &room, "hello").await?;
+    until_queued(&stack, &room, seq).await?;
+    block_messages_then(&stack, "DELETE FROM push_devices").await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    ensure!(bob.requests(&service).is_empty(), "a deleted device was told");
+    Ok(())
+}
+
+#[tokio::test]
+async fn ended_claim_does_not_remove_what_another_replica_claimed() -> Result<()> {
+    let (stack, service, node) = start(&[("TIDINGS_PUSH_DELAY_MS", "2000")]).await?;
+    let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
+    let room = alice.new_room(&["bob"]).await?;
+    let seq = say(&alice, &room, "hello").await?;
+    until_queued(&stack, &room, seq).await?;
+    stack.http("bob").read(&room, seq).await?;
+    let claim = "UPDATE push_pending SET claims = claims + 1, due_at = now() + interval '1 hour'";
+    block_messages_then(&stack, claim).await?;
+    let skipped = "tidings_push_outcomes_total{outcome=\"skipped\"} 1";
+    until("the first claim ends", async || Ok(node.metrics().await?.contains(skipped))).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let rows = stack.database().query("SELECT claims FROM push_pending").await?;
+    ensure!(rows == [["2"]] && bob.requests(&service).is_empty(), "{rows:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn deletion_of_device_does_not_abort_page() -> Result<()> {
+    let (stack, service, node) = start(&[]).await?;
+    let (alice, carol) = (stack.http("alice"), device(&stack, &node, &service, "carol").await?);
+    device(&stack, &node, &service, "bob").await?;
+    let room = alice.new_room(&["bob", "carol"]).await?;
+    let delete = "DO $$ BEGIN DELETE FROM push_devices WHERE user_id = 'bob'; PERFORM pg_sleep(3); END $$";
+    let (deleted, seq) = tokio::join!(stack.database().query(delete), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        say(&alice, &room, "hello").await
+    });
+    deleted?;
+    until_told(&carol, &service, &room, seq?).await?;
+    let metrics = node.metrics().await?;
+    ensure!(metrics.contains("tidings_push_database_failures_total 0"), "the page was aborted");
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Reads the feed: the events of all rooms in the order in which each partition stored them. The table `feed` says
+//! which seqs of which room were stored at which position; the events themselves are read from the logs.
+//! A page is complete up to its cursor. No rule of visibility applies, so callers must check the scope first.
+
+mod cursor;
+mod plan;
+
+use chrono::Utc;
+use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use serde::Serialize;
+use tidings_shared::events::MESSAGE_NEW;
+use tidings_shared::ids::RoomId;
+use tidings_shared::log::keys::Partition;
+use tidings_shared::sabotage::{self, Sabotage};
+use utoipa::ToSchema;
+
+use super::events::frame_of_row;
+use super::json::RawJson;
+use super::sql::{message_columns, message_row, row_without_message};
+use crate::schemas::EventForm;
+use crate::sql::{column, partition_column, room_column, smallint, statement};
+pub use cursor::{FeedCursor, FeedPosition};
+pub use plan::LogRange;
+use plan::{EVENTS_PER_STATEMENT, FeedRow, Step};
+
+/// A page ends when its events have this many bytes. It may exceed this by the events of one statement.
+const PAGE_BYTES: usize = 1024 * 1024;
+/// Minimum number of rows of `feed` that a page reads in each partition.
+const MIN_ROWS_PER_PARTITION: i64 = 16;
+
+/// Which events a consumer wants.
+#[derive(Debug, Default)]
+pub struct FeedFilter {
+    pub room: Option<RoomId>,
+    /// Event types; all if empty.
+    pub types: Vec<String>,
+}
+
+/// A page of the feed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FeedPage {
+    /// The entries, in the order of each room's log.
+    pub entries: Vec<FeedEntry>,
+    /// The position after this page, opaque. It covers the partitions of the request.
+    #[schema(value_type = String)]
+    pub cursor: FeedCursor,
+    /// Whether more events may be stored already. Then the next page should be read at once.
+    pub more: bool,
+    /// Milliseconds since the next event after this page was stored; 0 if there is no next event.
+    #[schema(minimum = 0)]
+    pub lag_ms: i64,
+}
+
+/// An event, or a range of a room's log that can no longer be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FeedEntry {
+    #[schema(minimum = 0, maximum = 63)]
+    pub partition: u16,
+    /// The event, as pages of the log show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<EventForm>, nullable = false)]
+    pub event: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub gap: Option<FeedGap>,
+}
+
+/// Events that were removed from the log of a room.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FeedGap {
+    pub room: String,
+    /// The first removed event follows this seq.
+    #[schema(minimum = 0)]
+    pub after: i64,
+    /// The last removed event.
+    #[schema(minimum = 1)]
+    pub upto: i64,
+}
+
+/// For each partition, the rows from a position on. The LIMIT in the LATERAL makes PostgreSQL read each partition by its
+/// key.
+const ROWS_SQL: &str = "SELECT f.partition, f.position, f.room_id, f.after_seq, f.upto_seq \
+    FROM unnest($1::smallint[], $2::bigint[]) AS c (partition, position) \
+    CROSS JOIN LATERAL (SELECT * FROM feed n WHERE n.partition = c.partition AND n.position >= c.position \
+      ORDER BY n.position LIMIT $3) f ORDER BY f.position, f.partition";
+
+/// The events of ranges of logs. The LIMITs remove no rows, but make PostgreSQL read each range by its key.
+const EVENTS_SQL: &str = concat!(
+    "SELECT v.n, m.event_type, m.event_body, m.event_blank, NULL::text AS m_reactions, ",
+    message_columns!(),
+    " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS v (room, after, upto, n) \
+     CROSS JOIN LATERAL ((SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, ",
+    message_row!(),
+    " FROM messages m WHERE m.room_id = v.room AND m.seq > v.after AND m.seq <= v.upto ORDER BY m.seq LIMIT $4) \
+     UNION ALL (SELECT e.type, e.body::text, e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t \
+       WHERE t.room_id = v.room AND t.seq = e.target), false), ",
+    row_without_message!(),
+    " FROM events e WHERE e.room_id = v.room AND e.seq > v.after AND e.seq <= v.upto ORDER BY e.seq LIMIT $4)) m \
+     LEFT JOIN users u ON u.id = m.sender_id ORDER BY v.n, m.seq"
+);
+
+/// Whether the feed is on. While it is off, PostgreSQL records no order, so there is nothing to read.
+pub async fn is_on(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rooms'::regclass AND tgname = 'head_moved') AS is_on";
+    let row = db.query_one_raw(statement(sql, [])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by("is_on"))
+}
+
+/// The last position of each partition that has one.
+const HEADS_SQL: &str = "SELECT c.partition, f.position FROM unnest($1::smallint[]) AS c (partition) \
+    CROSS JOIN LATERAL (SELECT n.position FROM feed n WHERE n.partition = c.partition \
+      ORDER BY n.position DESC LIMIT 1) f";
+
+/// The cursor after all events of these partitions that are stored now.
+pub async fn stored_end(
+    db: &impl ConnectionTrait,
+    partitions: impl Iterator<Item = Partition>,
+) -> Result<FeedCursor, DbErr> {
+    let mut end = FeedCursor::start(partitions);
+    let numbers: Vec<Partition> = end.partitions().collect();
+    let values = [column(&numbers, |partition| smallint(*partition))];
+    for row in &db.query_all_raw(statement(HEADS_SQL, values)).await? {
+        let position: i64 = row.try_get_by("position")?;
+        end.set(partition_column(row, "partition")?, FeedPosition::after(position));
+    }
+    Ok(end)
+}
+
+/// Reads the page after a cursor. `limit` counts the events before the filter for types.
+pub async fn page(
+    db: &impl ConnectionTrait,
+    mut cursor: FeedCursor,
+    filter: &FeedFilter,
+    limit: i64,
+) -> Result<FeedPage, DbErr> {
+    let per_partition = (limit / 4).max(MIN_ROWS_PER_PARTITION);
+    let rows = feed_rows(db, &cursor, per_partition).await?;
+    let may_have_more = plan::has_full_partition(&rows, per_partition);
+    let steps = plan::steps(&rows, &cursor, filter.room.as_ref(), limit);
+    let (mut entries, mut bytes, mut done) = (Vec::new(), 0, 0);
+    while done < steps.len() && bytes < PAGE_BYTES {
+        let chunk = plan::chunk(&steps[done..], EVENTS_PER_STATEMENT);
+        bytes += read_events(db, chunk, filter, &mut entries).await?;
+        for step in chunk {
+            cursor.set(step.partition, step.next);
+        }
+        done += chunk.len();
+    }
+    let next = rows.iter().find(|row| cursor.has_before(row.partition, row.position));
+    let stored_for_us = |row: &FeedRow| (Utc::now().timestamp_micros() - row.position).max(0);
+    Ok(FeedPage {
+        entries,
+        more: next.is_some() || may_have_more,
+        lag_ms: next.map_or(0, |row| stored_for_us(row) / 1000),
+        cursor,
+    })
+}
+
+/// Reads the entries of ranges of logs as the feed shows them now. A range may have no entry, because the feed leaves out
+/// some stored events.
+pub async fn entries_of(db: &impl ConnectionTrait, ranges: Vec<LogRange>) -> Result<Vec<FeedEntry>, DbErr> {
+    let step = |range: LogRange| {
+        let partition = Partition::of(&range.room);
+        Step { partition, next: FeedPosition::default(), range: Some(range) }
+    };
+    let steps: Vec<Step> = ranges.into_iter().map(step).collect();
+    let mut entries = Vec::new();
+    read_events(db, &steps, &FeedFilter::default(), &mut entries).await?;
+    Ok(entries)
+}
+
+async fn feed_rows(
+    db: &impl ConnectionTrait,
+    cursor: &FeedCursor,
+    per_partition: i64,
+) -> Result<Vec<FeedRow>, DbErr> {
+    let positions: Vec<_> = cursor.positions().collect();
+    let values = [
+        column(&positions, |(partition, _)| smallint(*partition)),
+        column(&positions, |(_, position)| position.from),
+        per_partition.into(),
+    ];
+    let rows = db.query_all_raw(statement(ROWS_SQL, values)).await?;
+    let row = |row: &QueryResult| {
+        Ok(FeedRow {
+            partition: partition_column(row, "partition")?,
+            position: row.try_get_by("position")?,
+            room: room_column(row, "room_id")?,
+            after: row.try_get_by("after_seq")?,
+            upto: row.try_get_by("upto_seq")?,
+        })
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Appends the events of these steps to `entries`. Returns the bytes of all events that were read.
+async fn read_events(
+    db: &impl ConnectionTrait,
+    steps: &[Step],
+    filter: &FeedFilter,
+    entries: &mut Vec<FeedEntry>,
+) -> Result<usize, DbErr> {
+    let ranges: Vec<_> =
+        steps.iter().filter_map(|step| Some((step.partition, step.range.as_ref()?))).collect();
+    if ranges.is_empty() {
+        return Ok(0);
+    }
+    let longest = ranges.iter().map(|(_, range)| range.upto - range.after).max();
+    let values = [
+        column(&ranges, |(_, range)| range.room.as_str().to_owned()),
+        column(&ranges, |(_, range)| range.after),
+        column(&ranges, |(_, range)| range.upto),
+        longest.into(),
+    ];
+    let rows = db.query_all_raw(statement(EVENTS_SQL, values)).await?;
+    let (mut rows, mut bytes) = (rows.iter().peekable(), 0);
+    for (number, (partition, range)) in (1_i64..).zip(ranges) {
+        let gap = |after, upto, entries: &mut Vec<FeedEntry>| {
+            if after < upto {
+                let gap = FeedGap { room: range.room.to_string(), after, upto };
+                entries.push(FeedEntry { partition: partition.0, event: None, gap: Some(gap) });
+            }
+        };
+        let mut reached = range.after;
+        while let Some(row) = rows.next_if(|row| row.try_get_by::<i64, _>("n").is_ok_and(|n| n == number)) {
+            let seq: i64 = row.try_get_by("m_seq")?;
+            gap(reached, seq - 1, entries);
+            reached = seq;
+            let kind: Option<String> = row.try_get_by("event_type")?;
+            let kind = kind.as_deref().unwrap_or(MESSAGE_NEW);
+            let Some(event) = frame_of_row(row, &range.room)? else { continue };
+            bytes += event.get().len();
+            if sabotage::is_active(Sabotage::Feed) && seq % 50 == 0 {
+                continue;
+            }
+            if filter.types.is_empty() || filter.types.iter().any(|wanted| wanted == kind) {
+                entries.push(FeedEntry { partition: partition.0, event: Some(event), gap: None });
+            }
+        }
+        gap(reached, range.upto, entries);
+    }
+    Ok(bytes)
+}

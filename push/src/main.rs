@@ -1,0 +1,49 @@
+//! The program `tidings-push`: notifies users who are not online of new messages, through the push services of their
+//! devices, and serves the API by which users register devices and mute rooms. Several replicas share the work through
+//! PostgreSQL.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod api;
+mod config;
+mod device;
+mod metrics;
+mod notification;
+mod observer;
+mod online;
+mod outcome;
+mod reader;
+mod schedule;
+mod service;
+mod store;
+mod tasks;
+mod web_push;
+mod worker;
+
+use std::process::ExitCode;
+
+use config::Config;
+use tasks::PushTask;
+use tidings_shared::{
+    config::load::{Invocation, parse_invocation},
+    telemetry, tls, version,
+};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    tls::install_provider();
+    version::set_commit(env!("TIDINGS_COMMIT"));
+    let (settings, warnings) = match parse_invocation::<Config, PushTask>() {
+        Invocation::Task(task) => return tasks::run(*task).await,
+        Invocation::Serve { settings, warnings } => (settings, warnings),
+    };
+    telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Err(error) = service::run(*settings).await {
+        telemetry::log_fatal(&format!("{error:#}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,111 @@
+//! Builds the service from its settings and runs it until a signal ends it. At shutdown no new attempt begins, and those
+//! that have begun end within their time limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use anyhow::Error;
+use sea_orm::DatabaseConnection;
+use tidings_persistence::authority::PostgresAuthority;
+use tidings_persistence::companion::{self, CompanionSettings};
+use tidings_persistence::companion_metrics;
+use tidings_persistence::database::PoolPurpose;
+use tidings_shared::log::{Log, LogLimits};
+use tidings_shared::outbound;
+use tidings_shared::rate::{Rate, UserRateLimiter};
+
+use crate::api::{self, ApiState};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::observer;
+use crate::online::PresenceLookup;
+use crate::reader::Reader;
+use crate::store::MessageRules;
+use crate::web_push::WebPush;
+use crate::worker::{self, Worker};
+
+/// How long a drain may take beyond the time limit of an attempt.
+const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+/// Checks of presence after the first one. Then the notification is dropped.
+const MAX_ONLINE_RECHECKS: u32 = 3;
+const USER_AGENT: &str = concat!("tidings-push/", env!("CARGO_PKG_VERSION"));
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let metrics = Metrics::new();
+    metrics.create_series();
+    let settings = CompanionSettings {
+        database_url: &config.database.database_url,
+        purpose: PoolPurpose::Push,
+        tokens: &config.tokens,
+        secret_files: &config.secret_files,
+        listen: config.listen,
+        admin_listen: config.admin_listen().map_err(Error::msg)?,
+        drain: config.timeout() + DRAIN_MARGIN,
+    };
+    let (vapid, origins) = (config.vapid().map_err(Error::msg)?, config.origins().map_err(Error::msg)?);
+    companion::run(settings, companion_metrics!(metrics), async |running, listener| {
+        let (db, lifecycle) = (&running.db, &running.lifecycle);
+        let draining = || lifecycle.draining.clone();
+        let state = Data::new(ApiState {
+            db: db.clone(),
+            auth: running.auth.clone(),
+            origins,
+            rate: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
+            public_key: vapid.public().to_owned(),
+            allow_private: config.allow_private,
+        });
+        let rules =
+            MessageRules { mention_above: config.mention_above.into(), max_age_s: config.ttl_s.into() };
+        let reader = Reader {
+            db: db.clone(),
+            rules,
+            delay: config.delay(),
+            max_due: config.max_due,
+            metrics: metrics.clone(),
+        };
+        let worker = start_worker(&config, db, &metrics, vapid, rules)?;
+        lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
+        lifecycle.tasks.spawn(reader.run(draining()));
+        lifecycle.tasks.spawn(worker::run(worker, draining()));
+        lifecycle.tasks.spawn(observer::run(db.clone(), metrics.clone(), draining()));
+        companion::api::serve(listener, move || api::configure(state.clone()))
+    })
+    .await
+}
+
+fn start_worker(
+    config: &Config,
+    db: &DatabaseConnection,
+    metrics: &Metrics,
+    vapid: crate::web_push::vapid::VapidKey,
+    rules: MessageRules,
+) -> anyhow::Result<Arc<Worker>> {
+    let client =
+        outbound::build(USER_AGENT, config.timeout(), config.ca_file.as_deref(), config.allow_private);
+    let redis = config.redis.client().map_err(Error::msg)?.named("tidings-push", &config.listen.to_string());
+    let authority = PostgresAuthority::new(db.clone(), redis.clone());
+    // This log is only read, so the limits of the backlog have no effect.
+    let limits = LogLimits { max_backlog_records: 1, max_backlog_bytes: LogLimits::MIN_BACKLOG_BYTES };
+    let log = Log::start(redis, authority.clone(), limits);
+    authority.attach_log(&log);
+    Ok(Arc::new(Worker {
+        db: db.clone(),
+        web_push: WebPush {
+            client: client.map_err(Error::msg)?,
+            vapid,
+            allow_private: config.allow_private,
+            ttl: Duration::from_secs(config.ttl_s.into()),
+        },
+        presence: PresenceLookup { log },
+        rules,
+        content: config.content,
+        delay: config.delay(),
+        online_recheck: config.online_recheck(),
+        max_online_wait: config.delay() + config.online_recheck() * MAX_ONLINE_RECHECKS,
+        timeout: config.timeout(),
+        concurrency: usize::from(config.concurrency),
+        metrics: metrics.clone(),
+    }))
+}

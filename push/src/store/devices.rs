@@ -1,0 +1,106 @@
+//! The table of devices.
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use tidings_persistence::sql::statement;
+use tidings_shared::ids::UserId;
+
+use crate::device::{Device, PushAddress};
+
+/// The columns of a device `d`, as [`read_device`] reads them.
+pub const DEVICE_COLUMNS: &str =
+    "d.id, d.user_id, d.kind, d.address, d.p256dh, d.auth, d.failures, d.created_at AS registered_at";
+
+/// Reads a device from a row with the columns [`DEVICE_COLUMNS`].
+pub fn read_device(row: &QueryResult) -> Result<Device, DbErr> {
+    let text = |name: &str| row.try_get_by::<Option<String>, _>(name).map(Option::unwrap_or_default);
+    let kind: String = row.try_get_by("kind")?;
+    let address = PushAddress::from_stored(&kind, text("address")?, text("p256dh")?, text("auth")?);
+    Ok(Device {
+        id: row.try_get_by("id")?,
+        user: row.try_get_by("user_id")?,
+        address: address.ok_or_else(|| DbErr::Custom(format!("the kind of device {kind} is unknown")))?,
+        failures: row.try_get_by("failures")?,
+        created_at: row.try_get_by("registered_at")?,
+    })
+}
+
+/// The devices of a user, in the order in which they were registered.
+pub async fn list(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Device>, DbErr> {
+    let sql = format!(
+        "SELECT {DEVICE_COLUMNS} FROM push_devices d WHERE d.user_id = $1 ORDER BY d.created_at, d.id"
+    );
+    db.query_all_raw(statement(&sql, [user.as_str().into()])).await?.iter().map(read_device).collect()
+}
+
+/// Locks the account of a user for the rest of the transaction, so that simultaneous registrations count each other, and
+/// so that an erasure begins before or after this transaction. Returns whether the user exists and is not blocked.
+pub async fn lock_user(db: &DatabaseTransaction, user: &UserId) -> Result<bool, DbErr> {
+    let sql = "SELECT blocked FROM users WHERE id = $1 FOR NO KEY UPDATE";
+    let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
+    row.map_or(Ok(false), |row| row.try_get_by("blocked").map(|blocked: bool| !blocked))
+}
+
+/// Registers a device of a user whose account is locked. A device with the same address is replaced; if it belonged to
+/// another user, it moves with nothing that waited for it. Returns None if the user has `limit` devices already.
+pub async fn register(
+    db: &DatabaseTransaction,
+    new_id: &str,
+    user: &UserId,
+    address: &PushAddress,
+    limit: i64,
+) -> Result<Option<Device>, DbErr> {
+    let sql = "DELETE FROM push_devices WHERE kind = $1 AND address = $2 AND user_id <> $3";
+    let values = [address.kind().into(), address.address().into(), user.as_str().into()];
+    db.execute_raw(statement(sql, values)).await?;
+    let (p256dh, auth) = address.keys();
+    let sql = format!(
+        "INSERT INTO push_devices AS d (id, user_id, kind, address, p256dh, auth) SELECT $1, $2, $3, $4, $5, $6 \
+           WHERE (SELECT count(*) FROM push_devices o WHERE o.user_id = $2 AND NOT (o.kind = $3 AND o.address = $4)) < $7 \
+         ON CONFLICT (kind, address) DO UPDATE SET p256dh = excluded.p256dh, auth = excluded.auth, failures = 0, \
+           not_before = now() WHERE d.user_id = $2 RETURNING {DEVICE_COLUMNS}"
+    );
+    let values = [
+        new_id.into(),
+        user.as_str().into(),
+        address.kind().into(),
+        address.address().into(),
+        p256dh.into(),
+        auth.into(),
+        limit.into(),
+    ];
+    db.query_one_raw(statement(&sql, values)).await?.as_ref().map(read_device).transpose()
+}
+
+/// Deletes a device of a user, with what waits for it. Returns whether the user has this device.
+pub async fn delete(db: &impl ConnectionTrait, user: &UserId, id: &str) -> Result<bool, DbErr> {
+    let sql = "DELETE FROM push_devices WHERE id = $1 AND user_id = $2";
+    let deleted = db.execute_raw(statement(sql, [id.into(), user.as_str().into()])).await?;
+    Ok(deleted.rows_affected() == 1)
+}
+
+/// Deletes a device whose push service does not know it any more, unless another user has registered it since.
+pub async fn delete_gone(db: &impl ConnectionTrait, device: &Device) -> Result<(), DbErr> {
+    let sql = "DELETE FROM push_devices WHERE id = $1 AND user_id = $2";
+    db.execute_raw(statement(sql, [device.id.as_str().into(), device.user.as_str().into()])).await.map(drop)
+}
+
+/// Deletes a device that has failed too often, unless it was registered again or had another outcome since.
+pub async fn delete_given_up(db: &impl ConnectionTrait, device: &Device) -> Result<(), DbErr> {
+    let sql = "DELETE FROM push_devices WHERE id = $1 AND failures = $2";
+    db.execute_raw(statement(sql, [device.id.as_str().into(), device.failures.into()])).await.map(drop)
+}
+
+/// Resets the failures of a device.
+pub async fn reset_failures(db: &impl ConnectionTrait, device: &Device) -> Result<(), DbErr> {
+    if device.failures == 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE push_devices SET failures = 0, not_before = now() WHERE id = $1";
+    db.execute_raw(statement(sql, [device.id.as_str().into()])).await.map(drop)
+}
+
+/// The number of devices.
+pub async fn count(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
+    let row = db.query_one_raw(statement("SELECT count(*) AS devices FROM push_devices", [])).await?;
+    row.map_or(Ok(0), |row| row.try_get_by("devices"))
+}

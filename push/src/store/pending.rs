@@ -1,0 +1,149 @@
+//! Notifications that wait, one for each device and room. A claim moves `due_at` behind the time limit of the attempt, so
+//! that another replica tries again if this one stops. `claims` is the fencing token.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, TransactionTrait};
+use tidings_persistence::sql::{column, statement};
+
+use super::devices::{DEVICE_COLUMNS, read_device};
+use crate::device::Device;
+
+/// A notification that this replica has claimed.
+#[derive(Debug)]
+pub struct Claim {
+    pub device: Device,
+    pub room: String,
+    /// The first of the messages that the notification stands for.
+    pub first_seq: i64,
+    /// The last of these messages.
+    pub seq: i64,
+    /// How long ago the first of these messages was queued, seconds.
+    pub age_s: f64,
+    claims: i32,
+}
+
+/// The attempts that are under way, and how many there may be for a user and at a host. Notifications beyond these limits
+/// are not claimed, because a claim that cannot be used is two writes for nothing.
+#[derive(Debug)]
+pub struct ClaimLimits {
+    pub users: HashMap<String, usize>,
+    pub hosts: HashMap<String, usize>,
+    pub max_per_user: usize,
+    pub max_per_host: usize,
+}
+
+/// Claims up to `limit` notifications for `lease`, those that have waited longest first.
+pub async fn claim(
+    db: &impl ConnectionTrait,
+    limit: usize,
+    limits: &ClaimLimits,
+    lease: Duration,
+) -> Result<Vec<Claim>, DbErr> {
+    let sql = format!(
+        "WITH ready AS (SELECT p.device_id, p.room_id, p.due_at, d.user_id, split_part(d.address, '/', 3) AS host \
+           FROM push_pending p JOIN push_devices d ON d.id = p.device_id WHERE p.due_at <= now()), \
+         ranked AS (SELECT r.device_id, r.room_id, \
+             row_number() OVER (PARTITION BY r.user_id ORDER BY r.due_at) + COALESCE(u.attempts, 0) AS user_rank, \
+             row_number() OVER (PARTITION BY r.host ORDER BY r.due_at) + COALESCE(h.attempts, 0) AS host_rank \
+           FROM ready r LEFT JOIN unnest($3::text[], $4::bigint[]) AS u (id, attempts) ON u.id = r.user_id \
+             LEFT JOIN unnest($5::text[], $6::bigint[]) AS h (host, attempts) ON h.host = r.host), \
+         due AS (SELECT p.device_id, p.room_id FROM ranked k \
+             JOIN push_pending p ON p.device_id = k.device_id AND p.room_id = k.room_id \
+           WHERE k.user_rank <= $7 AND k.host_rank <= $8 AND p.due_at <= now() ORDER BY p.due_at \
+           LIMIT $1 FOR UPDATE OF p SKIP LOCKED) \
+         UPDATE push_pending p SET claims = p.claims + 1, due_at = now() + make_interval(secs => $2::float8) \
+         FROM due JOIN push_devices d ON d.id = due.device_id \
+         WHERE p.device_id = due.device_id AND p.room_id = due.room_id \
+         RETURNING p.room_id, p.first_seq, p.seq, p.claims, \
+           extract(epoch FROM now() - p.queued_at)::float8 AS age_s, {DEVICE_COLUMNS}"
+    );
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let (users, hosts): (Vec<_>, Vec<_>) = (limits.users.iter().collect(), limits.hosts.iter().collect());
+    let values = [
+        number(limit).into(),
+        lease.as_secs_f64().into(),
+        column(&users, |(user, _)| (*user).clone()),
+        column(&users, |(_, count)| number(**count)),
+        column(&hosts, |(host, _)| (*host).clone()),
+        column(&hosts, |(_, count)| number(**count)),
+        number(limits.max_per_user).into(),
+        number(limits.max_per_host).into(),
+    ];
+    let rows = db.query_all_raw(statement(&sql, values)).await?;
+    let claim = |row: &QueryResult| {
+        Ok(Claim {
+            device: read_device(row)?,
+            room: row.try_get_by("room_id")?,
+            first_seq: row.try_get_by("first_seq")?,
+            seq: row.try_get_by("seq")?,
+            age_s: row.try_get_by("age_s")?,
+            claims: row.try_get_by("claims")?,
+        })
+    };
+    rows.iter().map(claim).collect()
+}
+
+/// Removes a notification that was sent or is no longer needed. If a later message has come since the claim, the
+/// notification stays for it, and is due after `delay`. A notification that another replica has claimed since is removed
+/// only if it was sent, because the other replica may decide otherwise.
+pub async fn complete(
+    db: &impl ConnectionTrait,
+    claim: &Claim,
+    is_sent: bool,
+    delay: Duration,
+) -> Result<(), DbErr> {
+    let (device, room) = (claim.device.id.as_str(), claim.room.as_str());
+    let sql =
+        "DELETE FROM push_pending WHERE device_id = $1 AND room_id = $2 AND seq = $3 AND ($5 OR claims = $4)";
+    let values = [device.into(), room.into(), claim.seq.into(), claim.claims.into(), is_sent.into()];
+    if db.execute_raw(statement(sql, values)).await?.rows_affected() > 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE push_pending SET first_seq = $3 + 1, queued_at = now(), due_at = now() + make_interval(secs => $5::float8) \
+        WHERE device_id = $1 AND room_id = $2 AND seq > $3 AND claims = $4";
+    let values =
+        [device.into(), room.into(), claim.seq.into(), claim.claims.into(), delay.as_secs_f64().into()];
+    db.execute_raw(statement(sql, values)).await.map(drop)
+}
+
+/// Releases a claim. The notification is due after `delay`.
+pub async fn postpone(db: &impl ConnectionTrait, claim: &Claim, delay: Duration) -> Result<(), DbErr> {
+    let sql = "UPDATE push_pending SET due_at = now() + make_interval(secs => $4::float8) \
+        WHERE device_id = $1 AND room_id = $2 AND claims = $3";
+    let values = [
+        claim.device.id.as_str().into(),
+        claim.room.as_str().into(),
+        claim.claims.into(),
+        delay.as_secs_f64().into(),
+    ];
+    db.execute_raw(statement(sql, values)).await.map(drop)
+}
+
+/// Records a failed attempt: the device gets nothing until `delay` has passed. Concurrent failures count
+/// once.
+pub async fn fail(db: &DatabaseConnection, claim: &Claim, delay: Duration) -> Result<(), DbErr> {
+    let transaction = db.begin().await?;
+    let (device, delay_s) = (claim.device.id.as_str(), delay.as_secs_f64());
+    let sql = "UPDATE push_devices SET failures = failures + 1, not_before = now() + make_interval(secs => $3::float8) \
+        WHERE id = $1 AND failures = $2";
+    let values = [device.into(), claim.device.failures.into(), delay_s.into()];
+    transaction.execute_raw(statement(sql, values)).await?;
+    let sql = "WITH held AS MATERIALIZED (SELECT room_id FROM push_pending WHERE device_id = $1 ORDER BY room_id FOR UPDATE) \
+        UPDATE push_pending p SET due_at = CASE WHEN p.room_id = $3 AND p.claims = $4 \
+            THEN now() + make_interval(secs => $2::float8) \
+            ELSE GREATEST(p.due_at, now() + make_interval(secs => $2::float8)) END \
+        FROM held WHERE p.device_id = $1 AND p.room_id = held.room_id";
+    let values = [device.into(), delay_s.into(), claim.room.as_str().into(), claim.claims.into()];
+    transaction.execute_raw(statement(sql, values)).await?;
+    transaction.commit().await
+}
+
+/// The number of notifications that wait, and the age of the most overdue one, in seconds.
+pub async fn totals(db: &impl ConnectionTrait) -> Result<(i64, f64), DbErr> {
+    let sql = "SELECT count(*) AS waiting, \
+        COALESCE(GREATEST(extract(epoch FROM now() - min(due_at)), 0), 0)::float8 AS overdue_s FROM push_pending";
+    let Some(row) = db.query_one_raw(statement(sql, [])).await? else { return Ok((0, 0.0)) };
+    Ok((row.try_get_by("waiting")?, row.try_get_by("overdue_s")?))
+}

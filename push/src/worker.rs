@@ -1,0 +1,189 @@
+//! Sends due notifications: claims them, checks the conditions again, and makes the attempts. The claims in PostgreSQL
+//! prevent that two replicas send the same notification.
+
+mod slots;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::writer::failure::redacted_cause;
+use tidings_shared::ids::UserId;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::device::PushAddress;
+use crate::metrics::Metrics;
+use crate::notification::{ContentLevel, payload};
+use crate::online::PresenceLookup;
+use crate::outcome::{AttemptError, Outcome};
+use crate::schedule::{is_given_up, pause};
+use crate::store::notice::{self, NoticedMessage};
+use crate::store::pending::{self, Claim, ClaimLimits};
+use crate::store::{MessageRules, devices};
+use crate::web_push::encryption::Recipient;
+use crate::web_push::{Urgency, WebPush};
+use slots::{AttemptCounts, AttemptSlots, MAX_ATTEMPTS_PER_USER};
+
+/// A claim lasts this much longer than an attempt may take. The time covers the reads and writes around the attempt.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+/// How often the worker looks for due notifications.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause after a failure of PostgreSQL.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Delay of a notification whose user or host is at its limit of concurrent attempts.
+const LIMIT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends due notifications.
+pub struct Worker {
+    pub db: DatabaseConnection,
+    pub web_push: WebPush,
+    pub presence: PresenceLookup,
+    pub rules: MessageRules,
+    pub content: ContentLevel,
+    /// Pause between a message and its notification.
+    pub delay: Duration,
+    /// Pause before the presence of an online user is checked again.
+    pub online_recheck: Duration,
+    /// Longest wait for an online user to leave. Then the notification is dropped.
+    pub max_online_wait: Duration,
+    /// How long an attempt may take.
+    pub timeout: Duration,
+    pub concurrency: usize,
+    pub metrics: Metrics,
+}
+
+/// Sends until `stop` is cancelled, and then finishes the attempts that have begun.
+pub async fn run(worker: Arc<Worker>, stop: CancellationToken) {
+    let (mut attempts, slots) = (JoinSet::new(), AttemptSlots::new(worker.concurrency));
+    while !stop.is_cancelled() {
+        let pause = match start_due(&worker, &slots, &mut attempts).await {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => POLL_INTERVAL,
+            Err(error) => {
+                worker.record_failure(&error, "notifications could not be claimed");
+                RETRY_PAUSE
+            }
+        };
+        tokio::select! {
+            Some(_) = attempts.join_next() => {}
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    while attempts.join_next().await.is_some() {}
+}
+
+/// Claims as many notifications as may be sent now, and starts their attempts. Returns whether more may be due.
+async fn start_due(
+    worker: &Arc<Worker>,
+    slots: &AttemptSlots,
+    attempts: &mut JoinSet<()>,
+) -> Result<bool, DbErr> {
+    while attempts.try_join_next().is_some() {}
+    let free = worker.concurrency.saturating_sub(attempts.len());
+    if free == 0 {
+        return Ok(false);
+    }
+    let AttemptCounts { users, hosts } = slots.counts();
+    let (max_per_user, max_per_host) = (MAX_ATTEMPTS_PER_USER, slots.max_per_host);
+    let limits = ClaimLimits { users, hosts, max_per_user, max_per_host };
+    let claims = pending::claim(&worker.db, free, &limits, worker.timeout + LEASE_MARGIN).await?;
+    let more = claims.len() == free;
+    for claim in claims {
+        let slot = slots.take(&claim.device.user, claim.device.address.host());
+        let worker = worker.clone();
+        attempts.spawn(async move {
+            let handled = match slot {
+                Some(_slot) => worker.handle(&claim).await,
+                None => pending::postpone(&worker.db, &claim, LIMIT_PAUSE).await,
+            };
+            if let Err(error) = handled {
+                // The claim ends by itself, and the notification is tried again.
+                worker.record_failure(&error, "a notification could not be read or recorded");
+            }
+        });
+    }
+    Ok(more)
+}
+
+impl Worker {
+    fn record_failure(&self, error: &DbErr, problem: &str) {
+        self.metrics.failures.inc();
+        tracing::warn!(cause = redacted_cause(error), "{problem}");
+    }
+
+    /// Sends a claimed notification, or finds that it is not needed, and records the outcome.
+    async fn handle(&self, claim: &Claim) -> Result<(), DbErr> {
+        // Checks presence first, so that message and device are read right before the attempt.
+        let is_online = self.is_online(&claim.device.user).await;
+        let outcome = match notice::message(&self.db, claim, self.rules).await? {
+            None => Outcome::Skipped,
+            Some(_) if is_online => Outcome::Online,
+            Some((message, device)) => {
+                let begun = Instant::now();
+                let sent = self.send(&device.address, &claim.room, &message).await;
+                self.metrics.attempt_seconds.observe(begun.elapsed().as_secs_f64());
+                sent.map_or_else(Outcome::Failed, |()| Outcome::Sent)
+            }
+        };
+        self.metrics.outcomes.with_label_values(&[outcome.label()]).inc();
+        self.record(claim, &outcome).await
+    }
+
+    async fn is_online(&self, user: &str) -> bool {
+        let Ok(user) = UserId::parse(user) else { return false };
+        let online = self.presence.is_online(&user).await;
+        if online.is_none() {
+            self.metrics.presence_failures.inc();
+        }
+        online.unwrap_or(false)
+    }
+
+    async fn send(
+        &self,
+        address: &PushAddress,
+        room: &str,
+        message: &NoticedMessage,
+    ) -> Result<(), AttemptError> {
+        let text = payload(room, message, self.content);
+        let is_urgent = message.is_mention || message.room_kind == "direct";
+        let urgency = if is_urgent { Urgency::High } else { Urgency::Normal };
+        match address {
+            PushAddress::WebPush { endpoint, p256dh, auth } => {
+                let recipient = Recipient::parse(p256dh, auth).map_err(|_| AttemptError::Unusable)?;
+                self.web_push.send(endpoint, &recipient, room, &text, urgency).await
+            }
+        }
+    }
+
+    async fn record(&self, claim: &Claim, outcome: &Outcome) -> Result<(), DbErr> {
+        let (db, device, room) = (&self.db, claim.device.id.as_str(), claim.room.as_str());
+        match outcome {
+            Outcome::Online if claim.age_s < self.max_online_wait.as_secs_f64() => {
+                pending::postpone(db, claim, self.online_recheck).await
+            }
+            Outcome::Online | Outcome::Skipped => pending::complete(db, claim, false, self.delay).await,
+            Outcome::Sent => {
+                devices::reset_failures(db, &claim.device).await?;
+                pending::complete(db, claim, true, self.delay).await
+            }
+            Outcome::Failed(AttemptError::Gone) => {
+                tracing::debug!(device, "the push service does not know the device, which is removed");
+                devices::delete_gone(db, &claim.device).await
+            }
+            Outcome::Failed(error) if error.is_refusal() && is_given_up(claim.device.failures) => {
+                tracing::info!(device, ?error, "the device was refused too often, and is removed");
+                devices::delete_given_up(db, &claim.device).await
+            }
+            Outcome::Failed(error) => {
+                tracing::debug!(device, room, ?error, "an attempt failed");
+                let retry_after = match error {
+                    AttemptError::Temporary(_, retry_after) => *retry_after,
+                    _ => None,
+                };
+                pending::fail(db, claim, pause(claim.device.failures, retry_after, fastrand::f64())).await
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The caller of a request: a user whose token has the scope `tidings.admin`, and who is not blocked.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::{FromRequest, HttpRequest, web};
+use tidings_persistence::companion::caller::{identify, require_admin};
+use tidings_persistence::http::problem::Problem;
+use tidings_shared::error::ErrorCode;
+
+use super::ApiState;
+
+/// A caller who may use the API.
+pub struct Admin;
+
+impl FromRequest for Admin {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let (state, request) = (request.app_data::<web::Data<ApiState>>().cloned(), request.clone());
+        Box::pin(async move {
+            let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
+            identify(&state.auth, &state.db, request.headers(), |user| require_admin(user.admin)).await?;
+            Ok(Self)
+        })
+    }
+}
