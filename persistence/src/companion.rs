@@ -8,6 +8,7 @@ pub mod tasks;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -100,10 +101,12 @@ where
     let (db, readiness_db) = (connect(settings.purpose).await?, connect(PoolPurpose::Readiness).await?);
     let auth = start_verifier(settings.tokens, settings.secret_files, metrics.key_fetches, metrics.rotation)?;
     let public = bind(settings.listen, "--listen")?;
+    let started = Arc::new(AtomicBool::new(false));
     let operators = Operators {
         listener: bind(settings.admin_listen, "--admin-listen")?,
         db: readiness_db,
         auth: auth.clone(),
+        started: started.clone(),
         draining: lifecycle.draining.clone(),
     };
     let operators = operators.serve(metrics.export)?;
@@ -130,6 +133,7 @@ where
             draining.cancelled().await;
             api_handle.stop(true).await;
         });
+        started.store(true, Ordering::Release);
         tracing::info!(listen = %settings.listen, "started");
     }
     drop(starting);
@@ -166,6 +170,8 @@ struct Operators {
     /// The pool of the readiness check.
     db: DatabaseConnection,
     auth: Arc<Verifier>,
+    /// Whether the schema was found, and the tasks and the API run.
+    started: Arc<AtomicBool>,
     /// Cancelled when the program begins to drain.
     draining: CancellationToken,
 }
@@ -173,12 +179,14 @@ struct Operators {
 impl Operators {
     /// Serves health and metrics. `export` gets whether the program is ready, and returns the text of the metrics.
     fn serve(self, export: impl Fn(bool) -> String + Send + Sync + 'static) -> anyhow::Result<Server> {
-        let Self { listener, db, auth, draining } = self;
+        let Self { listener, db, auth, started, draining } = self;
         let ready = move || {
             let (db, draining) = (db.clone(), draining.clone());
-            let keys_missing = auth.missing().map(str::to_owned);
+            let mut missing: Vec<String> = auth.missing().map(str::to_owned).into_iter().collect();
+            if !started.load(Ordering::Acquire) {
+                missing.push("starting".to_owned());
+            }
             async move {
-                let mut missing: Vec<String> = keys_missing.into_iter().collect();
                 if draining.is_cancelled() {
                     missing.push("draining".to_owned());
                 }

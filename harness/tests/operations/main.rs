@@ -7,6 +7,7 @@ mod balancer;
 mod balancer_limits;
 mod balancer_rolling;
 mod closed_output;
+mod companions;
 mod config;
 mod containers;
 mod deploy;
