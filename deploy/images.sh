@@ -9,7 +9,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-images=(gateway persistence migrations probe webhooks)
+images=(gateway persistence migrations probe webhooks files push)
 builder=tidings-release
 dry=no
 if [[ ${1:-} == --dry-run ]]; then

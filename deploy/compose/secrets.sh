@@ -31,7 +31,8 @@ make() {
 
 for password in postgresql_password postgresql_owner_password postgresql_service_password \
   postgresql_monitoring_password postgresql_backup_password redis_gateway_password redis_persistence_password redis_monitoring_password \
-  redis_nodes_password internal_secret jwt_secret grafana_password; do
+  redis_nodes_password internal_secret jwt_secret grafana_password \
+  files_secret; do
   random | make "$password"
 done
 
@@ -56,6 +57,12 @@ make redis_cluster_acl <<<"$users"$'\n'"user tidings-nodes on >$password ~* &* +
 make redis_cluster_conf <<<"masteruser tidings-nodes"$'\n'"masterauth $password"
 make database_url <<<"postgres://tidings_service:$(cat "$folder/postgresql_service_password")@postgresql:5432/tidings"
 make database_owner_url <<<"postgres://tidings_owner:$(cat "$folder/postgresql_owner_password")@postgresql:5432/tidings"
+
+# The key that identifies this installation to push services: the 32 bytes of a private key on the curve P-256.
+if [[ ! -s $folder/vapid_key ]]; then
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -outform PEM |
+    openssl ec -outform DER 2>/dev/null | tail -c +8 | head -c 32 | base64 | tr '/+' '_-' | tr -d '=\n' | make vapid_key
+fi
 
 # The password of the repository of backups. Without this file no backup can be read: keep a copy elsewhere.
 mkdir -p "$folder/pgbackrest"

@@ -2,7 +2,7 @@
 # Builds the images without Docker. It runs the build stage of deploy/Dockerfile in a folder, creates the root file
 # systems of the final stages, and starts their programs: read-only, as an unprivileged user.
 #
-# build-in-folder.sh build FOLDER                     build, and create FOLDER/images/{gateway,persistence,migrations,probe,webhooks}
+# build-in-folder.sh build FOLDER                     build, and create FOLDER/images/{gateway,persistence,migrations,probe,webhooks,files,push}
 # build-in-folder.sh run FOLDER IMAGE [ARGUMENT...]   start an image by its own settings, with this environment
 # build-in-folder.sh health FOLDER IMAGE              run its health check as Docker would
 # build-in-folder.sh exec FOLDER IMAGE PROGRAM [ARGUMENT...]
@@ -16,7 +16,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 dockerfile=$root/deploy/Dockerfile
-images=(gateway persistence migrations probe webhooks)
+images=(gateway persistence migrations probe webhooks files push)
 
 usage() {
   sed -n '2,/^set -euo/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}" >&2

@@ -16,7 +16,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
-images=(gateway persistence migrations probe webhooks)
+images=(gateway persistence migrations probe webhooks files push)
 export PYTHONDONTWRITEBYTECODE=1
 
 not_here() {

@@ -138,14 +138,14 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  for overlay in ingress traefik redis-cluster external-secrets internal-tls alertmanager probe webhooks; do
+  for overlay in ingress traefik redis-cluster external-secrets internal-tls alertmanager probe webhooks files push; do
     kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
   done
   # Production with components in its own list, as docs/DEPLOY.md tells operators: its patches apply to them too.
   mkdir -p "$work/own/deploy/grafana"
   cp -r "$root/k8s" "$work/own/"
   cp -r "$root/deploy/grafana/dashboards" "$work/own/deploy/grafana/"
-  for overlay in traefik webhooks/gateway-api webhooks probe retention internal-tls; do
+  for overlay in traefik {webhooks,files,push}/gateway-api webhooks files push probe retention internal-tls; do
     sed -i "s#^  - ../../components/monitoring\$#&\n  - ../../components/$overlay#" "$work/own/k8s/overlays/production/kustomization.yaml"
   done
   kustomize build "$work/own/k8s/overlays/production" >"$folder/production-own.yaml"
@@ -255,7 +255,7 @@ check() {
   # The tests run the programs from another folder, so the path must be absolute.
   if [[ -d $folder ]]; then folder=$(cd "$folder" && pwd); fi
   local built=yes program
-  for program in gateway persistence migrations probe webhooks; do [[ -x $folder/tidings-$program ]] || built=no; done
+  for program in gateway persistence migrations probe webhooks files push; do [[ -x $folder/tidings-$program ]] || built=no; done
   if [[ $built == yes ]]; then
     programs=(--programs "$folder")
     export TIDINGS_PROGRAMS=$folder
@@ -311,7 +311,7 @@ check_chart() {
 # Needs kustomize, Python's packages and the built programs. promtool is used if it is there.
 mutations() {
   local folder=${TIDINGS_BIN_DIR:-${CARGO_TARGET_DIR:-$root/target}/debug} program
-  for program in gateway persistence migrations probe webhooks; do
+  for program in gateway persistence migrations probe webhooks files push; do
     [[ -x $folder/tidings-$program ]] || { say "deploy: $folder has no tidings-$program: build the programs first"; exit 2; }
   done
   TIDINGS_PROGRAMS=$(cd "$folder" && pwd)

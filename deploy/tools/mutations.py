@@ -12,7 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # The folders that the checks read.
-COPIED = ["deploy", "docs", "k8s", "gateway/src", "jobs/src", "persistence/src", "probe/src", "shared/src", "webhooks/src"]
+CRATES = ["gateway", "jobs", "persistence", "probe", "shared", "webhooks", "files", "push"]
+COPIED = ["deploy", "docs", "k8s", *(f"{crate}/src" for crate in CRATES)]
 COMPOSE, DEV, HAPROXY = "deploy/compose.yaml", "k8s/overlays/dev/redis.yaml", "deploy/haproxy/haproxy.cfg"
 GATEWAY, PERSISTENCE = "k8s/base/gateway/deployment.yaml", "k8s/base/persistence/deployment.yaml"
 PROMETHEUS, COLLECTOR = "deploy/prometheus/prometheus.yml", "deploy/otel/collector.yaml"
@@ -20,12 +21,14 @@ INGRESS, ROUTE = "k8s/components/ingress/ingress.yaml", "k8s/components/gateway-
 TRAEFIK, DOCKERFILE = "k8s/components/traefik/limits.yaml", "deploy/Dockerfile"
 ROUTES, CAUSES = "deploy/alertmanager/routes.yml", "deploy/prometheus/rules/causes.yml"
 RESOURCES, DOWN = "deploy/prometheus/rules/resources.yml", "deploy/prometheus/rules/down.yml"
-RULE_TESTS = ["deploy/prometheus/tests/slo_edge.yml", "deploy/prometheus/tests/webhooks.yml"]
+RULE_TESTS = [f"deploy/prometheus/tests/{name}.yml" for name in ("slo_edge", "webhooks", "files", "push")]
 
 CHART, GENERATOR = "deploy/helm/tidings", "deploy/tools/helm/table.py"
 
 # The components that no overlay of k8s/ uses, as in deploy.sh.
-OVERLAYS = ["ingress", "traefik", "redis-cluster", "external-secrets", "internal-tls", "alertmanager", "probe", "webhooks"]
+OVERLAYS = ["ingress", "traefik", "redis-cluster", "external-secrets", "internal-tls", "alertmanager", "probe", "webhooks", "files", "push"]
+
+FILES, PUSH = "k8s/components/files", "k8s/components/push"
 
 # File, text, and what replaces its first occurrence.
 MUTATIONS = [
@@ -176,6 +179,38 @@ MUTATIONS = [
     (PROMETHEUS, "port: 18083", "port: 8084"),
     (COMPOSE, "TIDINGS_WEBHOOKS:-}", "TIDINGS_WEBHOOKS:-webhooks:8082}"),
     (COMPOSE, "[CMD, /tidings-webhooks, health]", "[CMD, /tidings-webhooks, --version]"),
+    (f"{FILES}/claim.yaml", "[ReadWriteMany]", "[ReadWriteOnce]"),
+    (f"{FILES}/deployment.yaml", "claimName: tidings-files", "claimName: files"),
+    (f"{FILES}/deployment.yaml", "mountPath: /var/lib/tidings-files", "mountPath: /var/lib/files"),
+    (f"{FILES}/deployment.yaml", "value: 0.0.0.0:18084", "value: 127.0.0.1:18084"),
+    (f"{FILES}/deployment.yaml", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 20"),
+    (f"{FILES}/network.yaml", "port: 5432", "port: 6379"),
+    (f"{FILES}/pods.yaml", "replacement: tidings-files", "replacement: files"),
+    (f"{FILES}/gateway-api/route.yaml", "(messages/[^/]+/)?", ""),
+    (f"{FILES}/gateway-api/route.yaml", "request: 3660s", "request: 30s"),
+    (f"{FILES}/ingress/ingress.yaml", "/v1/files", "/v1/file"),
+    (f"{FILES}/ingress/ingress.yaml", "router.pathmatcher: PathRegexp", "router.pathmatcher: PathPrefix"),
+    (f"{PUSH}/network.yaml", "              - 169.254.0.0/16\n", ""),
+    (f"{PUSH}/network.yaml", "port: 6379", "port: 6380"),
+    (f"{PUSH}/deployment.yaml", "replicas: 2", "replicas: 1"),
+    (f"{PUSH}/deployment.yaml", "value: mailto:ops@example.com", "value: ops@example.com"),
+    (f"{PUSH}/deployment.yaml", "key: vapid-key", "key: vapid"),
+    (f"{PUSH}/deployment.yaml", "terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: 20"),
+    (f"{PUSH}/pods.yaml", "replacement: tidings-push", "replacement: push"),
+    (f"{PUSH}/gateway-api/route.yaml", "value: /v1/me/mutes", "value: /v1/me/mute"),
+    (f"{PUSH}/ingress/ingress.yaml", "path: /v1/me/devices", "path: /v1/me"),
+    ("deploy/prometheus/rules/files.yml", "storage_failures_total[10m]", "storage_failure_total[10m]"),
+    ("deploy/prometheus/rules/files.yml", "> 0.8\n", "> 0.9\n"),
+    ("deploy/prometheus/rules/push.yml", "status|timeout|failed|rejected", "status|timeout|failed|refused_key"),
+    ("deploy/prometheus/rules/push.yml", "overdue_seconds) > 300", "overdue_seconds) > 30000"),
+    (PROMETHEUS, "port: 18084", "port: 18083"),
+    (PROMETHEUS, "names: [push]", "names: [pushes]"),
+    (COMPOSE, "TIDINGS_FILES:-}", "TIDINGS_FILES:-files:8083}"),
+    (COMPOSE, "TIDINGS_PUSH:-}", "TIDINGS_PUSH:-push:8084}"),
+    (COMPOSE, "files-data:/var/lib/tidings-files", "files-data:/var/lib/files"),
+    (COMPOSE, "VAPID_KEY_FILE: /run/secrets/vapid_key", "VAPID_KEY_FILE: /run/secrets/vapid"),
+    (COMPOSE, "[CMD, /tidings-push, health]", "[CMD, /tidings-push, --version]"),
+    (DOCKERFILE, "TIDINGS_FILES_LISTEN=0.0.0.0:8084", "TIDINGS_FILES_LISTENS=0.0.0.0:8084"),
     (COMPOSE, "TIDINGS_PROBE_CONNECT_TO: haproxy", "TIDINGS_PROBE_CONNECT: haproxy"),
     ("k8s/components/internal-tls/gateway.yaml", "value: https://", "value: http://"),
     ("k8s/components/internal-tls/certificates.yaml", "dnsNames: [tidings-persistence-internal]", "dnsNames: [else]"),

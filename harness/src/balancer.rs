@@ -104,11 +104,11 @@ impl Balancer {
                 ListenerPorts { http: ports::free()?, https: ports::free()?, metrics: ports::free()? };
             let daemon = haproxy_daemon(folder.path(), listeners, settings.clone());
             daemon.start().context("HAProxy, which Debian has as the package haproxy")?;
-            // The servers of the webhooks and of the files are there only if their variables are set.
+            // The servers of these programs are there only if their variables are set.
             let is_set = |variable: &str| variables.iter().any(|(name, _)| *name == variable);
             let is_used = |line: &str| {
                 line.starts_with("    server ")
-                    && ["WEBHOOKS", "FILES"]
+                    && ["WEBHOOKS", "FILES", "PUSH"]
                         .iter()
                         .all(|variable| is_set(variable) || !line.contains(&format!("\"${{{variable}-")))
             };

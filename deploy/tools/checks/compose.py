@@ -14,7 +14,7 @@ from . import backups, edge, limits
 from .images import program_of
 from .model import Findings, UniqueLoader
 from .policy import IMAGE
-from .programs import Programs
+from .programs import FOLDERS, Programs
 from .schemas import place
 from .stopping import seconds, stop_time_s
 
@@ -146,6 +146,10 @@ def _files(name: str, service: dict, compose: dict, folder: Path, findings: Find
                 findings.add("files", name, f"{source} is not there")
             if not rest.endswith(":ro"):
                 findings.add("files", name, f"{source} could be written to")
+    mounted = {volume.split(":")[1] for volume in service.get("volumes", [])}
+    for variable in FOLDERS & (service.get("environment") or {}).keys():
+        if service["environment"][variable] not in mounted:
+            findings.add("files", name, f"{variable} is no volume, and its files would not stay")
     for secret in service.get("secrets", []):
         if secret not in compose.get("secrets", {}):
             findings.add("secret", name, f"{secret} is not declared")

@@ -20,7 +20,8 @@ HAPROXY = {
 }
 # A user may have 100 connections, so an address must be allowed more.
 CONNECTIONS_OF_A_USER = 100
-MIDDLEWARES = "traefik.ingress.kubernetes.io/router.middlewares"
+ROUTER = "traefik.ingress.kubernetes.io/router"
+MIDDLEWARES = f"{ROUTER}.middlewares"
 WITH_HANDSHAKES = {"/v1/ws", "/socket.io"}
 
 
@@ -78,6 +79,9 @@ def _ingress(one: Manifest, there: dict[str, Manifest], findings: Findings) -> N
         findings.add("edge", one.where, "ingress-nginx is not maintained any more")
     if not one.spec.get("tls") or annotations.get("traefik.ingress.kubernetes.io/router.entrypoints") != "websecure":
         findings.add("edge", one.where, "is served without TLS")
+    types = {path["pathType"] for rule in one.spec["rules"] for path in rule["http"]["paths"]}
+    if "ImplementationSpecific" in types and annotations.get(f"{ROUTER}.pathmatcher") != "PathRegexp":
+        findings.add("edge", one.where, "its regular expressions are no regular expressions for Traefik")
     namespace = one.data["metadata"].get("namespace", "")
     names = set()
     for word in annotations.get(MIDDLEWARES, "").split(","):

@@ -14,6 +14,8 @@ PROGRAMS = {
     "migrations": "tidings-migrations",
     "probe": "tidings-probe",
     "webhooks": "tidings-webhooks",
+    "files": "tidings-files",
+    "push": "tidings-push",
 }
 
 
@@ -92,10 +94,12 @@ def check_containers(rendered: Rendered, stages: dict, programs: Programs | None
                         findings.add("environment", one.where, f"{program} reads no {variable}")
 
 
-# The variables of each named port. The programs beside the services have names of their own.
+# The programs beside the services, whose variables have names of their own.
+BESIDE = ("WEBHOOKS", "FILES", "PUSH")
+# The variables of each named port.
 LISTENERS = {
-    "http": ["TIDINGS_LISTEN", "TIDINGS_WEBHOOKS_LISTEN"],
-    "admin": ["TIDINGS_ADMIN_LISTEN", "TIDINGS_WEBHOOKS_ADMIN_LISTEN"],
+    "http": ["TIDINGS_LISTEN", *(f"TIDINGS_{name}_LISTEN" for name in BESIDE)],
+    "admin": ["TIDINGS_ADMIN_LISTEN", *(f"TIDINGS_{name}_ADMIN_LISTEN" for name in BESIDE)],
     "internal": ["TIDINGS_INTERNAL_LISTEN"],
     "metrics": ["TIDINGS_PROBE_LISTEN"],
 }

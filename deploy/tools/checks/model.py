@@ -120,7 +120,12 @@ def settings(rendered: Rendered, workload: Manifest, container: dict[str, Any]) 
         config = rendered.named("ConfigMap", source.get("configMapRef", {}).get("name", ""))
         found.update(config.data.get("data", {}) if config else {})
     for one in container.get("env", []):
-        found[one["name"]] = one.get("value")
+        reference = one.get("valueFrom", {}).get("configMapKeyRef")
+        config = rendered.named("ConfigMap", reference["name"]) if reference else None
+        value = config.data.get("data", {}).get(reference["key"]) if config else one.get("value")
+        # An optional setting that is not there sets no variable.
+        if value is not None or not (reference or {}).get("optional"):
+            found[one["name"]] = value
     return found
 
 

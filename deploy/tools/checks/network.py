@@ -16,6 +16,10 @@ NEEDED_IN = {
     ("tidings-probe", "metrics", MONITORING),
     ("tidings-webhooks", "http", CLIENTS),
     ("tidings-webhooks", "admin", MONITORING),
+    ("tidings-files", "http", CLIENTS),
+    ("tidings-files", "admin", MONITORING),
+    ("tidings-push", "http", CLIENTS),
+    ("tidings-push", "admin", MONITORING),
     ("postgres-exporter", "metrics", MONITORING),
 }
 # The required ingress of Redis and PostgreSQL, when the overlay contains them.
@@ -34,6 +38,8 @@ NEEDED_OUT = {
     "tidings-after-restore": {53, 5432, 6379},
     "tidings-probe": {53, 443},
     "tidings-webhooks": {53, 443, 5432},
+    "tidings-files": {53, 5432},
+    "tidings-push": {53, 443, 5432, 6379},
     "redis-exporter": {53, 6379},
     "postgres-exporter": {53, 5432},
     "redis": {53},
@@ -42,7 +48,7 @@ NEEDED_OUT = {
 # The DNS servers: those of the cluster, and the address of the cache on each node.
 NAME_SERVERS = {"kube-dns", "169.254.20.10/32"}
 # Those that may go to the Internet, but to none of these networks there.
-TO_INTERNET = {"tidings-webhooks"}
+TO_INTERNET = {"tidings-webhooks", "tidings-push"}
 PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 ALLOWED_OUT = {"tidings-gateway": {4317}, "tidings-persistence": {4317}}
 

@@ -7,7 +7,7 @@ from .model import Findings, Manifest, Rendered, ports, selects
 
 SERVICES = ("tidings-gateway", "tidings-persistence")
 # These have a number of replicas, and no autoscaler.
-UNSCALED = ("tidings-webhooks",)
+UNSCALED = ("tidings-webhooks", "tidings-files", "tidings-push")
 # An image with a name and a fixed version. Tags that move, such as `latest`, are not versions.
 IMAGE = re.compile(r"^[a-z0-9._\-/:]+:(?!latest$|stable$|edge$)[A-Za-z0-9._\-]+(@sha256:[0-9a-f]{64})?$")
 

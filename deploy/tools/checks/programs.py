@@ -15,8 +15,12 @@ LIBRARY_VARIABLES = {"MIMALLOC_PURGE_DELAY"}
 STAND_INS = {
     "REDIS_URL_FILE": "redis://:secret@redis:6379/",
     "DATABASE_URL_FILE": "postgres://tidings:secret@postgresql:5432/tidings",
+    # The private key with the number 1.
+    "TIDINGS_PUSH_VAPID_KEY_FILE": "A" * 41 + "AE",
 }
 STAND_IN = "0123456789abcdef0123456789abcdef"
+# Variables that name a folder, which must exist.
+FOLDERS = {"TIDINGS_FILES_FOLDER"}
 # Variables that name the file of a certificate, and those that name the file of its key.
 CERTIFICATES = re.compile(r"TIDINGS_(INTERNAL_TLS_(CERT|CA|CLIENT_CERT|CLIENT_CA)|PROBE_CA_FILE)$")
 KEYS = re.compile(r"TIDINGS_INTERNAL_TLS_(KEY|CLIENT_KEY)$")
@@ -109,6 +113,8 @@ class Programs:
                     file = Path(folder) / variable
                     file.write_text(content)
                     value = str(file)
+                if variable in FOLDERS:
+                    value = folder
                 given[variable] = "a-pod" if value is None else value
             asked = subprocess.run(
                 [self.path(name), "--check-config"],

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from .model import Findings, Manifest, Rendered, ports, selects
+from .programs import FOLDERS
 
 # WebSockets, polls and Socket.IO clients go to gateways, all other paths below /v1 to persistence, but for those of
 # programs beside the services.
@@ -16,12 +17,23 @@ ROUTES = {
     ("Prefix", "/socket.io"): "tidings-gateway",
     ("Prefix", "/v1"): "tidings-persistence",
 }
-ROUTES_BESIDE = {("Prefix", "/v1/webhooks"): "tidings-webhooks"}
+ROUTES_BESIDE = {
+    ("Prefix", "/v1/webhooks"): "tidings-webhooks",
+    ("Prefix", "/v1/files"): "tidings-files",
+    ("Prefix", "/v1/push"): "tidings-push",
+    ("Prefix", "/v1/me/devices"): "tidings-push",
+    ("Prefix", "/v1/me/mutes"): "tidings-push",
+    # In HTTPRoute and in Ingress. The path of an Ingress begins with a slash.
+    ("RegularExpression", "^/v1/rooms/[^/]+/(messages/[^/]+/)?files(/.*)?$"): "tidings-files",
+    ("ImplementationSpecific", "/v1/rooms/[^/]+/(messages/[^/]+/)?files(/.*)?$"): "tidings-files",
+}
+# The kinds of routes that have only one of these types.
+TYPES_OF = {"RegularExpression": "HTTPRoute", "ImplementationSpecific": "Ingress"}
 
 
 # The exporter of each PodMonitor whose name is the job of an exporter.
 EXPORTERS = {"redis": "redis-exporter", "postgresql": "postgres-exporter"} | {
-    name: name for name in ("tidings-probe", "tidings-webhooks")
+    name: name for name in ("tidings-probe", "tidings-webhooks", "tidings-files", "tidings-push")
 }
 
 
@@ -34,7 +46,12 @@ def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str
         _route(rendered, route, (kind, path), (service, port), findings)
     if found:
         here = {one.name for one in rendered.workloads()}
-        wanted = ROUTES | {path: service for path, service in ROUTES_BESIDE.items() if service in here}
+        kinds = {route.kind for route, *_ in found}
+        beside = {
+            path: service for path, service in ROUTES_BESIDE.items()
+            if service in here and TYPES_OF.get(path[0], "") in kinds | {""}
+        }  # fmt: skip
+        wanted = ROUTES | beside
         for kind, path in wanted.keys() - {(kind, path) for _, kind, path, _, _ in found}:
             findings.add("route", "routes", f"nothing leads {path} ({kind}) to {wanted[kind, path]}")
     for one in rendered.of("HorizontalPodAutoscaler", "ScaledObject"):
@@ -165,6 +182,12 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
         findings.add("reference", one.where, f"ServiceAccount {account} is not there")
     mounted = {volume["name"] for volume in one.pod.get("volumes", [])}
     mounted |= {claim["metadata"]["name"] for claim in one.spec.get("volumeClaimTemplates", [])}
+    for claim in (volume["persistentVolumeClaim"]["claimName"] for volume in one.pod.get("volumes", []) if "persistentVolumeClaim" in volume):
+        made = rendered.named("PersistentVolumeClaim", claim)
+        if made is None:
+            findings.add("reference", one.where, f"PersistentVolumeClaim {claim} is not there")
+        elif one.kind == "Deployment" and made.spec.get("accessModes") != ["ReadWriteMany"]:
+            findings.add("reference", one.where, f"its replicas cannot share {claim}, which is not ReadWriteMany")
     for container in one.containers():
         for mount in container.get("volumeMounts", []):
             if mount["name"] not in mounted:
@@ -187,5 +210,7 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
         folders = tuple(f"{mount['mountPath']}/" for mount in mounts if mount["name"] in whole)
         for env in container.get("env", []):
             value = env.get("value") or ""
+            if env["name"] in FOLDERS and value not in {mount["mountPath"] for mount in mounts}:
+                findings.add("reference", one.where, f"{env['name']}: nothing is mounted at {value}")
             if value.startswith("/run/secrets/") and value not in there and not value.startswith(folders):
                 findings.add("secret", one.where, f"{env['name']}: nothing is mounted at {value}")

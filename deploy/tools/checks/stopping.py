@@ -5,8 +5,10 @@ import re
 from .model import Findings, Rendered, settings
 
 # The seconds that each service may need to stop, in addition to --unready-ms and --drain-ms.
-EXTRA_STOP_S = {"tidings-gateway": 15, "tidings-persistence": 25, "tidings-probe": 1, "tidings-webhooks": 20}
-DRAIN_DEFAULT_MS = {"tidings-gateway": 10_000, "tidings-persistence": 0, "tidings-probe": 0, "tidings-webhooks": 0}
+EXTRA_STOP_S = {
+    "tidings-gateway": 15, "tidings-persistence": 25, "tidings-probe": 1, "tidings-webhooks": 20, "tidings-files": 15, "tidings-push": 15,
+}  # fmt: skip
+DRAIN_DEFAULT_MS = {"tidings-gateway": 10_000}
 # The seconds until all proxies know that a node is stopping.
 PROXY_NOTICE_S = 5
 
@@ -14,7 +16,7 @@ PROXY_NOTICE_S = 5
 def stop_time_s(program: str, environment: dict[str, str | None]) -> float:
     """The longest time, in seconds, from the signal to the exit of a service."""
     unready = int(environment.get("TIDINGS_UNREADY_MS") or 0)
-    drain = DRAIN_DEFAULT_MS[program]
+    drain = DRAIN_DEFAULT_MS.get(program, 0)
     if program == "tidings-gateway":
         drain = int(environment.get("TIDINGS_DRAIN_MS") or drain)
     return (unready + drain) / 1000 + EXTRA_STOP_S[program]
@@ -29,7 +31,7 @@ def seconds(text: str) -> float:
 def check(rendered: Rendered, findings: Findings) -> None:
     """Checks all workloads of an overlay that run one of the services."""
     for one in rendered.workloads():
-        if one.name not in ("tidings-gateway", "tidings-persistence", "tidings-webhooks"):
+        if one.name not in EXTRA_STOP_S or one.name == "tidings-probe":
             continue
         container = one.pod["containers"][0]
         environment = settings(rendered, one, container)

@@ -11,15 +11,15 @@ GATEWAY_API, INGRESS, TRAEFIK = f"{V}.gatewayApi.enabled", f"{V}.ingress.enabled
 RETENTION, SCALED, POLICIES = f"{V}.retention.enabled", f"{V}.autoscaling.enabled", f"{V}.networkPolicies.enabled"
 MIGRATIONS, INTERNAL_TLS = f"{V}.migrations.enabled", f"{V}.internalTls.enabled"
 REDIS_X, POSTGRESQL_X = f"{V}.exporters.redis.enabled", f"{V}.exporters.postgresql.enabled"
-MONITORING, PROBE, WEBHOOKS = f"{V}.monitoring.enabled", f"{V}.probe.enabled", f"{V}.webhooks.enabled"
+MONITORING, PROBE = f"{V}.monitoring.enabled", f"{V}.probe.enabled"
+# The programs beside the services that have an API.
+COMPANIONS = ("webhooks", "files", "push")
 
 # (kind, name) -> the file of the template, and the condition. `*` as a name means all objects of the kind that have no
 # line of their own.
 OBJECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("ConfigMap", "tidings-settings"): ("settings", ""),
-    ("Ingress", "tidings-webhooks"): ("webhooks", f"and {WEBHOOKS} {INGRESS}"),
     ("Ingress", "*"): ("ingress", INGRESS),
-    ("HTTPRoute", "tidings-webhooks"): ("webhooks", f"and {WEBHOOKS} {GATEWAY_API}"),
     ("HTTPRoute", "tidings"): ("gateway-api", GATEWAY_API),
     ("Middleware", "*"): ("traefik", TRAEFIK),
     ("HorizontalPodAutoscaler", "tidings-gateway"): ("autoscaling", SCALED),
@@ -28,7 +28,6 @@ OBJECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("PodMonitor", "redis"): ("exporters", f"and {REDIS_X} {MONITORING}"),
     ("PodMonitor", "postgresql"): ("exporters", f"and {POSTGRESQL_X} {MONITORING}"),
     ("PodMonitor", "tidings-probe"): ("probe", f"and {PROBE} {MONITORING}"),
-    ("PodMonitor", "tidings-webhooks"): ("webhooks", f"and {WEBHOOKS} {MONITORING}"),
     ("CronJob", "tidings-retention"): ("retention", RETENTION),
     ("Job", "tidings-migrations"): ("migrations", MIGRATIONS),
     ("ExternalSecret", "tidings-database-owner"): ("migrations", f"and {V}.externalSecrets.enabled {MIGRATIONS}"),
@@ -39,7 +38,6 @@ OBJECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("NetworkPolicy", "tidings-migrations"): ("migrations", f"and {POLICIES} {MIGRATIONS}"),
     ("NetworkPolicy", "tidings-retention"): ("retention", f"and {POLICIES} {RETENTION}"),
     ("NetworkPolicy", "tidings-probe"): ("probe", f"and {POLICIES} {PROBE}"),
-    ("NetworkPolicy", "tidings-webhooks"): ("webhooks", f"and {POLICIES} {WEBHOOKS}"),
     ("NetworkPolicy", "redis-exporter"): ("exporters", f"and {POLICIES} {REDIS_X}"),
     ("NetworkPolicy", "postgres-exporter"): ("exporters", f"and {POLICIES} {POSTGRESQL_X}"),
     ("NetworkPolicy", "traces"): ("network", f"and {POLICIES} {V}.networkPolicies.traces.enabled"),
@@ -48,11 +46,15 @@ OBJECTS: dict[tuple[str, str], tuple[str, str]] = {
 for kind in ("Deployment", "Service", "ServiceAccount", "PodDisruptionBudget"):
     for name, condition in (("tidings-gateway", ""), ("tidings-persistence", ""), ("redis-exporter", REDIS_X),
                             ("postgres-exporter", POSTGRESQL_X), ("tidings-retention", RETENTION), ("tidings-probe", PROBE),
-                            ("tidings-webhooks", WEBHOOKS),
+                            *((f"tidings-{one}", f"{V}.{one}.enabled") for one in COMPANIONS),
                             ("tidings-migrations", MIGRATIONS), ("tidings-persistence-internal", "")):  # fmt: skip
         file = "exporters" if "exporter" in name else name.removeprefix("tidings-").removesuffix("-internal")
         OBJECTS[kind, name] = (file, condition)
-# The namespace is that of the release, and these two are read from the files of k8s/ and deploy/ (templates/files.yaml).
+for name in COMPANIONS:
+    for kind, also in (("Ingress", INGRESS), ("HTTPRoute", GATEWAY_API), ("PodMonitor", MONITORING), ("NetworkPolicy", POLICIES)):
+        OBJECTS[kind, f"tidings-{name}"] = (name, f"and {V}.{name}.enabled {also}")
+OBJECTS["PersistentVolumeClaim", "tidings-files"] = ("files", f"and {V}.files.enabled (not {V}.files.storage.claim)")
+# The namespace is that of the release, and these two are read from the files of k8s/ and deploy/ (templates/alerts-and-dashboards.yaml).
 LEFT_OUT = {"Namespace", "PrometheusRule"}
 DASHBOARDS = "tidings-dashboard-"
 
@@ -64,6 +66,8 @@ SECRETS = {
     "tidings-internal": "internal",
     "tidings-tokens": "tokens",
     "tidings-monitoring": "monitoring",
+    "tidings-files": "files",
+    "tidings-push": "push",
 }
 
 # cert-manager makes these under fixed names (k8s/components/internal-tls).
@@ -93,7 +97,7 @@ def variable(container: dict, name: str) -> dict:
 def secrets(pod: dict) -> None:
     """The names and keys of secrets come from values. Without secrets.tokens.enabled keys of tokens come by JWKS."""
     for volume in pod["volumes"]:
-        sources = volume["projected"]["sources"]
+        sources = volume.get("projected", {}).get("sources", [])
         for at, source in enumerate(sources):
             name = source["secret"]["name"]
             if name.startswith(TLS_SECRETS):
@@ -249,21 +253,39 @@ def probe(one: dict) -> None:
     scheduled(pod, values)
 
 
-def webhooks(one: dict) -> None:
-    """The webhooks."""
-    values, pod = f"{V}.webhooks", one["spec"]["template"]["spec"]
-    container = container_of(one, pod, values, "webhooks")
+def companion(one: dict) -> None:
+    """A program beside the services that has an API."""
+    name = one["metadata"]["name"].removeprefix("tidings-")
+    values, pod = f"{V}.{name}", one["spec"]["template"]["spec"]
+    container = container_of(one, pod, values, name)
     put(one, ["spec", "replicas"], f"{values}.replicas")
     spread = resolve_path(one, ["spec", "template", "spec", "topologySpreadConstraints", 1, "whenUnsatisfiable"], values)
     spread[0][spread[1]] = Expr(f"{V}.spread")
     tokens = container["env"].index(variable(container, "TIDINGS_JWT_SECRET_FILE"))
     container["env"][tokens] = When(f"{V}.secrets.tokens.enabled", container["env"][tokens])
     secrets(pod)
-    authorities(pod, redis=False, database=True)
+    authorities(pod, redis=name == "push", database=True)
+    if name == "files":
+        put(one, ["spec", "template", "spec", "volumes", 1, "persistentVolumeClaim", "claimName"],
+            f'default "tidings-files" {values}.storage.claim')  # fmt: skip
+    if name == "push":
+        variable(container, "TIDINGS_PUSH_VAPID_SUBJECT")["value"] = Expr(f"{values}.vapidSubject")
+    if any("configMapKeyRef" in env.get("valueFrom", {}) for env in container["env"] if isinstance(env, dict)):
+        # The pods restart when a setting changes.
+        digest = Expr(f"{V}.settings | toJson | sha256sum")
+        one["spec"]["template"]["metadata"]["annotations"] = {"checksum/settings": digest}
     container["env"].append(Variables(f"{values}.env"))
     container["volumeMounts"].append(Each(f"{values}.volumeMounts"))
     pod["volumes"].append(Each(f"{values}.volumes"))
     scheduled(pod, values)
+
+
+def claim(one: dict) -> None:
+    """The folder of the files. It stays when the release is removed."""
+    values = f"{V}.files.storage"
+    put(one, ["spec", "resources", "requests", "storage"], f"{values}.size")
+    one["spec"]["storageClassName"] = When(f"{values}.className", Expr(f"{values}.className"))
+    one["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
 
 
 def route(one: dict) -> None:
@@ -277,6 +299,9 @@ def route(one: dict) -> None:
         rule["filters"] = When(TRAEFIK, rule["filters"])
 
 
+ROUTER = "traefik.ingress.kubernetes.io/router"
+
+
 def ingress(one: dict) -> None:
     """An Ingress: with the limits of Traefik, or with the annotations of another controller."""
     spec, limits = one["spec"], "tidings-tidings-connections@kubernetescrd"
@@ -286,9 +311,10 @@ def ingress(one: dict) -> None:
         raise KeyError("the middlewares of the Ingress changed: change deploy/tools/helm/table.py")
     text = ",".join(f"%s-tidings-{name}@kubernetescrd" for name in names)
     spaces = " $.Release.Namespace" * len(names)
-    entry = one["metadata"]["annotations"]["traefik.ingress.kubernetes.io/router.entrypoints"]
+    given = one["metadata"]["annotations"]
+    words = {name: When(TRAEFIK, given[name]) for name in (f"{ROUTER}.entrypoints", f"{ROUTER}.pathmatcher") if name in given}
     one["metadata"]["annotations"] = When(f"or {TRAEFIK} {V}.ingress.annotations", {
-        "traefik.ingress.kubernetes.io/router.entrypoints": When(TRAEFIK, entry),
+        **words,
         "traefik.ingress.kubernetes.io/router.middlewares": When(TRAEFIK, Expr(f'printf "{text}"{spaces}')),
         "*": Each(f"{V}.ingress.annotations"),
     })  # fmt: skip
@@ -369,7 +395,7 @@ def policy(one: dict) -> None:
             ]
         elif any(port["port"] == 53 for port in rule["ports"]):
             rule["to"] = Expr(f"{values}.dns")
-        elif name in ("tidings-probe", "tidings-webhooks"):
+        elif name in ("tidings-probe", "tidings-webhooks", "tidings-push"):
             rule["to"] = Expr(f"{V}.{name.removeprefix('tidings-')}.to")
         elif name == "traces":
             rule["to"] = Expr(f"{values}.traces.to")
@@ -394,12 +420,12 @@ def external(one: dict) -> None:
 FIELDS = {
     "HTTPRoute": route, "Ingress": ingress, "Middleware": middleware, "HorizontalPodAutoscaler": gateways_scaled,
     "ScaledObject": persistence_scaled, "PodMonitor": monitor, "NetworkPolicy": policy, "ExternalSecret": external,
-    "CronJob": retention, "Job": job,
+    "CronJob": retention, "Job": job, "PersistentVolumeClaim": claim,
 }  # fmt: skip
 
 
 # The programs beside the two services.
-EXTRAS = {"tidings-probe": probe, "tidings-webhooks": webhooks}
+EXTRAS = {"tidings-probe": probe} | {f"tidings-{name}": companion for name in COMPANIONS}
 
 
 def convert(one: dict) -> None:

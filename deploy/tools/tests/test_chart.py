@@ -27,6 +27,8 @@ CASES = {
     "production-internal-tls": ["production-internal-tls", "production-migrations"],
     "production-alertmanager": ["production-alertmanager", "production-migrations"],
     "production-webhooks": ["production-webhooks", "production-migrations"],
+    "production-files": ["production-files", "production-migrations"],
+    "production-push": ["production-push", "production-migrations"],
     "plain": ["plain"],
     "private": ["private"],
 }
@@ -168,6 +170,10 @@ REFUSED: list[tuple[str, str]] = [
     ("networkPolicies: {postgresql: {port: 99999}}", "port"),
     ("networkPolicies: {clients: []}", "clients"),
     ("migrations: {deadlineSeconds: 5}", "deadlineSeconds"),
+    ("files: {storage: {size: plenty}}", "size"),
+    ("files: {env: {TIDINGS_FILES_FOLDER: /srv}}", "TIDINGS_FILES_FOLDER"),
+    ("push: {vapidSubject: ops@example.com}", "vapidSubject"),
+    ("push: {to: []}", "to"),
 ]  # fmt: skip
 
 
@@ -185,9 +191,10 @@ class Checksums(unittest.TestCase):
     """Without another pod template a Deployment keeps its pods, and these keep the old settings."""
 
     def test_changed_setting_changes_all_pod_templates(self) -> None:
-        for name in ("tidings-gateway", "tidings-persistence"):
+        for name in ("tidings-gateway", "tidings-persistence", "tidings-files", "tidings-push"):
             specs = []
-            for values in ("{}", "settings: {TIDINGS_LOG: debug}"):
+            for values in ("", "settings: {TIDINGS_LOG: debug}\n"):
+                values += "files: {enabled: true}\npush: {enabled: true}\n"
                 deployment = Rendered.read(helm_template(values).stdout).named("Deployment", name)
                 assert deployment is not None
                 specs.append(deployment.data["spec"]["template"])

@@ -329,6 +329,8 @@ add_clean_test("production-external-secrets", True)
 add_clean_test("production-internal-tls", True)
 add_clean_test("production-probe", True)
 add_clean_test("production-webhooks", True)
+add_clean_test("production-files", True)
+add_clean_test("production-push", True)
 add_clean_test("production-own", True)
 refused(
     Manifests,

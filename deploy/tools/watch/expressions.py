@@ -43,7 +43,7 @@ def names_of(expression):
 def declared():
     """The metrics of our programs, with the series of each histogram."""
     names = set()
-    for service in ("gateway", "persistence", "probe", "webhooks"):
+    for service in ("gateway", "persistence", "probe", "webhooks", "files", "push"):
         text = (ROOT / service / "src" / "metrics.rs").read_text()
         found = re.findall(r': (\w+)[^=\n]*= "([a-z_]+)", "', text)
         assert len(found) > 5, f"{service}: the declarations were not understood"

@@ -4,9 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::balancer::Balancer;
 use tidings_harness::files::FilesNode;
+use tidings_harness::push::{PushNode, VAPID_PUBLIC_KEY};
+use tidings_harness::stack::set_feed;
 use tidings_harness::webhooks::WebhooksNode;
 use tidings_harness::{Client, Http, Node, Ports, ServerFrame, Stack, TokenBy, ports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,6 +104,33 @@ async fn webhook_route_is_served_only_if_enabled() -> Result<()> {
         answer.body["detail"].as_str().is_some_and(|detail| detail.contains("/v1/webhooksx")),
         "{answer:?}"
     );
+    https.get("/me/rooms").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn push_routes_are_served_only_if_enabled() -> Result<()> {
+    let stack = start_stack().await?;
+    let without = Balancer::of(&stack).await?;
+    let answer = Http::new(&without.url(), &stack.token("alice")).get("/push/key").await?;
+    ensure!(answer.status == 404, "persistence has no such path: {answer:?}");
+    drop(without);
+
+    set_feed(stack.database().url(), true).await?;
+    let node = PushNode::start(&stack, "push", &[]).await?;
+    let (public, admin) = (format!("127.0.0.1:{}", node.public_port()), node.admin_port().to_string());
+    let balancer = Balancer::with(&stack, &[("PUSH", &public), ("PUSH_ADMIN", &admin)]).await?;
+    let https = Http::new(&balancer.url(), &stack.token("alice"));
+    ensure!(https.get("/push/key").await?.expect(200).body["key"] == VAPID_PUBLIC_KEY);
+    ensure!(https.get("/me/devices").await?.expect(200).body["devices"] == json!([]));
+    let room = https.new_room(&["bob"]).await?;
+    https.request(Method::PUT, &format!("/me/mutes/{room}"), None).await?.expect(200);
+    ensure!(https.get("/me/mutes").await?.expect(200).body["mutes"][0]["room"] == room.as_str());
+    // Paths with another name after the same beginning go to persistence.
+    for path in ["/pushx", "/me/devicesx", "/me/mutesx"] {
+        let answer = https.get(path).await?;
+        ensure!(answer.body["detail"].as_str().is_some_and(|it| it.contains(path)), "{path}: {answer:?}");
+    }
     https.get("/me/rooms").await?.expect(200);
     Ok(())
 }

@@ -103,6 +103,8 @@ fn image_holds_only_the_program_and_its_libraries() -> Result<()> {
         ("migrations", "tidings-migrations"),
         ("probe", "tidings-probe"),
         ("webhooks", "tidings-webhooks"),
+        ("files", "tidings-files"),
+        ("push", "tidings-push"),
     ] {
         let root = images.path().join("images").join(image);
         ensure!(root.join(program).is_file(), "{image} has no {program}");

@@ -236,7 +236,7 @@ fn images_are_built_for_all_platforms_and_signed() -> Result<()> {
     ensure!(code == 0, "{printed}");
     let calls = project.logged_calls();
     let digest = format!("sha256:{:064}", 7);
-    for image in ["gateway", "persistence", "migrations", "probe", "webhooks"] {
+    for image in ["gateway", "persistence", "migrations", "probe", "webhooks", "files", "push"] {
         let name = format!("registry.example.com/tidings/{image}");
         let built = calls.lines().find(|call| call.contains(&format!("--target {image} ")));
         let built = built.unwrap_or_default();

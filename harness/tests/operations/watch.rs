@@ -23,13 +23,16 @@ use anyhow::{Context, Result, ensure};
 use exporters::Exporters;
 use serde_json::{Value, json};
 use tidings_harness::balancer::Balancer;
+use tidings_harness::files::FilesNode;
+use tidings_harness::push::PushNode;
+use tidings_harness::stack::set_feed;
 use tidings_harness::webhooks::WebhooksNode;
 use tidings_harness::{Client, Http, Stack};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
-/// The scrape targets: two gateways, two persistence nodes, HAProxy, Redis, PostgreSQL, the probe, the webhooks, and
-/// Prometheus itself.
-const TARGET_COUNT: usize = 10;
+/// The scrape targets: two gateways, two persistence nodes, HAProxy, Redis, PostgreSQL, the probe, the webhooks, the
+/// files, push, and Prometheus itself.
+const TARGET_COUNT: usize = 12;
 
 /// Two users talk through HAProxy. One reads history and polls, and a stranger is refused.
 async fn generate_traffic(stack: &Stack, balancer: &Balancer) -> Result<()> {
@@ -137,6 +140,11 @@ async fn rules_and_dashboards_find_their_metrics_in_running_system() -> Result<(
     prometheus.add_target("tidings-probe", &probe.address())?;
     let webhooks = WebhooksNode::start(&stack, "webhooks", &[]).await?;
     prometheus.add_target("tidings-webhooks", &format!("127.0.0.1:{}", webhooks.admin_port()))?;
+    let files = FilesNode::start(&stack, "files", &[]).await?;
+    prometheus.add_target("tidings-files", &format!("127.0.0.1:{}", files.admin_port()))?;
+    set_feed(stack.database().url(), true).await?;
+    let push = PushNode::start(&stack, "push", &[]).await?;
+    prometheus.add_target("tidings-push", &format!("127.0.0.1:{}", push.admin_port()))?;
     until_targets_are_up(&prometheus).await?;
     generate_traffic(&stack, &balancer).await?;
     let rules = until_rules_are_evaluated(&prometheus).await?;
