@@ -233,6 +233,7 @@ MUTATIONS = [
     ("k8s/overlays/production/after-restore/network.yaml", "port: 6379", "port: 6380"),
     (GENERATOR, 'hook(one, 0, "before-hook-creation")', "pass"),
     (GENERATOR, "hook(one, -10)", "hook(one, 10)"),
+    (GENERATOR, '{"helm.sh/resource-policy": "keep"}', "{}"),
     (GENERATOR, 'LEFT_OUT = {"Namespace", ', 'LEFT_OUT = {"PodDisruptionBudget", "Namespace", '),
     (GENERATOR, '{"checksum/settings": digest, ', "{"),
     (f"{CHART}/templates/gateway.yaml", "path: /readyz", "path: /healthz"),

@@ -202,6 +202,23 @@ class Checksums(unittest.TestCase):
 
 
 @unittest.skipUnless(HELM, "Helm is not installed")
+class Claims(unittest.TestCase):
+    """The folder of the files outlives the release."""
+
+    def test_claim_of_the_files_stays_or_is_one_that_exists(self) -> None:
+        made = Rendered.read(helm_template("files: {enabled: true, storage: {className: nfs}}").stdout)
+        claim = made.named("PersistentVolumeClaim", "tidings-files")
+        assert claim is not None
+        self.assertEqual(claim.data["metadata"]["annotations"], {"helm.sh/resource-policy": "keep"})
+        self.assertEqual(claim.spec["storageClassName"], "nfs")
+        given = Rendered.read(helm_template("files: {enabled: true, storage: {claim: else}}").stdout)
+        self.assertEqual(given.of("PersistentVolumeClaim"), [])
+        files = given.named("Deployment", "tidings-files")
+        assert files is not None
+        self.assertIn({"name": "content", "persistentVolumeClaim": {"claimName": "else"}}, files.pod["volumes"])
+
+
+@unittest.skipUnless(HELM, "Helm is not installed")
 class Refusals(unittest.TestCase):
     """Each wrong value alone stops an installation, with a message that names it."""
 
