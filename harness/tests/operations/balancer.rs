@@ -122,8 +122,9 @@ async fn push_routes_are_served_only_if_enabled() -> Result<()> {
     let balancer = Balancer::with(&stack, &[("PUSH", &public), ("PUSH_ADMIN", &admin)]).await?;
     let https = Http::new(&balancer.url(), &stack.token("alice"));
     ensure!(https.get("/push/key").await?.expect(200).body["key"] == VAPID_PUBLIC_KEY);
-    ensure!(https.get("/me/devices").await?.expect(200).body["devices"] == json!([]));
+    // Makes the user known.
     let room = https.new_room(&["bob"]).await?;
+    ensure!(https.get("/me/devices").await?.expect(200).body["devices"] == json!([]));
     https.request(Method::PUT, &format!("/me/mutes/{room}"), None).await?.expect(200);
     ensure!(https.get("/me/mutes").await?.expect(200).body["mutes"][0]["room"] == room.as_str());
     // Paths with another name after the same beginning go to persistence.
