@@ -192,9 +192,12 @@ fn scrape_config(stack: &Stack, own: u16) -> Result<String> {
         text = text.replace(&line, &lines);
     }
     // Programs beside the services are found by their names in Compose's DNS.
-    let by_name = "    dns_sd_configs:\n      - names: [webhooks]\n        type: A\n        port: 18083\n";
-    ensure!(text.contains(by_name), "prometheus.yml does not look for webhooks");
-    text = text.replace(by_name, "    static_configs:\n      - targets:\n");
+    for (name, port) in [("webhooks", 18083), ("files", 18084), ("push", 18085)] {
+        let by_name =
+            format!("    dns_sd_configs:\n      - names: [{name}]\n        type: A\n        port: {port}\n");
+        ensure!(text.contains(&by_name), "prometheus.yml does not look for {name}");
+        text = text.replace(&by_name, "    static_configs:\n      - targets:\n");
+    }
     for interval in ["scrape_interval: 15s", "scrape_timeout: 10s", "evaluation_interval: 15s"] {
         let (name, _) = interval.split_once(' ').context("no value")?;
         ensure!(text.contains(interval), "prometheus.yml does not contain {interval}");
