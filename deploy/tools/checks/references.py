@@ -182,7 +182,8 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
         findings.add("reference", one.where, f"ServiceAccount {account} is not there")
     mounted = {volume["name"] for volume in one.pod.get("volumes", [])}
     mounted |= {claim["metadata"]["name"] for claim in one.spec.get("volumeClaimTemplates", [])}
-    for claim in (volume["persistentVolumeClaim"]["claimName"] for volume in one.pod.get("volumes", []) if "persistentVolumeClaim" in volume):
+    claims = [volume["persistentVolumeClaim"] for volume in one.pod.get("volumes", []) if "persistentVolumeClaim" in volume]
+    for claim in (found["claimName"] for found in claims):
         made = rendered.named("PersistentVolumeClaim", claim)
         if made is None:
             findings.add("reference", one.where, f"PersistentVolumeClaim {claim} is not there")

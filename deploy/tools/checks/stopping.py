@@ -6,7 +6,8 @@ from .model import Findings, Rendered, settings
 
 # The seconds that each service may need to stop, in addition to --unready-ms and --drain-ms.
 EXTRA_STOP_S = {
-    "tidings-gateway": 15, "tidings-persistence": 25, "tidings-probe": 1, "tidings-webhooks": 20, "tidings-files": 15, "tidings-push": 15,
+    "tidings-gateway": 15, "tidings-persistence": 25, "tidings-probe": 1,
+    "tidings-webhooks": 20, "tidings-files": 15, "tidings-push": 15,
 }  # fmt: skip
 DRAIN_DEFAULT_MS = {"tidings-gateway": 10_000}
 # The seconds until all proxies know that a node is stopping.

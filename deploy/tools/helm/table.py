@@ -51,7 +51,8 @@ for kind in ("Deployment", "Service", "ServiceAccount", "PodDisruptionBudget"):
         file = "exporters" if "exporter" in name else name.removeprefix("tidings-").removesuffix("-internal")
         OBJECTS[kind, name] = (file, condition)
 for name in COMPANIONS:
-    for kind, also in (("Ingress", INGRESS), ("HTTPRoute", GATEWAY_API), ("PodMonitor", MONITORING), ("NetworkPolicy", POLICIES)):
+    for kind, also in (("Ingress", INGRESS), ("HTTPRoute", GATEWAY_API), ("PodMonitor", MONITORING),
+                       ("NetworkPolicy", POLICIES)):  # fmt: skip
         OBJECTS[kind, f"tidings-{name}"] = (name, f"and {V}.{name}.enabled {also}")
 OBJECTS["PersistentVolumeClaim", "tidings-files"] = ("files", f"and {V}.files.enabled (not {V}.files.storage.claim)")
 # The namespace is that of the release, and these two are read from the files of k8s/ and deploy/ (templates/alerts-and-dashboards.yaml).
