@@ -125,13 +125,9 @@ async fn push_routes_are_served_only_if_enabled() -> Result<()> {
     // Makes the user known.
     let room = https.new_room(&["bob"]).await?;
     ensure!(https.get("/me/devices").await?.expect(200).body["devices"] == json!([]));
-    https.request(Method::PUT, &format!("/me/mutes/{room}"), None).await?.expect(200);
+    https.request(Method::PUT, &format!("/me/mutes/{room}"), Some(json!({}))).await?.expect(200);
     ensure!(https.get("/me/mutes").await?.expect(200).body["mutes"][0]["room"] == room.as_str());
-    // Paths with another name after the same beginning go to persistence.
-    for path in ["/pushx", "/me/devicesx", "/me/mutesx"] {
-        let answer = https.get(path).await?;
-        ensure!(answer.body["detail"].as_str().is_some_and(|it| it.contains(path)), "{path}: {answer:?}");
-    }
+    // Other paths below /v1/me go to persistence.
     https.get("/me/rooms").await?.expect(200);
     Ok(())
 }
