@@ -20,10 +20,12 @@ mod clock;
 mod crowd;
 mod fault;
 mod feed;
+mod files;
 mod load;
 mod misbehaving;
 mod postgres;
 mod quiet;
+mod replicas;
 mod shard;
 mod sound;
 mod webhooks;
@@ -118,6 +120,10 @@ pub struct FaultReport {
     pub fed: u64,
     /// Number of events that the receiver of webhooks got.
     pub webhook_events: u64,
+    /// Number of files that stored messages show. Each was downloaded and compared.
+    pub shown_files: u64,
+    /// Number of complete files that no stored message shows.
+    pub unshown_files: u64,
     /// Number of `room:gap` frames.
     pub gaps: u64,
     /// How often a listener got a new epoch. This needs no gap if PostgreSQL had everything that Redis lost.
@@ -181,6 +187,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     crate::stack::set_feed(world.stack.database().url(), true).await?;
     let feed = feed::FeedConsumers::start(&world);
     let webhook = webhooks::WebhookReceiver::start(&world, plan.seed, &plan.settings).await?;
+    let mut sharers = files::FileSharers::start(&world, plan, &load).await?;
     let monitor = bounds::ResourceMonitor::start(Arc::clone(&world.stack));
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
@@ -226,18 +233,23 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     misbehaving.stop_noise();
     let quiet_seconds = quiet.finish();
     let (answered, settles_from) = (load.answered_count() - before, history.now());
+    sharers.stop();
     let settling = async {
         load.finish().await?;
+        sharers.finish().await?;
         load.wait_until_caught_up(&world).await
     };
     let settled = tokio::time::timeout(plan.settle, settling).await;
     let at_rest = matches!(settled, Ok(Ok(())));
     let settled_at = history.now();
+    sharers.abort();
     let mut client_errors = load.client_errors();
     client_errors.extend(failed);
     client_errors.extend(quiet.client_errors());
+    client_errors.extend(sharers.client_errors());
     let mut internal_errors = load.internal_errors();
     internal_errors.extend(misbehaving.internal_errors());
+    internal_errors.extend(sharers.internal_errors()?);
     internal_errors.extend(sound::panics_in_logs(&world.stack)?);
     let seen = monitor.finish().await?;
     match settled {
@@ -257,6 +269,8 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     violations.extend(not_fed);
     let (webhook_events, not_received) = webhook.finish(&stored).await;
     violations.extend(not_received);
+    let (shared, lost_files) = sharers.check(&world, &stored).await?;
+    violations.extend(lost_files);
     let reactions = history::read_reactions(world.stack.database()).await?;
     violations.extend(history::check_changes(&requested, &entries, &stored, &reactions));
     let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
@@ -278,6 +292,8 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.answered = answered;
     report.fed = fed;
     report.webhook_events = webhook_events;
+    report.shown_files = shared.shown;
+    report.unshown_files = shared.unshown;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();
     report.changes = stored_change_counts(&requested);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -100,6 +101,8 @@ pub struct SendOptions {
     pub visible_to: Vec<String>,
     /// Whether the sender is content with the answer `accepted` and does not wait for `stored`.
     pub accepted: bool,
+    /// The attachments of the message, as in the frame.
+    pub attachments: Vec<Value>,
 }
 
 /// The observers of a listener.

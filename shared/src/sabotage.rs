@@ -35,6 +35,8 @@ named_enum! {
         Feed = "feed",
         /// Webhooks forget some deliveries before they succeed.
         Webhook = "webhook",
+        /// The sweep removes files that messages show.
+        File = "file",
         /// The outboxes of slow connections are unbounded.
         Bounded = "bounded",
     }

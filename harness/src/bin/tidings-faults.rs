@@ -102,6 +102,13 @@ fn print_report(report: &FaultReport) {
         report.settle_seconds,
         report.changes,
     );
+    say!(
+        "  {} events in the feed, {} sent to the webhook; {} files of messages downloaded, {} others complete",
+        report.fed,
+        report.webhook_events,
+        report.shown_files,
+        report.unshown_files,
+    );
     say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds, 1));
     if !report.other_shards_p99_seconds.is_empty() {
         let seconds = format_longest_first(&report.other_shards_p99_seconds, 3);

@@ -41,9 +41,9 @@ const MAX_UNANSWERED: usize = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A user with a connection.
-struct LoadUser {
-    name: String,
-    listener: Listener,
+pub(super) struct LoadUser {
+    pub name: String,
+    pub listener: Listener,
 }
 
 /// The users of a run, and their rooms.
@@ -119,6 +119,11 @@ impl Load {
 
     pub fn rooms(&self) -> &[String] {
         &self.rooms
+    }
+
+    /// The users, all of whom are in every room. The last ones send nothing by themselves.
+    pub fn people(&self) -> &[Arc<LoadUser>] {
+        &self.people
     }
 
     /// Waits until 100 messages have been answered.

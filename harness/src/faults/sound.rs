@@ -20,7 +20,8 @@ pub(super) fn panics_in_logs(stack: &Stack) -> Result<Vec<String>> {
     Ok(panics)
 }
 
-fn find_panics(log: &str) -> Vec<String> {
+/// The panics in a log.
+pub(super) fn find_panics(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let panicked = lines.iter().enumerate().filter(|(_, line)| line.contains("panicked"));
     panicked

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -14,15 +14,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::World;
+use super::replicas::{DISTURBANCE_MS, PAUSE_MS, kill_and_restart, pause_and_resume};
 use crate::frames::ServerFrame;
 use crate::history::{Event, Rule, StoredLog, Violation};
 use crate::webhooks::{Receiver, ReceiverBehaviour, WebhooksNode};
 
 /// The pauses between attempts. They are short, because a run is short, and many, so that no event becomes a dead letter.
 const RETRY_DELAYS_S: &str = "0.2,0.2,0.5,0.5,1,1,2,2,2,3,3,3,5,5,5,5,5,5,5,10,10,10,10,10,10";
-/// Time between two disturbances, and how long one lasts.
-const PAUSE_MS: std::ops::Range<u64> = 1000..4000;
-const DISTURBANCE_MS: std::ops::Range<u64> = 300..3000;
 /// How long the receiver may take to get the rest after the run has settled.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
 /// Limit of the violations that are reported.
@@ -114,19 +112,8 @@ async fn disturb(
         }
         let node = &nodes[rng.random_range(0..2)];
         match rng.random_range(0..5) {
-            0 => {
-                node.kill();
-                sleep(time).await;
-                // It is not ready while PostgreSQL is broken, so it gets a second chance.
-                if node.restart().await.is_err() {
-                    node.restart().await.context("a replica of webhooks does not start")?;
-                }
-            }
-            1 => {
-                node.pause()?;
-                sleep(time * 2).await;
-                node.resume()?;
-            }
+            0 => kill_and_restart(node, time).await?,
+            1 => pause_and_resume(node, time * 2).await?,
             2 => receiver.behave(ReceiverBehaviour::Answer(503, String::new())),
             3 => receiver.behave(ReceiverBehaviour::Down),
             _ => receiver.behave(ReceiverBehaviour::Slow(time)),

@@ -126,7 +126,10 @@ impl Outbox {
                     "room": front.room, "client_id": front.client_id, "content": front.text,
                     "attempt": front.attempts,
                 });
-                let SendOptions { visible_to, accepted } = &front.options;
+                let SendOptions { visible_to, accepted, attachments } = &front.options;
+                if !attachments.is_empty() {
+                    frame["attachments"] = json!(attachments);
+                }
                 if !visible_to.is_empty() {
                     frame["visible_to"] = json!({ "users": visible_to });
                 }

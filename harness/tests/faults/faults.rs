@@ -39,6 +39,7 @@ fn ensure_meaningful(report: &FaultReport) -> Result<()> {
         ensure!(report.changes.contains_key(kind), "no {kind}: {report:?}");
     }
     ensure!(report.changes.values().sum::<u64>() >= 10, "too few changes: {report:?}");
+    ensure!(report.shown_files > 3, "too few files: {report:?}");
     ensure!(report.settle_seconds < MAX_SETTLE_S, "clients caught up too late: {report:?}");
     Ok(())
 }

@@ -72,6 +72,11 @@ async fn events_missing_at_the_receiver_are_detected() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn removed_files_of_messages_are_detected() -> Result<()> {
+    ensure_detected("file", vec![Fault::Nothing(ms(8000))], &[Rule::File]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delivery_past_a_hole_is_detected() -> Result<()> {
     ensure_detected("complete", vec![Fault::Nothing(ms(5000))], &[Rule::Complete]).await
 }
