@@ -69,6 +69,11 @@ impl CompanionNode {
         self.admin
     }
 
+    /// The process, while it runs or is paused.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
     /// The API with this token.
     pub fn http(&self, token: &str) -> Http {
         Http::new(&format!("http://127.0.0.1:{}", self.public), token)

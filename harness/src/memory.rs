@@ -7,6 +7,11 @@ pub fn resident(pid: u32) -> Result<u64> {
     status_field_bytes(pid, "VmRSS:")
 }
 
+/// The largest resident memory that a process has had, in bytes.
+pub fn peak(pid: u32) -> Result<u64> {
+    status_field_bytes(pid, "VmHWM:")
+}
+
 /// Anonymous resident memory of a process in bytes: heap and stacks, without pages of the program or of other files.
 pub fn anonymous(pid: u32) -> Result<u64> {
     status_field_bytes(pid, "RssAnon:")

@@ -9,6 +9,7 @@ mod erase_late;
 mod export;
 mod export_job;
 mod feed;
+mod files_bulk;
 mod files_downloads;
 mod files_limits;
 mod files_review;
