@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::files::FilesNode;
 use crate::stack::{Link, Stack};
 use crate::{Node, proxy::Proxy};
 
@@ -20,6 +21,12 @@ mod values;
 
 use order::Order;
 
+/// What orders act on.
+pub struct SteeredSystem {
+    pub stack: Stack,
+    pub files: Option<FilesNode>,
+}
+
 /// The addresses of all parts; URLs have no path.
 #[derive(Debug, Serialize)]
 pub struct StackDescription {
@@ -27,6 +34,8 @@ pub struct StackDescription {
     pub gateways: Vec<String>,
     /// URLs of the persistence nodes for clients.
     pub persistence: Vec<String>,
+    /// URL of the files service, without a proxy; `None` if there is none. Persistence does not serve its paths.
+    pub files: Option<String>,
     /// URLs of the nodes' own listeners, without the proxies.
     pub direct: DirectUrls,
     /// The secret that signs tokens (HS256).
@@ -51,8 +60,9 @@ pub struct DirectUrls {
 }
 
 impl StackDescription {
-    /// Describes a stack.
-    pub fn of(stack: &Stack) -> StackDescription {
+    /// Describes a system.
+    pub fn of(system: &SteeredSystem) -> StackDescription {
+        let stack = &system.stack;
         let urls = |nodes: &[Node]| nodes.iter().map(Node::url).collect::<Vec<_>>();
         let admins = |nodes: &[Node]| nodes.iter().map(Node::admin).collect::<Vec<_>>();
         let (gateways, persistence) = (stack.gateways(), stack.persistence_nodes());
@@ -77,6 +87,7 @@ impl StackDescription {
         StackDescription {
             gateways: seen_gateways,
             persistence: seen_persistence,
+            files: system.files.as_ref().map(|node| format!("http://127.0.0.1:{}", node.public_port())),
             direct,
             jwt_secret: stack.jwt_secret().to_owned(),
             redis_url: stack.shards().url(),
@@ -95,28 +106,28 @@ fn origin(proxy: &Proxy) -> String {
 /// # Errors
 /// When answers cannot be written.
 pub async fn run_orders(
-    stack: Stack,
+    system: SteeredSystem,
     mut orders: mpsc::UnboundedReceiver<String>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let stack = Arc::new(stack);
-    write_line(out, &serde_json::to_value(StackDescription::of(&stack))?)?;
+    let system = Arc::new(system);
+    write_line(out, &serde_json::to_value(StackDescription::of(&system))?)?;
     let mut under_way = JoinSet::new();
     loop {
         tokio::select! {
             line = orders.recv() => {
                 let Some(line) = line else { return Ok(()) };
-                under_way.spawn(answer_order(Arc::clone(&stack), line));
+                under_way.spawn(answer_order(Arc::clone(&system), line));
             }
             Some(done) = under_way.join_next() => write_line(out, &done?)?,
         }
     }
 }
 
-async fn answer_order(stack: Arc<Stack>, line: String) -> Value {
+async fn answer_order(system: Arc<SteeredSystem>, line: String) -> Value {
     let id = serde_json::from_str::<Value>(&line).map(|mut line| line["id"].take()).unwrap_or_default();
     let carried = match serde_json::from_str::<Order>(&line) {
-        Ok(order) => execute::execute(&stack, order).await,
+        Ok(order) => execute::execute(&system, order).await,
         Err(error) => Err(error.into()),
     };
     match carried {

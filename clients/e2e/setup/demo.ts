@@ -41,16 +41,21 @@ function newestTime(paths: readonly string[]): number {
   return Math.max(...paths.flatMap((path) => [path, ...filesIn(path)]).map(modifiedAt));
 }
 
-/** Starts the demo's server on a free port. Resolves with its origin once it listens. */
+/**
+ * Starts the demo's server on a free port. Resolves with its origin once it listens. With `withFiles`, the origin of HTTP
+ * and files, the demo has files.
+ */
 export async function serveDemo(
   system: SystemAddresses,
+  withFiles?: string,
 ): Promise<{ url: string; close: () => Promise<void> }> {
   const child = spawn(process.execPath, [join(demoFolder(), "serve.mjs"), "--port", "0"], {
     env: {
       ...process.env,
       TIDINGS_JWT_SECRET: system.jwt_secret,
       TIDINGS_DEMO_GATEWAYS: system.gateways.join(","),
-      TIDINGS_DEMO_PERSISTENCE: system.persistence.join(","),
+      TIDINGS_DEMO_PERSISTENCE: withFiles ?? system.persistence.join(","),
+      TIDINGS_DEMO_FILES: withFiles ?? "",
     },
     stdio: ["ignore", "pipe", "inherit"],
   });

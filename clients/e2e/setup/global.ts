@@ -1,8 +1,10 @@
 /**
  * Starts one browser for all tests, and for each worker an environment of its own: a system of two gateways behind
- * proxies, and the demo's server. Files of different workers run in parallel and cannot disturb each other.
+ * proxies with the files service, and the demo's servers. Files of different workers run in parallel and cannot disturb
+ * each other.
  */
 import type { TestProject } from "vitest/node";
+import { startOneOrigin } from "../../ts/test-system/one-origin.js";
 import { Stack } from "../../ts/test-system/stack.js";
 import { launchBrowser } from "./browser.js";
 import { serveControl } from "./control.js";
@@ -45,6 +47,7 @@ async function startEnvironment(browser: string, cleanups: (() => unknown)[]): P
     gateways: 2,
     persistence: 1,
     proxied: true,
+    files: true,
     // Gateways and clients notice a silent connection within seconds.
     gatewayEnv: { TIDINGS_HEARTBEAT_MS: 2000 },
   });
@@ -53,5 +56,10 @@ async function startEnvironment(browser: string, cleanups: (() => unknown)[]): P
   cleanups.push(control.close);
   const demo = await serveDemo(stack.at);
   cleanups.push(demo.close);
-  return { demo: demo.url, browser, control: control.url, addresses: stack.at };
+  const oneOrigin = await startOneOrigin(stack.gateway(), stack.http(), stack.at.files ?? undefined);
+  cleanups.push(() => oneOrigin.close());
+  const demoWithFiles = await serveDemo(stack.at, oneOrigin.origin);
+  cleanups.push(demoWithFiles.close);
+  const urls = { demo: demo.url, demoWithFiles: demoWithFiles.url, control: control.url };
+  return { ...urls, browser, addresses: stack.at };
 }

@@ -61,7 +61,8 @@ export class Chat {
     const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
-    await person.page.goto(`${this.environment.demo}/${query}`);
+    const { demo, demoWithFiles } = this.environment;
+    await person.page.goto(`${options.files ? demoWithFiles : demo}/${query}`);
     return person;
   }
 

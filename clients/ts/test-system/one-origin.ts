@@ -1,11 +1,13 @@
 /**
- * Gateways and HTTP behind one origin, like a reverse proxy in production: the paths of gateways and
- * WebSockets go to the gateway, all other paths to persistence.
+ * All services behind one origin, like a reverse proxy in production: the paths of gateways and WebSockets go to the
+ * gateway, those of files to the files service if there is one, all other paths to persistence.
  */
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 
 const GATEWAY_PATHS = /^\/v1\/(ws|poll|transport)\b/;
+/** As in deploy/haproxy/haproxy.cfg. */
+const FILES_PATHS = /^\/v1\/(rooms\/[^/]+\/(messages\/[^/]+\/)?)?files(\/|\?|$)/;
 
 /** A running proxy. */
 export interface OneOrigin {
@@ -13,9 +15,17 @@ export interface OneOrigin {
   close(): void;
 }
 
-/** Starts a proxy in front of a gateway and a persistence node. */
-export async function startOneOrigin(gateway: string, persistence: string): Promise<OneOrigin> {
-  const targetUrl = (path = "") => new URL(path, GATEWAY_PATHS.test(path) ? gateway : persistence);
+/** Starts a proxy in front of a gateway, a persistence node and the files service. */
+export async function startOneOrigin(
+  gateway: string,
+  persistence: string,
+  files = persistence,
+): Promise<OneOrigin> {
+  const serviceOf = (path: string) => {
+    if (GATEWAY_PATHS.test(path)) return gateway;
+    return FILES_PATHS.test(path) ? files : persistence;
+  };
+  const targetUrl = (path = "") => new URL(path, serviceOf(path));
   const server = createServer((incoming, answer) => {
     const forwarded = request(
       targetUrl(incoming.url),
@@ -26,6 +36,10 @@ export async function startOneOrigin(gateway: string, persistence: string): Prom
       },
     );
     forwarded.on("error", () => answer.destroy());
+    // A client that goes away ends its request at the service.
+    answer.on("close", () => {
+      if (!answer.writableFinished) forwarded.destroy();
+    });
     incoming.pipe(forwarded);
   });
   server.on("upgrade", (incoming, socket, head) => {

@@ -18,6 +18,8 @@ export interface StackOptions {
   readonly persistenceEnv?: Readonly<Record<string, string | number>>;
   /** Clients connect through proxies, whose faults `link` sets. */
   readonly proxied?: boolean;
+  /** Also starts the files service. */
+  readonly files?: boolean;
 }
 
 /** The addresses of the system; origins such as `http://127.0.0.1:10042`. */
@@ -25,6 +27,8 @@ export interface SystemAddresses {
   /** The origins for clients: those of the proxies, if there are any. */
   readonly gateways: readonly string[];
   readonly persistence: readonly string[];
+  /** The files service, without a proxy; null without `files`. Persistence does not serve its paths. */
+  readonly files: string | null;
   /** The nodes themselves, without the proxies. */
   readonly direct: {
     readonly gateways: readonly string[];
@@ -38,7 +42,7 @@ export interface SystemAddresses {
 }
 
 export type NodeKind = "gateway" | "persistence";
-export type ServerKind = "redis" | "postgres";
+export type ServerKind = "redis" | "postgres" | "files";
 
 /** A fault of the client connections of one node; `black_hole`, `refuse` and `delay` last until `heal`. */
 export type LinkFault = "cut" | "reset" | "half_open" | "black_hole" | "refuse" | "delay" | "heal";
@@ -231,6 +235,7 @@ function toFlags(options: StackOptions): string[] {
     ...env("--gateway-env", options.gatewayEnv),
     ...env("--persistence-env", options.persistenceEnv),
     ...(options.proxied === true ? ["--proxied"] : []),
+    ...(options.files === true ? ["--files"] : []),
   ];
 }
 

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use tidings_harness::Stack;
+use tidings_harness::files::FilesNode;
 use tidings_harness::postgres::Postgres;
-use tidings_harness::{Stack, steered};
+use tidings_harness::steered::{self, SteeredSystem};
 use tokio::sync::mpsc;
 
 /// Starts a whole system, prints its addresses as one line of JSON, and runs commands until stdin ends.
@@ -28,6 +30,9 @@ struct Arguments {
     /// Clients connect through proxies, which can simulate network faults.
     #[arg(long)]
     proxied: bool,
+    /// Also start the files service.
+    #[arg(long)]
+    files: bool,
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -69,8 +74,12 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
     let steering = async {
         let stack = builder.start().await?;
+        let files = match arguments.files {
+            true => Some(FilesNode::start(&stack, "files", &[]).await?),
+            false => None,
+        };
         let mut out = std::io::stdout();
-        steered::run_orders(stack, lines_of_stdin(), &mut out).await
+        steered::run_orders(SteeredSystem { stack, files }, lines_of_stdin(), &mut out).await
     };
     tokio::select! {
         steered = steering => steered,

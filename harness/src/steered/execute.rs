@@ -6,18 +6,20 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::order::{LinkOrder, NodeKind, Order, StackPart};
-use super::values;
+use super::{SteeredSystem, values};
+use crate::files::FilesNode;
 use crate::node::Node;
 use crate::proxy;
 use crate::stack::{Link, Stack};
 
-pub(super) async fn execute(stack: &Stack, order: Order) -> Result<Map<String, Value>> {
+pub(super) async fn execute(system: &SteeredSystem, order: Order) -> Result<Map<String, Value>> {
+    let stack = &system.stack;
     match order {
-        Order::Kill { of, number } => kill(stack, of, number)?,
-        Order::Pause { of, number } => pause(stack, of, number)?,
-        Order::Resume { of, number } => resume(stack, of, number)?,
-        Order::Drain { of, number } => drain(stack, of, number).await?,
-        Order::Start { of, number } => start(stack, of, number).await?,
+        Order::Kill { of, number } => kill(system, of, number)?,
+        Order::Pause { of, number } => pause(system, of, number)?,
+        Order::Resume { of, number } => resume(system, of, number)?,
+        Order::Drain { of, number } => drain(system, of, number).await?,
+        Order::Start { of, number } => start(system, of, number).await?,
         Order::EmptyRedis => stack.shards().restart_empty().await?,
         Order::Link { to, number, weather, delay_ms } => {
             set_link_fault(stack, to, number, weather, Duration::from_millis(delay_ms))?;
@@ -50,49 +52,63 @@ fn find_node(stack: &Stack, of: NodeKind, number: usize) -> Result<&Node> {
     nodes.get(number).with_context(|| format!("there is no {of:?} {number}"))
 }
 
-fn kill(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
+fn find_files(system: &SteeredSystem) -> Result<&FilesNode> {
+    system.files.as_ref().context("the system was started without --files")
+}
+
+fn kill(system: &SteeredSystem, of: StackPart, number: usize) -> Result<()> {
+    let stack = &system.stack;
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.kill(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.kill(),
         StackPart::Redis => stack.shards().kill(),
         StackPart::Postgres => stack.database().server().kill(),
+        StackPart::Files => find_files(system)?.kill(),
     }
     Ok(())
 }
 
-fn pause(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
+fn pause(system: &SteeredSystem, of: StackPart, number: usize) -> Result<()> {
+    let stack = &system.stack;
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.pause(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.pause(),
         StackPart::Redis => stack.shards().pause(),
         StackPart::Postgres => stack.database().server().pause(),
+        StackPart::Files => find_files(system)?.pause(),
     }
 }
 
-fn resume(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
+fn resume(system: &SteeredSystem, of: StackPart, number: usize) -> Result<()> {
+    let stack = &system.stack;
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.resume(),
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.resume(),
         StackPart::Redis => stack.shards().resume(),
         StackPart::Postgres => stack.database().server().resume(),
+        StackPart::Files => find_files(system)?.resume(),
     }
 }
 
-async fn drain(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
+async fn drain(system: &SteeredSystem, of: StackPart, number: usize) -> Result<()> {
+    let stack = &system.stack;
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.stop().await,
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.stop().await,
         StackPart::Redis => stack.shards().stop().await,
         StackPart::Postgres => stack.database().server().stop().await,
+        StackPart::Files => find_files(system)?.stop().await,
     }
 }
 
-async fn start(stack: &Stack, of: StackPart, number: usize) -> Result<()> {
+async fn start(system: &SteeredSystem, of: StackPart, number: usize) -> Result<()> {
+    let stack = &system.stack;
     match of {
         StackPart::Gateway => find_node(stack, NodeKind::Gateway, number)?.restart().await,
         StackPart::Persistence => find_node(stack, NodeKind::Persistence, number)?.restart().await,
         StackPart::Redis => stack.shards().restart().await,
         StackPart::Postgres => stack.database().server().restart().await,
+        StackPart::Files => find_files(system)?.restart().await,
     }
 }
 

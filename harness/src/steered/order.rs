@@ -10,6 +10,8 @@ pub(super) enum StackPart {
     Persistence,
     Redis,
     Postgres,
+    /// The files service, if there is one.
+    Files,
 }
 
 /// The service of a node.
