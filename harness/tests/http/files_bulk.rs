@@ -178,12 +178,10 @@ async fn fetch(user: &FileUser, path: String, all: &AtomicU64, continued: &Atomi
     while received < FILE_BYTES {
         let request =
             user.request(Method::GET, url).header(RANGE, format!("bytes={received}-")).timeout(TIMEOUT);
-        if received > 0 {
-            continued.fetch_add(1, Ordering::Relaxed);
-        }
         if let Ok(answer) = request.send().await {
             ensure!([206, 503].contains(&answer.status().as_u16()), "{}", answer.status());
             if answer.status() == 206 {
+                continued.fetch_add(u64::from(received > 0), Ordering::Relaxed);
                 received += read(answer, &mut context, all).await;
             }
         }

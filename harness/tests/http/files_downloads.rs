@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use reqwest::Method;
 use reqwest::header::{ORIGIN, RANGE};
 use serde_json::json;
+use tidings_harness::Stack;
 use tidings_harness::files::FilesNode;
 
 use crate::files_uploads::{id_of, png, send_file, start_stack, upload_of};
@@ -155,5 +156,28 @@ async fn content_is_served_in_ranges_and_can_run_nothing() -> Result<()> {
     let ack = stack.http("alice").post(&format!("/rooms/{room}/messages"), body).await?.expect(201).body;
     let _refused =
         alice.address(&room, ack["seq"].as_u64().unwrap_or_default(), &id_of(&open)).await?.expect(404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn file_of_a_message_that_is_being_stored_is_found() -> Result<()> {
+    let limits = ["TIDINGS_MESSAGES_PER_SECOND", "TIDINGS_MESSAGES_BURST"];
+    let builder = Stack::builder().gateways(0);
+    let stack =
+        limits.iter().fold(builder, |builder, name| builder.persistence_env(name, 10_000)).start().await?;
+    let node = FilesNode::start(&stack, "files", &[]).await?;
+    let (alice, bob) = (node.user(&stack.token("alice")), node.user(&stack.token("bob")));
+    let http = stack.http("alice");
+    let room = http.new_room(&["bob"]).await?;
+    let file = alice.upload(&room, "a.png", "image/png", &png(1_000, 1)).await?;
+    // The reader asks while the message is being stored. Many attempts meet each moment of this.
+    for number in 0..200 {
+        let body = json!({
+            "client_id": number.to_string(), "ack": "accepted", "attachments": [file["attachment"]]
+        });
+        let ack = http.post(&format!("/rooms/{room}/messages"), body).await?.body;
+        let reply = bob.address(&room, ack["seq"].as_u64().unwrap_or_default(), &id_of(&file)).await?;
+        ensure!(reply.status == 200, "{number}: {ack} {reply:?}");
+    }
     Ok(())
 }
