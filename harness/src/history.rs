@@ -189,8 +189,8 @@ pub enum Rule {
     Feed,
     /// The receiver of webhooks gets every stored event, first in the order of its room.
     Webhook,
-    /// A file that a stored message shows is there with all its bytes, for those who see the message. An upload keeps the
-    /// bytes below each offset that it reported.
+    /// A file that a stored message shows is there with all its bytes, for those who see the message. An upload keeps
+    /// the bytes below each offset that it reported.
     File,
     /// No service panics or reports an internal error.
     Sound,

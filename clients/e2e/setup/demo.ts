@@ -42,8 +42,8 @@ function newestTime(paths: readonly string[]): number {
 }
 
 /**
- * Starts the demo's server on a free port. Resolves with its origin once it listens. With `withFiles`, the origin of HTTP
- * and files, the demo has files.
+ * Starts the demo's server on a free port. Resolves with its origin once it listens. With `withFiles`, the origin of
+ * HTTP and files, the demo has files.
  */
 export async function serveDemo(
   system: SystemAddresses,

@@ -120,8 +120,8 @@ impl FileSharers {
         Ok(errors)
     }
 
-    /// Compares the files with the stored messages. Both replicas are restarted before, so that nothing depends on their
-    /// memory, nor on a fault that was not over in time.
+    /// Compares the files with the stored messages. Both replicas are restarted before, so that nothing depends on
+    /// their memory, nor on a fault that was not over in time.
     pub async fn check(
         self,
         world: &World,

@@ -1,5 +1,5 @@
-//! Fifty clients upload a gigabyte in parallel and fetch it again. Meanwhile the service is killed several times, and the
-//! clients resume. The memory of the service stays bounded.
+//! Fifty clients upload a gigabyte in parallel and fetch it again. Meanwhile the service is killed several times, and
+//! the clients resume. The memory of the service stays bounded.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -169,7 +169,8 @@ impl BulkClient {
     }
 }
 
-/// Fetches a file of a message, and continues after the received bytes whenever a connection breaks. Returns the SHA-256.
+/// Fetches a file of a message, and continues after the received bytes whenever a connection breaks. Returns the
+/// SHA-256.
 async fn fetch(user: &FileUser, path: String, all: &AtomicU64, continued: &AtomicU64) -> Result<String> {
     let ask = || user.send(user.request(Method::GET, &path).header("accept", "application/json"));
     let address = retry(ask).await?.expect(200).json();

@@ -1,4 +1,5 @@
-//! The check at the end of a run: downloads every file that a stored message shows, and compares it with what was uploaded.
+//! The check at the end of a run: downloads every file that a stored message shows, and compares it with what was
+//! uploaded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! One upload. Its requests go to the replicas in turn, which may be killed or paused meanwhile. Now and then the client
-//! cuts a request itself. It resumes at the offset that the service reports, and checks that this offset never goes back.
+//! One upload. Its requests go to the replicas in turn, which may be killed or paused meanwhile. Now and then the
+//! client cuts a request itself. It resumes at the offset that the service reports, and checks that this offset never
+//! goes back.
 
 use std::time::Duration;
 
