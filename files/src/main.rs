@@ -13,6 +13,7 @@ mod metrics;
 mod observer;
 mod service;
 mod signing;
+mod storage;
 mod store;
 mod sweep;
 mod tasks;

@@ -24,6 +24,7 @@ use crate::folder::Folder;
 use crate::metrics::Metrics;
 use crate::observer;
 use crate::signing::AddressSigner;
+use crate::storage::Storage;
 use crate::store::{sweep::SweepTimes, totals, uploads::StorageLimits};
 use crate::sweep::Sweep;
 
@@ -53,13 +54,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     companion::run(settings, common, async |running, listener| {
         let (db, lifecycle) = (&running.db, &running.lifecycle);
         let draining = || lifecycle.draining.clone();
-        let folder = Folder::new(config.folder.clone());
-        claim_folder(db, &folder).await?;
+        let storage = Storage::Folder(Folder::new(config.folder.clone()));
+        claim_storage(db, &storage).await?;
         let [appends, checks, waits, changes] = ApiState::slots();
         let state = Data::new(ApiState {
             db: db.clone(),
             auth: running.auth.clone(),
-            folder,
+            storage: storage.clone(),
             addresses: Addresses { signer, public_url: config.public_url().map_err(Error::msg)? },
             policy: policy(&config)?,
             metrics: metrics.clone(),
@@ -70,7 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             waits,
             changes,
         });
-        lifecycle.tasks.spawn(make_sweep(&config, db.clone(), metrics.clone()).run(draining()));
+        lifecycle.tasks.spawn(make_sweep(&config, db.clone(), storage, metrics.clone()).run(draining()));
         lifecycle.tasks.spawn(observer::run(db.clone(), metrics.clone(), draining()));
         lifecycle.tasks.spawn(clean_limiter(state.clone(), draining()));
         serve_api(listener, state, config.origins().map_err(Error::msg)?)
@@ -78,9 +79,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     .await
 }
 
-/// Refuses to start with a folder that is not the one of the stored files. Marks a new folder.
-async fn claim_folder(db: &DatabaseConnection, folder: &Folder) -> anyhow::Result<()> {
-    if folder.is_marked().context("--folder")? {
+/// Refuses to start with a storage that is not the one of the stored files. Marks a new one.
+async fn claim_storage(db: &DatabaseConnection, storage: &Storage) -> anyhow::Result<()> {
+    if storage.is_marked().await.context("--folder")? {
         return Ok(());
     }
     let has_contents = totals::by_state(db)
@@ -88,7 +89,7 @@ async fn claim_folder(db: &DatabaseConnection, folder: &Folder) -> anyhow::Resul
         .iter()
         .any(|total| [FileState::Ready, FileState::Held].contains(&total.state) && total.files > 0);
     ensure!(!has_contents, "--folder: it is not the folder of the stored files; is it mounted?");
-    folder.mark().context("--folder")
+    storage.mark().await.context("--folder")
 }
 
 fn policy(config: &Config) -> anyhow::Result<Policy> {
@@ -107,14 +108,13 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
-fn make_sweep(config: &Config, db: DatabaseConnection, metrics: Metrics) -> Sweep {
+fn make_sweep(config: &Config, db: DatabaseConnection, storage: Storage, metrics: Metrics) -> Sweep {
     let times = SweepTimes {
         orphan_after_s: seconds_i64(config.orphan_after_s),
         delete_grace_s: seconds_i64(config.delete_grace_s),
         check_every_s: seconds_i64(config.check_every_s),
     };
-    let folder = Folder::new(config.folder.clone());
-    Sweep { db, folder, metrics, times, pause: Duration::from_secs(config.sweep_every_s) }
+    Sweep { db, storage, metrics, times, pause: Duration::from_secs(config.sweep_every_s) }
 }
 
 /// Converts seconds for SQL. Cannot overflow, because the settings limit times to ten years.

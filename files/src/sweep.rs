@@ -9,8 +9,8 @@ use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::ids::FileId;
 use tokio_util::sync::CancellationToken;
 
-use crate::folder::{Folder, blocking};
 use crate::metrics::Metrics;
+use crate::storage::Storage;
 use crate::store::sweep::{self, BATCH_ROWS, SEARCH_ROWS, SweepReason, SweepTimes};
 
 /// Pause before the sweep retries to remove a content file, in seconds.
@@ -21,7 +21,7 @@ const SEARCH_PAUSE_S: i64 = 3600;
 /// The sweep of one replica.
 pub struct Sweep {
     pub db: DatabaseConnection,
-    pub folder: Folder,
+    pub storage: Storage,
     pub metrics: Metrics,
     pub times: SweepTimes,
     /// Pause between two rounds.
@@ -103,20 +103,15 @@ impl Sweep {
 
     /// Removes content files, and returns the files whose content could not be removed.
     async fn remove_content(&self, files: Vec<FileId>) -> Vec<FileId> {
-        let (folder, metrics) = (self.folder.clone(), self.metrics.clone());
-        let all = files.clone();
-        let removing = blocking(move || {
-            let is_kept = |file: &FileId| match folder.remove(file) {
-                Ok(()) => false,
-                Err(error) => {
-                    metrics.storage_failures.inc();
-                    tracing::error!(%file, %error, "the content of a file cannot be removed");
-                    true
-                }
-            };
-            Ok(files.into_iter().filter(is_kept).collect())
-        });
-        removing.await.unwrap_or(all)
+        let mut kept = Vec::new();
+        for file in files {
+            if let Err(error) = self.storage.remove(&file).await {
+                self.metrics.storage_failures.inc();
+                tracing::error!(%file, %error, "the content of a file cannot be removed");
+                kept.push(file);
+            }
+        }
+        kept
     }
 
     fn count(&self, reason: SweepReason, files: usize) {

@@ -19,6 +19,7 @@ use super::registry::{durable_bytes, find_own};
 use super::{ApiState, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, no_such_file};
 use crate::file::{FileState, StoredFile};
 use crate::folder::blocking;
+use crate::storage::Storage;
 use crate::store::files;
 use crate::upload_file::UploadFile;
 
@@ -162,7 +163,8 @@ pub fn offset_answer(mut answer: HttpResponse, file: &StoredFile, offset: u64) -
 pub async fn lock(state: &ApiState, file: &FileId, within: Duration) -> Result<Option<UploadFile>, Problem> {
     let deadline = Instant::now() + within;
     loop {
-        let (folder, id) = (state.folder.clone(), file.clone());
+        let Storage::Folder(folder) = &state.storage;
+        let (folder, id) = (folder.clone(), file.clone());
         let opening = blocking(move || {
             let content = folder.open_upload(&id)?;
             Ok(content.try_lock()?.then_some(content))
@@ -179,8 +181,7 @@ pub async fn lock(state: &ApiState, file: &FileId, within: Duration) -> Result<O
 pub async fn recheck(state: &ApiState, id: &FileId) -> Result<StoredFile, Problem> {
     let Some(file) = files::get(&state.db, id).await? else {
         // Opening the content may have created it again after it was removed.
-        let (folder, id) = (state.folder.clone(), id.clone());
-        blocking(move || folder.remove(&id)).await.map_err(|error| state.storage_failed(&error))?;
+        state.storage.remove(id).await.map_err(|error| state.storage_failed(&error))?;
         return Err(no_such_file());
     };
     if file.state == FileState::Uploading {

@@ -13,7 +13,6 @@ use super::caller::Caller;
 use super::forms::{FileAnswer, NewFileForm};
 use super::{ApiState, no_such_file};
 use crate::file::{FileState, StoredFile};
-use crate::folder::blocking;
 use crate::store::files::{self, GivenUp};
 use crate::store::uploads::{self, ExceededLimit, NewFile};
 
@@ -127,9 +126,8 @@ pub async fn give_up(
         }
         GivenUp::Removed => {
             state.active.cancel(&file.id);
-            let (folder, id) = (state.folder.clone(), file.id);
             // The sweep removes the content if this fails.
-            if let Err(error) = blocking(move || folder.remove(&id)).await {
+            if let Err(error) = state.storage.remove(&file.id).await {
                 state.storage_failed(&error);
             }
             Ok(HttpResponse::NoContent().finish())
@@ -157,8 +155,7 @@ pub fn parse_id(text: &str) -> Result<FileId, Problem> {
 
 /// The number of bytes of an upload that would survive a loss of power.
 pub async fn durable_bytes(state: &ApiState, file: &StoredFile) -> Result<u64, Problem> {
-    let (folder, id) = (state.folder.clone(), file.id.clone());
-    blocking(move || folder.durable_bytes(&id)).await.map_err(|error| state.storage_failed(&error))
+    state.storage.durable_bytes(&file.id).await.map_err(|error| state.storage_failed(&error))
 }
 
 impl ExceededLimit {

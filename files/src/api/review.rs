@@ -10,7 +10,6 @@ use super::forms::{FileAnswer, HeldFile, HeldFiles};
 use super::registry::parse_id;
 use super::{ApiState, no_such_file};
 use crate::file::{FileState, StoredFile};
-use crate::folder::blocking;
 use crate::signing::UrlPurpose;
 use crate::store::files;
 
@@ -69,8 +68,7 @@ pub async fn reject(
 ) -> Result<web::Json<FileAnswer>, Problem> {
     let from = [FileState::Held, FileState::Ready];
     let answer = decide(&state, &caller, &path, &from, FileState::Rejected).await?;
-    let (folder, id) = (state.folder.clone(), parse_id(&path)?);
-    blocking(move || folder.remove(&id)).await.map_err(|error| state.storage_failed(&error))?;
+    state.storage.remove(&parse_id(&path)?).await.map_err(|error| state.storage_failed(&error))?;
     Ok(answer)
 }
 

@@ -19,6 +19,7 @@ use crate::file::{FileState, StoredFile};
 use crate::folder::blocking;
 use crate::media::delivery;
 use crate::signing::UrlPurpose;
+use crate::storage::Storage;
 use crate::store::files;
 
 /// The answer may be cached as long as its URL is valid. The content of an id never changes.
@@ -62,7 +63,7 @@ pub async fn serve(
         count("missing");
         return Err(no_such_file());
     };
-    let folder = state.folder.clone();
+    let Storage::Folder(folder) = state.storage.clone();
     let opening = blocking(move || {
         let path = folder.path_of(&id);
         folder.open(&id)?.map(|content| NamedFile::from_file(content, path)).transpose()

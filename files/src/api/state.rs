@@ -12,9 +12,9 @@ use tidings_shared::request_slots::RequestSlots;
 
 use super::addresses::Addresses;
 use crate::active_uploads::ActiveUploads;
-use crate::folder::Folder;
 use crate::media::AllowedTypes;
 use crate::metrics::Metrics;
+use crate::storage::Storage;
 use crate::store::uploads::StorageLimits;
 
 /// Requests that may append bytes at the same time: in total, and per user.
@@ -44,7 +44,7 @@ pub struct Policy {
 pub struct ApiState {
     pub db: DatabaseConnection,
     pub auth: Arc<Verifier>,
-    pub folder: Folder,
+    pub storage: Storage,
     pub addresses: Addresses,
     pub policy: Policy,
     pub metrics: Metrics,
@@ -63,10 +63,10 @@ impl ApiState {
             .map(|(total, per_user)| RequestSlots::new(total, per_user))
     }
 
-    /// The refusal after a failed operation on the folder. Logs the cause and does not send it to the client.
+    /// The refusal after a failed operation on the storage. Logs the cause and does not send it to the client.
     pub fn storage_failed(&self, error: &io::Error) -> Problem {
         self.metrics.storage_failures.inc();
-        tracing::error!(%error, "the folder of the files failed");
+        tracing::error!(%error, "the storage of the files failed");
         Refusal::unavailable("the storage is unavailable; retry").into()
     }
 }
