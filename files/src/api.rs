@@ -6,6 +6,7 @@ mod complete;
 mod content;
 mod download;
 mod forms;
+mod images;
 mod openapi;
 mod registry;
 mod review;

@@ -72,6 +72,16 @@ pub struct Config {
     /// bytes must show an allowed type
     #[arg(long, env = "TIDINGS_FILES_MEDIA_TYPES", default_value = "*/*", value_name = "TYPES")]
     pub media_types: String,
+    /// Largest JPEG, PNG, GIF or WebP. Larger ones are refused, or stored without a preview if `--keep-metadata` is set
+    #[arg(long, env = "TIDINGS_FILES_MAX_IMAGE_BYTES", default_value_t = 32 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub max_image_bytes: u64,
+    /// Images that are processed at the same time on this replica. Each needs up to 160 MiB of memory and three times
+    /// `--max-image-bytes`
+    #[arg(long, env = "TIDINGS_FILES_IMAGE_JOBS", default_value_t = 2, value_name = "IMAGES", value_parser = clap::value_parser!(u64).range(1..=64))]
+    pub image_jobs: u64,
+    /// Keep the metadata of images, such as the position of photos. Previews have none
+    #[arg(long, env = "TIDINGS_FILES_KEEP_METADATA", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub keep_metadata: bool,
     /// Requests of one user a second on this replica; four times as many at once
     #[arg(long, env = "TIDINGS_FILES_REQUESTS_PER_SECOND", default_value_t = NonZeroU32::MIN.saturating_add(49), value_name = "REQUESTS")]
     pub requests_per_second: NonZeroU32,

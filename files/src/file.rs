@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tidings_shared::ids::{FileId, RoomId, UserId};
+use tidings_shared::message::Dimensions;
 use utoipa::ToSchema;
 
 /// The state of a file.
@@ -52,14 +53,28 @@ pub struct StoredFile {
     pub media_type: String,
     /// The media type that the first bytes of the content show; None if they show none.
     pub sniffed_type: Option<String>,
-    /// The declared size in bytes. A complete file has exactly this size.
+    /// The declared size in bytes. A complete upload has exactly this size.
     pub size: u64,
-    /// SHA-256 of the content, 64 hex digits in lower case.
+    /// The size of the stored content in bytes: smaller than `size` if metadata was removed from an image.
+    pub content_size: u64,
+    /// SHA-256 of the upload, 64 hex digits in lower case.
     pub sha256: String,
+    /// None if the file has no preview.
+    pub image: Option<ImageDetails>,
     pub state: FileState,
     /// Whether no message is known yet that references the file.
     pub is_unreferenced: bool,
     pub created_at: DateTime<Utc>,
+}
+
+/// What is known about an image that has a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDetails {
+    /// The media type of the preview.
+    pub preview_type: String,
+    /// The size of the whole image as a viewer shows it.
+    pub dimensions: Dimensions,
+    pub blurhash: Option<String>,
 }
 
 #[cfg(test)]

@@ -1,18 +1,20 @@
 //! The metrics of the files. All series of known labels exist from the start, with 0.
 
 use crate::file::FileState;
+use crate::images::PREVIEW_RESULTS;
 use crate::store::sweep::SweepReason;
 
 /// The results of the completion of an upload.
-pub const COMPLETIONS: [&str; 4] = ["ready", "held", "wrong_checksum", "wrong_type"];
+pub const COMPLETIONS: [&str; 5] = ["ready", "held", "wrong_checksum", "wrong_type", "too_large"];
 
 tidings_shared::metrics! {
     /// The metrics of this process.
     pub struct Metrics {
         uploads: IntCounter = "tidings_files_uploads_total", "Uploads that began";
         received_bytes: IntCounter = "tidings_files_received_bytes_total", "Bytes of files that were received and stored";
-        completions: IntCounterVec["result"] = "tidings_files_completions_total", "Completions of uploads, by result: ready, held, wrong_checksum or wrong_type (the content has a type that is not allowed)";
-        refused: IntCounterVec["limit"] = "tidings_files_refused_total", "Uploads that were refused for a limit: file_bytes, user_bytes, user_files, user_uploads, room_bytes or media_type";
+        completions: IntCounterVec["result"] = "tidings_files_completions_total", "Completions of uploads, by result: ready, held, wrong_checksum, wrong_type (the content has a type that is not allowed) or too_large (an image above its limit)";
+        refused: IntCounterVec["limit"] = "tidings_files_refused_total", "Uploads that were refused for a limit: file_bytes, image_bytes, user_bytes, user_files, user_uploads, room_bytes or media_type";
+        previews: IntCounterVec["result"] = "tidings_files_previews_total", "Previews of completed images, by result: made, too_large (decoding needs too much memory), undecodable or timeout. Without made the file has no preview";
         addresses: IntCounter = "tidings_files_addresses_total", "Addresses of downloads that were given out";
         downloads: IntCounterVec["result"] = "tidings_files_downloads_total", "Requests for the content of files, by result: served, expired, forged or missing";
         swept: IntCounterVec["reason"] = "tidings_files_swept_total", "Files that the sweep removed, by reason: abandoned (the upload was not completed), unused (no stored message named it) or deleted (its messages are gone)";
@@ -30,8 +32,8 @@ tidings_shared::metrics! {
 }
 
 /// The limits of the counter of refusals.
-pub const LIMITS: [&str; 6] =
-    ["file_bytes", "user_bytes", "user_files", "user_uploads", "room_bytes", "media_type"];
+pub const LIMITS: [&str; 7] =
+    ["file_bytes", "image_bytes", "user_bytes", "user_files", "user_uploads", "room_bytes", "media_type"];
 /// The results of requests for the content of files.
 pub const DOWNLOADS: [&str; 4] = ["served", "expired", "forged", "missing"];
 
@@ -41,6 +43,7 @@ impl Metrics {
         for (counter, labels) in [
             (&self.completions, COMPLETIONS.as_slice()),
             (&self.refused, &LIMITS),
+            (&self.previews, &PREVIEW_RESULTS),
             (&self.downloads, &DOWNLOADS),
             (&self.swept, &SweepReason::ALL.map(SweepReason::name)),
             (&self.key_fetches, &["good", "failed"]),

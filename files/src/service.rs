@@ -70,6 +70,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             checks,
             waits,
             changes,
+            image_slots: ApiState::image_slots(usize::try_from(config.image_jobs)?),
         });
         lifecycle.tasks.spawn(make_sweep(&config, db.clone(), storage, metrics.clone()).run(draining()));
         lifecycle.tasks.spawn(observer::run(db.clone(), metrics.clone(), draining()));
@@ -104,6 +105,8 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
         media_types: config.media_types().map_err(Error::msg)?,
         upload_timeout_s: seconds_i64(config.upload_timeout_s),
         hold: config.hold,
+        max_image_bytes: config.max_image_bytes,
+        keep_metadata: config.keep_metadata,
         check_after_s: seconds_i64(config.check_every_s.min(config.orphan_after_s)),
     })
 }

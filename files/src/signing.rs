@@ -18,6 +18,8 @@ pub const ADDRESS_TTL_S: i64 = 300;
 pub enum UrlPurpose {
     /// A user who sees the message of the file downloads it.
     Download,
+    /// A user who sees the message of the file downloads its preview.
+    Preview,
     /// An admin downloads the file, also while it is held.
     Review,
 }
@@ -61,6 +63,7 @@ fn key(secret: &SecretString) -> hmac::Key {
 fn signed_text(file: &FileId, expires_s: i64, purpose: UrlPurpose) -> Vec<u8> {
     let purpose = match purpose {
         UrlPurpose::Download => "reader",
+        UrlPurpose::Preview => "preview",
         UrlPurpose::Review => "reviewer",
     };
     format!("tidings-files address 1\n{file}\n{expires_s}\n{purpose}").into_bytes()
@@ -81,6 +84,7 @@ mod tests {
         assert!(signer.verifies(&file, 1000, UrlPurpose::Download, &signature));
         assert!(!signer.verifies(&file, 1001, UrlPurpose::Download, &signature));
         assert!(!signer.verifies(&file, 1000, UrlPurpose::Review, &signature));
+        assert!(!signer.verifies(&file, 1000, UrlPurpose::Preview, &signature));
         assert!(!signer.verifies(&FileId::generate(), 1000, UrlPurpose::Download, &signature));
         for wrong in ["", "=", &signature[1..], &format!("{signature}A"), &"A".repeat(43)] {
             assert!(!signer.verifies(&file, 1000, UrlPurpose::Download, wrong), "{wrong}");

@@ -11,7 +11,6 @@ use crate::folder::{Folder, blocking};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Derived {
     /// A small image of an image.
-    #[cfg_attr(not(test), expect(dead_code, reason = "previews are not made yet"))]
     Preview,
 }
 
@@ -35,7 +34,6 @@ impl Storage {
     ///
     /// # Errors
     /// When the content has more than `max_bytes`, or the storage fails.
-    #[expect(dead_code, reason = "previews are not made yet")]
     pub async fn read_all(&self, file: &FileId, max_bytes: u64) -> io::Result<Option<Bytes>> {
         let id = file.clone();
         match self {
@@ -48,7 +46,6 @@ impl Storage {
 
     /// Stores something that is derived from the content of a file, or replaces it. The file may be removed meanwhile, so
     /// the caller must look at its row afterwards, and call [`Storage::remove`] if it is gone.
-    #[expect(dead_code, reason = "previews are not made yet")]
     pub async fn put(&self, file: &FileId, derived: Derived, bytes: Bytes) -> io::Result<()> {
         let id = file.clone();
         match self {
@@ -60,7 +57,6 @@ impl Storage {
     }
 
     /// Reads what [`Storage::put`] stored. None if there is none.
-    #[expect(dead_code, reason = "previews are not made yet")]
     pub async fn read_derived(&self, file: &FileId, derived: Derived) -> io::Result<Option<Bytes>> {
         let id = file.clone();
         match self {

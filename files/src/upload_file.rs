@@ -55,6 +55,15 @@ impl UploadFile {
         self.0.sync_all()
     }
 
+    /// Replaces all bytes. Not atomic: the caller holds the lock and completes the upload afterwards. After a crash in
+    /// between the checksum does not match, so the upload begins again.
+    pub fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.seek(SeekFrom::Start(0))?;
+        self.0.write_all(bytes)?;
+        self.0.set_len(bytes.len() as u64)?;
+        self.0.sync_all()
+    }
+
     /// Reads the whole content in small chunks.
     pub fn inspect(&mut self) -> io::Result<Inspection> {
         self.0.seek(SeekFrom::Start(0))?;
@@ -128,6 +137,8 @@ mod tests {
         let found = file.inspect().unwrap();
         assert_eq!(found, Inspection { sha256: expected, sniffed_type: Some("image/png") });
         assert_eq!(file.inspect().unwrap(), found);
+        file.replace(b"new").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"new");
         file.clear().unwrap();
         let empty = file.inspect().unwrap();
         assert!(empty.sha256.starts_with("e3b0c442") && empty.sniffed_type.is_none());

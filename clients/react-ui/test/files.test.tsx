@@ -111,6 +111,25 @@ test("a picture has its size before it loads, and a damaged blurhash does no har
   expect(new Set(drawnPictures).size).toBe(1);
 });
 
+test("a thumbnail loads the preview, and the lightbox and a GIF the picture itself", async () => {
+  const { server, chat } = await openKitchen();
+  const attachments = [
+    uploaded(server, "photo.jpg", "image/jpeg"),
+    uploaded(server, "moving.gif", "image/gif"),
+  ];
+  act(() => void chat.appendMessage("", "bob", "kitchen", "c1", [], attachments));
+  const photo = await screen.findByRole("button", { name: "View picture photo.jpg" });
+  const gif = screen.getByRole("button", { name: "View picture moving.gif" });
+  await waitFor(() => expect(photo.querySelector("img")?.src).toMatch(/bytes\/f1.*preview=1/));
+  await waitFor(() => expect(gif.querySelector("img")?.src).toContain("/bytes/f2"));
+  expect(gif.querySelector("img")?.src).not.toContain("preview");
+  fireEvent.click(photo);
+  const box = await screen.findByRole("dialog", { name: "Picture photo.jpg" });
+  const large = await within(box).findByRole<HTMLImageElement>("img", { name: "photo.jpg" });
+  await waitFor(() => expect(large.src).toContain("/bytes/f1"));
+  expect(large.src).not.toContain("preview");
+});
+
 test("an address that ended is replaced, three times at most", async () => {
   const { server, chat } = await openKitchen();
   act(

@@ -26,17 +26,20 @@ const isFinal = ({ code }: TidingsError) => /^(not_found|forbidden|bad_request)$
 
 /**
  * The address of an attachment of a message. The hook requests it when it is mounted. While `keepFresh` is true it
- * replaces the address shortly before this ends: an element that has not loaded the file yet needs that.
+ * replaces the address shortly before this ends: an element that has not loaded the file yet needs that. With `preview` it
+ * is the address of a small picture, if the server has one.
  */
 export function useFileUrl(
   files: Files | undefined,
   message: Pick<Message, "room" | "seq">,
   attachment: Attachment,
   keepFresh = false,
+  preview = false,
 ): FileUrlResult {
   const { room, seq } = message;
   const { url, file } = attachment;
-  const key = url === undefined && file !== undefined && seq !== undefined ? `${room}/${seq}/${file}` : "";
+  const isKnown = url === undefined && file !== undefined && seq !== undefined;
+  const key = isKnown ? `${room}/${seq}/${file}/${preview}` : "";
   const [state, setState] = useState<Omit<FileUrlResult, "renew"> & { key: string; expiresAt: number }>();
   /** Counts the calls of `renew`. */
   const [renewals, setRenewals] = useState(0);
@@ -44,7 +47,7 @@ export function useFileUrl(
   const current = state?.key === key ? state : undefined;
   const expiresAt = current?.expiresAt ?? 0;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for the message and the attachment
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `key` stands for the message, the attachment and `preview`
   useEffect(() => {
     if (files === undefined || key === "") return;
     let ended = false;
@@ -52,7 +55,7 @@ export function useFileUrl(
     let pauseMs = FIRST_PAUSE_MS;
     const request = async (fresh: boolean): Promise<void> => {
       try {
-        const link = await files.link(message, attachment, { fresh });
+        const link = await files.link(message, attachment, { fresh, preview });
         if (!ended) setState({ ...UNKNOWN, key, ...link });
       } catch (thrown) {
         if (ended) return;

@@ -340,6 +340,10 @@ test("a link is shared until shortly before its end, gives the bytes, and a fres
   expect(world.server.links).toBe(1);
   const fresh = await page.files.link(message, attachment, { fresh: true });
   expect(fresh.url).not.toBe(links[0].url);
+  // The preview is another address, and does not take the place of the file's.
+  const preview = await page.files.link(message, attachment, { preview: true });
+  expect(preview.url).toContain("preview=1");
+  expect(await page.files.link(message, attachment)).toBe(fresh);
   // An address could run code in the page.
   world.server.hook = () => ({
     status: 200,

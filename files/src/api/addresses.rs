@@ -27,9 +27,13 @@ impl Addresses {
     ) -> (String, DateTime<Utc>) {
         let expires_s = now.timestamp() + ADDRESS_TTL_S;
         let signature = self.signer.sign(file, expires_s, purpose);
-        let review = if purpose == UrlPurpose::Review { "&review=1" } else { "" };
+        let suffix = match purpose {
+            UrlPurpose::Download => "",
+            UrlPurpose::Preview => "&preview=1",
+            UrlPurpose::Review => "&review=1",
+        };
         let address =
-            format!("{}/v1/files/{file}?expires={expires_s}&signature={signature}{review}", self.public_url);
+            format!("{}/v1/files/{file}?expires={expires_s}&signature={signature}{suffix}", self.public_url);
         (address, DateTime::from_timestamp(expires_s, 0).unwrap_or(now))
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use tidings_persistence::http::{parameters, problem::Problem};
+use tidings_persistence::http::parameters::{self, Parameters};
+use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::json::wire_time;
 use tidings_persistence::query::messages::{Message, message};
 use tidings_persistence::query::{access, wait_until_stored};
@@ -28,10 +29,13 @@ const STORED_WAIT: Duration = Duration::from_secs(5);
 /// A delivered but unstored message is at most this far above the stored head.
 const MAX_UNSTORED: i64 = 100_000;
 
-/// The address of a file that a message shows: a redirect, or an object if the client accepts JSON.
+/// The address of a file that a message shows, or of its preview: a redirect, or an object if the client accepts JSON.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/files/{file}", operation_id = "downloadFile", tag = "files",
-    params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path), ("file" = FileId, Path)),
+    params(
+        ("room" = RoomId, Path), ("seq" = MessageSeqForm, Path), ("file" = FileId, Path),
+        ("preview" = Option<String>, Query, description = "The preview of an image. Without one: the file"),
+    ),
     responses(
         (status = 200, description = "For clients that accept JSON", body = Address),
         (status = 302, description = "Leads to the content"),
@@ -47,6 +51,7 @@ pub async fn download(
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path.0)?;
     let (seq, id) = (parameters::seq("seq", &path.1)?, parse_id(&path.2)?);
+    let wants_preview = Parameters::from_request(&request)?.text("preview").is_some();
     let message = visible_message(&state, &caller, &room, seq).await?;
     if !names(&message, &id) {
         return Err(no_such_file());
@@ -72,7 +77,9 @@ pub async fn download(
         files::remember_message(&state.db, &id, seq).await?;
     }
     state.metrics.addresses.inc();
-    let (url, expires_at) = state.addresses.download_url(&id, UrlPurpose::Download, chrono::Utc::now());
+    let has_preview = file.image.is_some();
+    let purpose = if wants_preview && has_preview { UrlPurpose::Preview } else { UrlPurpose::Download };
+    let (url, expires_at) = state.addresses.download_url(&id, purpose, chrono::Utc::now());
     let accepts_json = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if accepts_json.is_some_and(|accept| accept.contains("application/json")) {
         let address = Address { url, expires_at: wire_time(&expires_at) };

@@ -108,8 +108,9 @@ pub struct FileAnswer {
     pub name: String,
     /// The declared type. After the completion: the type that the first bytes confirm.
     pub media_type: String,
-    /// In bytes.
+    /// Of the upload, in bytes. The content may be smaller: see `attachment`.
     pub size: u64,
+    /// Of the upload.
     pub sha256: String,
     pub state: FileState,
     #[schema(value_type = TimeForm)]
@@ -138,9 +139,9 @@ impl FileAnswer {
             source: AttachmentSource::File(file.id.clone()),
             name: file.name.clone(),
             media_type: file.media_type.clone(),
-            size: file.size,
-            dimensions: None,
-            blurhash: None,
+            size: file.content_size,
+            dimensions: file.image.as_ref().map(|image| image.dimensions),
+            blurhash: file.image.as_ref().and_then(|image| image.blurhash.clone()),
         });
         Self {
             id: file.id.to_string(),

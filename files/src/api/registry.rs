@@ -55,6 +55,9 @@ pub async fn create(
         let rule = format!("a file must not be over {} bytes", policy.max_file_bytes);
         return refuse("file_bytes", Refusal::too_large("size", rule));
     }
+    if policy.refuses_image(&form.media_type, form.size.unsigned_abs()) {
+        return refuse("image_bytes", policy.image_refusal());
+    }
     if !policy.media_types.allows(&form.media_type) {
         let refusal = Refusal::bad_field("media_type", "files of this type are not allowed here");
         return refuse("media_type", refusal.with_reason("media_type"));

@@ -19,7 +19,7 @@ use crate::file::{FileState, StoredFile};
 use crate::folder::blocking;
 use crate::media::delivery;
 use crate::signing::UrlPurpose;
-use crate::storage::Storage;
+use crate::storage::{Derived, Storage};
 use crate::store::files;
 
 /// The answer may be cached as long as its URL is valid. The content of an id never changes.
@@ -32,6 +32,7 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
     get, path = "/v1/files/{file}", operation_id = "getContent", tag = "files", security(()),
     params(
         ("file" = FileId, Path), ("expires" = i64, Query), ("signature" = String, Query),
+        ("preview" = Option<String>, Query, description = "Part of addresses of previews"),
         ("review" = Option<String>, Query, description = "Part of addresses that admins get"),
     ),
     responses(
@@ -63,6 +64,11 @@ pub async fn serve(
         count("missing");
         return Err(no_such_file());
     };
+    if purpose == UrlPurpose::Preview {
+        let found = preview(&state, &file).await?;
+        count(if found.is_some() { "served" } else { "missing" });
+        return found.ok_or_else(no_such_file);
+    }
     let Storage::Folder(folder) = state.storage.clone();
     let opening = blocking(move || {
         let path = folder.path_of(&id);
@@ -78,6 +84,20 @@ pub async fn serve(
     Ok(answer(opened, &file, &request))
 }
 
+/// The preview of a file; None if there is none. It is small, so it is read as a whole.
+async fn preview(state: &ApiState, file: &StoredFile) -> Result<Option<HttpResponse>, Problem> {
+    let Some(image) = &file.image else { return Ok(None) };
+    let reading = state.storage.read_derived(&file.id, Derived::Preview).await;
+    let Some(content) = reading.map_err(|error| state.storage_failed(&error))? else {
+        state.storage_failed(&ErrorKind::NotFound.into());
+        return Ok(None);
+    };
+    let delivery = delivery(Some(&image.preview_type));
+    let mut answer = HttpResponse::Ok().content_type(delivery.content_type).body(content);
+    protect(&mut answer, file, delivery.inline);
+    Ok(Some(answer))
+}
+
 /// Checks the signature and the time of an address. The error is the label of the metric and the refusal.
 fn check_address(
     state: &ApiState,
@@ -90,7 +110,11 @@ fn check_address(
     let parameters = Parameters::from_request(request).map_err(|problem| ("forged", problem))?;
     let expires_s: i64 = parameters.text("expires").and_then(|text| text.parse().ok()).ok_or_else(forged)?;
     let signature = parameters.text("signature").ok_or_else(forged)?;
-    let purpose = if parameters.text("review").is_some() { UrlPurpose::Review } else { UrlPurpose::Download };
+    let purpose = match (parameters.text("review"), parameters.text("preview")) {
+        (Some(_), _) => UrlPurpose::Review,
+        (None, Some(_)) => UrlPurpose::Preview,
+        (None, None) => UrlPurpose::Download,
+    };
     if !state.addresses.signer.verifies(id, expires_s, purpose, signature) {
         return Err(forged());
     }
@@ -108,15 +132,20 @@ fn answer(opened: NamedFile, file: &StoredFile, request: &HttpRequest) -> HttpRe
         Ok(content_type) => opened.set_content_type(content_type).into_response(request),
         Err(_) => opened.into_response(request),
     };
+    protect(&mut answer, file, delivery.inline);
+    answer
+}
+
+/// Adds the headers that keep the bytes of a user from running in the page of the service.
+fn protect(answer: &mut HttpResponse, file: &StoredFile, inline: bool) {
     let headers = answer.headers_mut();
-    if let Ok(disposition) = HeaderValue::from_str(&content_disposition(&file.name, delivery.inline)) {
+    if let Ok(disposition) = HeaderValue::from_str(&content_disposition(&file.name, inline)) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
-    answer
 }
 
 /// The name for a saved file: in ASCII, and as it is (RFC 6266, RFC 8187). Characters that mean something in a path are

@@ -13,6 +13,7 @@ use tidings_shared::request_slots::RequestSlots;
 use super::addresses::Addresses;
 use crate::active_uploads::ActiveUploads;
 use crate::media::AllowedTypes;
+use crate::metadata::format_of;
 use crate::metrics::Metrics;
 use crate::storage::Storage;
 use crate::store::uploads::StorageLimits;
@@ -36,8 +37,26 @@ pub struct Policy {
     pub upload_timeout_s: i64,
     /// Whether a complete file is held until an admin releases it.
     pub hold: bool,
+    /// Largest image whose metadata is removed, and of which a preview is made.
+    pub max_image_bytes: u64,
+    /// Whether images keep their metadata.
+    pub keep_metadata: bool,
     /// Delay before the sweep first looks for the message of a new file, in seconds.
     pub check_after_s: i64,
+}
+
+impl Policy {
+    /// Whether an image is refused because it is too large to remove its metadata.
+    pub fn refuses_image(&self, media_type: &str, size: u64) -> bool {
+        let is_image = || format_of(&media_type.to_ascii_lowercase()).is_some();
+        !self.keep_metadata && size > self.max_image_bytes && is_image()
+    }
+
+    /// The refusal of such an image.
+    pub fn image_refusal(&self) -> Refusal {
+        let rule = format!("an image of this type must not be over {} bytes", self.max_image_bytes);
+        Refusal::bad_field("size", rule).with_reason("image_bytes")
+    }
 }
 
 /// What the handlers use.
@@ -54,6 +73,8 @@ pub struct ApiState {
     pub checks: RequestSlots,
     pub waits: RequestSlots,
     pub changes: RequestSlots,
+    /// Images that are processed at the same time.
+    pub image_slots: RequestSlots,
 }
 
 impl ApiState {
@@ -61,6 +82,11 @@ impl ApiState {
     pub fn slots() -> [RequestSlots; 4] {
         [MAX_APPENDS, MAX_CHECKS, MAX_WAITS, MAX_CHANGES]
             .map(|(total, per_user)| RequestSlots::new(total, per_user))
+    }
+
+    /// Slots of images. One user gets at most half of them, so that others do not wait for a user with many images.
+    pub fn image_slots(jobs: usize) -> RequestSlots {
+        RequestSlots::new(jobs, jobs.div_ceil(2))
     }
 
     /// The refusal after a failed operation on the storage. Logs the cause and does not send it to the client.

@@ -3,17 +3,19 @@
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, TransactionTrait};
 use tidings_persistence::sql::{room_column, statement, user_column};
 use tidings_shared::ids::FileId;
+use tidings_shared::message::Dimensions;
 
 use super::showing_message;
-use crate::file::{FileState, StoredFile};
+use crate::file::{FileState, ImageDetails, StoredFile};
 
 pub const COLUMNS: &str = "f.id, f.room_id, f.uploader, f.name, f.media_type, f.sniffed_type, f.size, f.sha256, \
+    COALESCE(f.content_size, f.size) AS content_size, f.preview_type, f.width, f.height, f.blurhash, \
     f.state, f.message_seq IS NULL AS is_unreferenced, f.created_at";
 
 /// Reads a row with [`COLUMNS`].
 pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
     let (id, state): (String, String) = (row.try_get_by("id")?, row.try_get_by("state")?);
-    let size: i64 = row.try_get_by("size")?;
+    let (size, content_size): (i64, i64) = (row.try_get_by("size")?, row.try_get_by("content_size")?);
     Ok(StoredFile {
         id: FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?,
         room: room_column(row, "room_id")?,
@@ -22,11 +24,23 @@ pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
         media_type: row.try_get_by("media_type")?,
         sniffed_type: row.try_get_by("sniffed_type")?,
         size: size.unsigned_abs(),
+        content_size: content_size.unsigned_abs(),
         sha256: row.try_get_by("sha256")?,
+        image: read_image(row)?,
         state: FileState::parse(&state).ok_or_else(|| DbErr::Custom(format!("state {state}")))?,
         is_unreferenced: row.try_get_by("is_unreferenced")?,
         created_at: row.try_get_by("created_at")?,
     })
+}
+
+fn read_image(row: &QueryResult) -> Result<Option<ImageDetails>, DbErr> {
+    let Some(preview_type) = row.try_get_by::<Option<String>, _>("preview_type")? else { return Ok(None) };
+    let side = |column: &str| {
+        let pixels: i32 = row.try_get_by(column)?;
+        u16::try_from(pixels).map_err(|error| DbErr::Custom(format!("{column}: {error}")))
+    };
+    let dimensions = Dimensions { width: side("width")?, height: side("height")? };
+    Ok(Some(ImageDetails { preview_type, dimensions, blurhash: row.try_get_by("blurhash")? }))
 }
 
 /// A file; None if it does not exist or is being removed.

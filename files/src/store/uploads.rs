@@ -5,7 +5,7 @@ use tidings_persistence::sql::statement;
 use tidings_shared::ids::{FileId, RoomId, UserId};
 
 use super::files::{COLUMNS, read_file};
-use crate::file::{FileState, StoredFile};
+use crate::file::{FileState, ImageDetails, StoredFile};
 
 /// How much one user and one room may store.
 #[derive(Debug, Clone, Copy)]
@@ -100,27 +100,42 @@ pub async fn is_archived(db: &impl ConnectionTrait, room: &RoomId) -> Result<boo
     row.map_or(Ok(false), |row| row.try_get_by("archived"))
 }
 
-/// Completes an upload, whose caller holds the lock of the content. None if it was removed meanwhile. `check_after_s` is
-/// when the sweep looks for the message, in seconds.
+/// What is stored about an upload when it is completed.
+pub struct Completion<'a> {
+    pub state: FileState,
+    pub media_type: &'a str,
+    pub sniffed_type: Option<&'a str>,
+    /// The size of the stored content, in bytes.
+    pub content_size: i64,
+    pub image: Option<&'a ImageDetails>,
+    /// When the sweep looks for the message, in seconds.
+    pub check_after_s: i64,
+}
+
+/// Completes an upload, whose caller holds the lock of the content. None if it was removed meanwhile.
 pub async fn complete(
     db: &impl ConnectionTrait,
     id: &FileId,
-    state: FileState,
-    media_type: &str,
-    sniffed_type: Option<&str>,
-    check_after_s: i64,
+    completion: &Completion<'_>,
 ) -> Result<Option<StoredFile>, DbErr> {
     let sql = format!(
         "UPDATE files f SET state = $2, media_type = $3, sniffed_type = $4, completed_at = now(), \
-           due_at = now() + make_interval(secs => $5) \
+           due_at = now() + make_interval(secs => $5), content_size = $6, \
+           preview_type = $7, width = $8, height = $9, blurhash = $10 \
          WHERE f.id = $1 AND f.state = 'uploading' RETURNING {COLUMNS}"
     );
+    let image = completion.image;
     let values = [
         id.as_str().into(),
-        state.name().into(),
-        media_type.into(),
-        sniffed_type.map(str::to_owned).into(),
-        seconds(check_after_s).into(),
+        completion.state.name().into(),
+        completion.media_type.into(),
+        completion.sniffed_type.map(str::to_owned).into(),
+        seconds(completion.check_after_s).into(),
+        completion.content_size.into(),
+        image.map(|image| image.preview_type.clone()).into(),
+        image.map(|image| i32::from(image.dimensions.width)).into(),
+        image.map(|image| i32::from(image.dimensions.height)).into(),
+        image.and_then(|image| image.blurhash.clone()).into(),
     ];
     let row = db.query_one_raw(statement(&sql, values)).await?;
     row.as_ref().map(read_file).transpose()

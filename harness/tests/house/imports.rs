@@ -108,6 +108,10 @@ fn pure_modules_use_no_io_and_no_clock() {
     const PURE: &[&str] = &[
         "files/src/file.rs",
         "files/src/media.rs",
+        "files/src/metadata.rs",
+        "files/src/metadata/",
+        "files/src/preview.rs",
+        "files/src/preview/",
         "gateway/src/hub.rs",
         "gateway/src/hub/",
         "gateway/src/command.rs",

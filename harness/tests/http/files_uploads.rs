@@ -14,8 +14,13 @@ pub async fn start_stack() -> Result<Stack> {
 
 /// Bytes that begin as a PNG, and differ for each `seed`.
 pub fn png(bytes: usize, seed: u8) -> Vec<u8> {
-    let mut content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
-    content.extend((0..bytes).map(|index| (index % 251) as u8 ^ seed));
+    let mut content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0CRCC".to_vec();
+    // One chunk of pixels up to the end of the content. They cannot be decoded, so nothing is removed and there is no
+    // preview.
+    let data = bytes.saturating_sub(content.len() + 12);
+    content.extend_from_slice(&u32::try_from(data).unwrap_or(u32::MAX).to_be_bytes());
+    content.extend_from_slice(b"IDAT");
+    content.extend((0..data + 4).map(|index| (index % 251) as u8 ^ seed));
     content.truncate(bytes);
     content
 }

@@ -12,6 +12,7 @@ mod feed;
 mod files_bulk;
 mod files_downloads;
 mod files_limits;
+mod files_previews;
 mod files_review;
 mod files_sweep;
 mod files_uploads;

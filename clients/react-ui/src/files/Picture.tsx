@@ -8,10 +8,17 @@ interface PictureProps {
   readonly attachment: Attachment;
 }
 
-/** A picture in a message. A click shows it large; the menu of the message has the same action for the keyboard. */
+/**
+ * A picture in a message: its preview, which is quicker to load. A GIF is loaded as it is, because previews do not move.
+ * A click shows the picture large; the menu of the message has the same action for the keyboard.
+ */
 export function Picture({ message, attachment }: PictureProps) {
   const { openFile } = useActions();
-  const { src, notice, onLoaded, onError } = useMediaUrl(message, attachment);
+  const { src, notice, onLoaded, onError } = useMediaUrl(
+    message,
+    attachment,
+    attachment.mediaType !== "image/gif",
+  );
   return (
     <button
       type="button"

@@ -6,12 +6,14 @@ import { useChatUi } from "../state/chatUi.js";
 /** How often an element may ask for a new address after an error, without loading anything in between. */
 const MAX_RENEWALS = 3;
 
-/** The address of a file for an element that loads it. Prefers the bytes of this device. */
-export function useMediaUrl(message: Message, attachment: Attachment) {
+/**
+ * The address of a file, or of its preview, for an element that loads it. Prefers the bytes of this device.
+ */
+export function useMediaUrl(message: Message, attachment: Attachment, preview = false) {
   const { files } = useChatUi();
   const [loaded, setLoaded] = useState(false);
   const local = useLocalFile(files, attachment);
-  const { url, held, error, renew } = useFileUrl(files, message, attachment, !loaded);
+  const { url, held, error, renew } = useFileUrl(files, message, attachment, !loaded, preview);
   const renewals = useRef(0);
   const [broken, setBroken] = useState(false);
   const notice = held ? "Being checked…" : error || broken ? "Not available" : undefined;

@@ -45,11 +45,13 @@ export function createLinks(core: Core): Links {
     if (links.size > MAX_LINKS && oldest) links.delete(oldest);
     return link;
   };
-  const link: Files["link"] = async ({ room, seq }, { url, file }, { signal, fresh } = {}) => {
+  const link: Files["link"] = async ({ room, seq }, { url, file }, { signal, fresh, preview } = {}) => {
     if (url !== undefined) return { url, expiresAt: Number.POSITIVE_INFINITY };
     if (file === undefined || seq === undefined)
       throw new TidingsError("not_found", "The message is not sent yet");
-    const path = `/rooms/${encodeURIComponent(room)}/messages/${seq}/files/${encodeURIComponent(file)}`;
+    const path =
+      `/rooms/${encodeURIComponent(room)}/messages/${seq}/files/${encodeURIComponent(file)}` +
+      (preview ? "?preview=1" : "");
     const known = links.get(path);
     if (!fresh && known && known.expiresAt - RENEW_BEFORE_MS > core.env.timers.now()) return known;
     // A caller with a signal must not end the request of others.

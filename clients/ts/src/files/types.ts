@@ -34,6 +34,11 @@ export interface FileLink {
 export interface FilesOptions extends HttpOptions {
   /** Asks the server even if a link is known, because the known one did not work. */
   readonly fresh?: boolean;
+  /**
+   * Asks for the preview of an image: a small picture that does not move. The server gives the file itself if it has no
+   * preview.
+   */
+  readonly preview?: boolean;
 }
 
 /** The uploads of a client, and the addresses of files. Its functions need no `this`. */

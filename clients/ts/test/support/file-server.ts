@@ -81,8 +81,9 @@ export class FileServer {
     const token = request.headers.authorization ?? "";
     if (!token.startsWith("Bearer ")) return send(401, { code: "unauthorized" });
     this.tokens.add(token.slice(7));
-    const [, , , room = "", ...rest] = url.split("/");
-    if (rest[0] === "messages") return this.#link(rest[3] ?? "", request, send);
+    const [path = "", query] = url.split("?");
+    const [, , , room = "", ...rest] = path.split("/");
+    if (rest[0] === "messages") return this.#link(rest[3] ?? "", query, request, send);
     if (method === "POST" && rest.length === 1) return this.#create(room, await readJson(request), send);
     const file = this.files.get(rest[1] ?? "");
     if (!file) return send(404, { code: "not_found" });
@@ -139,13 +140,14 @@ export class FileServer {
     send(200, { id, state, attachment: { file: id, name, media_type, size, ...this.picture } });
   }
 
-  #link(id: string, request: IncomingMessage, send: Send) {
+  #link(id: string, query: string | undefined, request: IncomingMessage, send: Send) {
     const file = this.files.get(id);
     if (!file) return send(404, { code: "not_found" });
     if (file.state !== "ready") return send(409, { code: "held" });
     if (request.headers.accept !== "application/json") return send(406, { code: "bad_request" });
     const expires = Date.now() + this.linkMs;
-    const url = `/bytes/${id}?n=${++this.links}&expires=${expires}`;
+    const preview = query === "preview=1" ? "&preview=1" : "";
+    const url = `/bytes/${id}?n=${++this.links}&expires=${expires}${preview}`;
     send(200, { url, expires_at: new Date(expires).toISOString() });
   }
 

@@ -1,0 +1,71 @@
+//! Removes the metadata of an image before its upload is completed, and stores its preview.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use image::ImageFormat;
+use tidings_persistence::http::problem::Problem;
+use tidings_shared::ids::UserId;
+
+use super::ApiState;
+use crate::file::{ImageDetails, StoredFile};
+use crate::folder::blocking;
+use crate::images::PreparedImage;
+use crate::storage::Derived;
+use crate::upload_file::UploadFile;
+
+/// How long a completion waits for a free slot of the images.
+const IMAGE_SLOT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is stored of an upload.
+pub struct StoredImage {
+    /// Holds the lock of the content file.
+    pub upload: UploadFile,
+    pub content_size: u64,
+    pub details: Option<ImageDetails>,
+}
+
+/// Reads an uploaded image, and removes its metadata in memory. None if it only begins like an image.
+pub async fn prepare(
+    state: &ApiState,
+    user: &UserId,
+    file: &StoredFile,
+    format: ImageFormat,
+) -> Result<Option<PreparedImage>, Problem> {
+    let slot = state.image_slots.acquire_within(user, "images", IMAGE_SLOT_TIMEOUT).await?;
+    let policy = &state.policy;
+    let reading = state.storage.read_all(&file.id, policy.max_image_bytes).await;
+    let upload = reading.and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()));
+    let upload = upload.map_err(|error| state.storage_failed(&error))?;
+    let preparing = PreparedImage::prepare(format, upload, policy.keep_metadata, slot).await;
+    preparing.map_err(|error| state.storage_failed(&error))
+}
+
+/// Stores an image without its metadata in place of the upload, and its preview if one can be made.
+pub async fn store(
+    state: &ApiState,
+    file: &StoredFile,
+    mut upload: UploadFile,
+    image: PreparedImage,
+) -> Result<StoredImage, Problem> {
+    let (content, is_changed) = (image.content.clone(), image.is_changed);
+    let content_size = content.len() as u64;
+    if is_changed {
+        let replacing = blocking(move || upload.replace(&content).map(|()| upload));
+        upload = replacing.await.map_err(|error| state.storage_failed(&error))?;
+    } else {
+        drop(content);
+    }
+    let made = image.preview().await;
+    let result = made.as_ref().map_or_else(|result| *result, |_| "made");
+    state.metrics.previews.with_label_values(&[result]).inc();
+    let Ok(preview) = made else { return Ok(StoredImage { upload, content_size, details: None }) };
+    let storing = state.storage.put(&file.id, Derived::Preview, preview.content.into()).await;
+    storing.map_err(|error| state.storage_failed(&error))?;
+    let details = ImageDetails {
+        preview_type: preview.media_type.to_owned(),
+        dimensions: preview.dimensions,
+        blurhash: preview.blurhash,
+    };
+    Ok(StoredImage { upload, content_size, details: Some(details) })
+}

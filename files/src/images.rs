@@ -1,0 +1,71 @@
+//! Prepares uploaded images: removes their metadata, and makes their previews. Both need memory in proportion to the
+//! image, so they run in few slots, and a slot is held until its thread has ended. A preview that takes too long is left
+//! out: its thread goes on, because a decoder cannot be stopped, and its result is dropped.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use image::ImageFormat;
+use image::metadata::Orientation;
+use tidings_shared::request_slots::SlotGuard;
+use tokio::time::timeout;
+
+use crate::folder::blocking;
+use crate::metadata;
+use crate::preview::{self, NoPreview, Preview};
+
+/// How long the completion of an upload waits for its preview. Most need less than a second.
+const PREVIEW_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An image that is being completed.
+pub struct PreparedImage {
+    format: ImageFormat,
+    /// The content that is stored.
+    pub content: Bytes,
+    /// Whether the content differs from the upload.
+    pub is_changed: bool,
+    orientation: Orientation,
+    extra_bytes: u64,
+    slot: SlotGuard,
+}
+
+/// The results of making previews, as labels of the metric.
+pub const PREVIEW_RESULTS: [&str; 4] = ["made", "too_large", "undecodable", "timeout"];
+
+impl PreparedImage {
+    /// Removes the metadata of an uploaded image, unless `keep_metadata` is set. None if it is not an image of this
+    /// format, although its first bytes look like it.
+    pub async fn prepare(
+        format: ImageFormat,
+        upload: Bytes,
+        keep_metadata: bool,
+        slot: SlotGuard,
+    ) -> io::Result<Option<Self>> {
+        let stripping =
+            blocking(move || Ok(metadata::strip(format, &upload).map(|stripped| (stripped, upload))));
+        let Some((stripped, upload)) = stripping.await? else { return Ok(None) };
+        let is_changed = !keep_metadata && stripped.content != upload;
+        let content = if is_changed { stripped.content.into() } else { upload };
+        let (orientation, extra_bytes) = (stripped.orientation, stripped.extra_bytes);
+        Ok(Some(Self { format, content, is_changed, orientation, extra_bytes, slot }))
+    }
+
+    /// Makes the preview. The error is one of [`PREVIEW_RESULTS`].
+    pub async fn preview(self) -> Result<Preview, &'static str> {
+        let making = tokio::task::spawn_blocking(move || {
+            let made = preview::make(self.format, &self.content, self.orientation, self.extra_bytes);
+            // The memory of the image is free before another one gets the slot.
+            drop(self.content);
+            drop(self.slot);
+            made
+        });
+        match timeout(PREVIEW_TIMEOUT, making).await {
+            Ok(Ok(Ok(preview))) => Ok(preview),
+            Ok(Ok(Err(NoPreview::TooLarge))) => Err("too_large"),
+            // A decoder that panics ends its own thread only.
+            Ok(Ok(Err(NoPreview::Undecodable)) | Err(_)) => Err("undecodable"),
+            Err(_) => Err("timeout"),
+        }
+    }
+}
