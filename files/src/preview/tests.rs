@@ -1,3 +1,5 @@
+//! Previews of small images and of hostile ones, which the tests make themselves.
+
 use image::codecs::gif::GifEncoder;
 use image::codecs::jpeg::JpegEncoder;
 use image::{Delay, Frame, Rgb, RgbImage, Rgba, RgbaImage};
