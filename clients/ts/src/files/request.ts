@@ -89,6 +89,33 @@ async function sendOnce({ env }: Core, request: FileRequest, token: string): Pro
   }
 }
 
+/**
+ * Sends bytes to another server, whose URL is the permission: without the user's token. Rejects with TidingsError, after
+ * which the caller asks for a new URL.
+ */
+export async function sendBytes(
+  { env }: Core,
+  url: string,
+  body: Blob,
+  ms: number,
+  signal: AbortSignal,
+): Promise<void> {
+  if (signal.aborted) throw new TidingsError("closed");
+  const controller = new AbortController();
+  const work = async () => {
+    const { ok, status } = await env.fetch(url, { method: "PUT", body, signal: controller.signal });
+    if (!ok) throw new TidingsError("unavailable", "The storage did not take the bytes", { status });
+  };
+  try {
+    await abortable(withTimeout(env.timers, ms, work), signal);
+  } catch (thrown) {
+    throw asError(thrown);
+  } finally {
+    // Cancels a request that timed out or that was aborted.
+    controller.abort();
+  }
+}
+
 /** Returns undefined for a text that is not JSON, such as the page of a proxy. */
 function parse(text: string): unknown {
   try {

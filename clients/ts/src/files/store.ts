@@ -18,6 +18,8 @@ export interface UploadRecord {
   sha256?: string | undefined;
   /** The id that the server gave to the file. */
   file?: string | undefined;
+  /** Whether the bytes of this file go to a bucket in parts, and not to the server by offset. */
+  inParts?: boolean | undefined;
   /** Set when the upload is complete, with the time, in milliseconds since 1970. */
   attachment?: Attachment | undefined;
   completedAt?: number | undefined;

@@ -8,6 +8,7 @@ import type { AttachmentObject } from "../protocol/objects.js";
 import type { Pause } from "../timers.js";
 import type { Attachment } from "../types.js";
 import { digest } from "./digest.js";
+import { sendParts } from "./parts.js";
 import { type FileRequest, sendRequest } from "./request.js";
 import type { UploadRecord } from "./store.js";
 import type { UploadPhase } from "./types.js";
@@ -79,7 +80,8 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
         signal: undefined,
       });
       const { id, upload } = assertShape(body as { id: string; upload: { kind: string } }, "id upload:o");
-      if (upload.kind !== "offset")
+      record.inParts = upload.kind === "parts";
+      if (!record.inParts && upload.kind !== "offset")
         throw new TidingsError(
           "bad_request",
           "The server wants uploads of a kind that this kit does not know",
@@ -91,6 +93,16 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
       }
       offset = 0;
       await host.save();
+    } else if (record.inParts) {
+      const { body } = await request("GET", "");
+      const { upload } = body as { upload?: unknown };
+      const received = (bytes: number) => {
+        // A part that has arrived is progress.
+        if (bytes > (offset ?? 0)) failures = internalErrors = 0;
+        offset = bytes;
+        host.report("sending", bytes);
+      };
+      if (!upload || !(await sendParts(core, upload, file, signal, received))) return complete();
     } else if (offset === undefined) {
       offset = (await request("HEAD", "/content")).offset;
       if (offset === undefined || offset > file.size) throw new TidingsError("protocol");
@@ -99,10 +111,14 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
       offset = await sendChunk(offset);
       host.report("sending", offset);
     } else {
-      host.report("checking", offset);
-      return toAttachment((await request("POST", "/complete")).body);
+      return complete();
     }
     return undefined;
+  };
+
+  const complete = async (): Promise<Attachment> => {
+    host.report("checking", file.size);
+    return toAttachment((await request("POST", "/complete")).body);
   };
 
   const sendChunk = async (from: number): Promise<number> => {
@@ -154,7 +170,8 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
       // Asks the server what it has, because a part of the request may have arrived.
       offset = undefined;
       const isLost = error.code === "not_found" && record.file !== undefined;
-      if (isLost) record.file = undefined;
+      // An upload in parts is removed when its bytes are wrong.
+      if (isLost || (record.inParts && error.reason === "checksum")) record.file = undefined;
       if (isLost || error.reason === "checksum") {
         if (++restarts > MAX_RESTARTS) throw await givenUp(error);
         continue;

@@ -15,6 +15,8 @@ export interface ServerFile {
   readonly size: number;
   readonly sha256: string;
   bytes: Buffer;
+  /** The parts that the bucket has, by number. */
+  readonly parts: Map<number, Buffer>;
   state: "uploading" | "ready" | "held";
 }
 
@@ -37,6 +39,8 @@ export class FileServer {
   cutAfterBytes = Number.POSITIVE_INFINITY;
   /** The state of a file after `complete`. */
   stateAfterComplete: "ready" | "held" = "ready";
+  /** The size of the parts in which files go to the bucket; 0 if they go to the server by offset. */
+  partBytes = 0;
   /** What the server says about pictures. */
   picture: object = {};
   /** How long a link is good, in milliseconds. */
@@ -59,7 +63,7 @@ export class FileServer {
 
   /** Whether a request is one that this server answers. */
   static serves(url: string): boolean {
-    return /\/v1\/rooms\/[^/]+\/(messages\/\d+\/)?files(\/|$)/.test(url);
+    return /\/v1\/rooms\/[^/]+\/(messages\/\d+\/)?files(\/|$)|\/bucket\//.test(url);
   }
 
   countOf(method: string): number {
@@ -78,6 +82,7 @@ export class FileServer {
     };
     if (typeof done === "object") return send(done.status, done.body, done.headers);
     if (url.startsWith("/bytes/")) return this.#bytes(request, response);
+    if (url.startsWith("/bucket/")) return this.#part(request, send);
     const token = request.headers.authorization ?? "";
     if (!token.startsWith("Bearer ")) return send(401, { code: "unauthorized" });
     this.tokens.add(token.slice(7));
@@ -92,7 +97,12 @@ export class FileServer {
       return send(204);
     }
     if (rest[2] === "complete") return this.#complete(file, send);
+    if (method === "GET") return send(200, this.#describe(file));
     const offset = { "upload-offset": file.bytes.length };
+    if (this.partBytes) {
+      request.resume();
+      return send(409, { code: "conflict", reason: "parts" });
+    }
     if (method === "HEAD") return send(204, undefined, offset);
     if (file.state !== "uploading") return send(409, { code: "conflict" }, offset);
     if (method !== "PATCH" || request.headers["content-type"] !== "application/partial-upload")
@@ -124,15 +134,65 @@ export class FileServer {
     )
       return send(400, { code: "bad_request" });
     const id = `f${++this.#created}`;
-    this.files.set(id, { ...body, id, room, bytes: Buffer.alloc(0), state: "uploading" });
-    const url = `${this.origin}/v1/rooms/${room}/files/${id}/content`;
-    send(201, { ...body, id, room, state: "uploading", upload: { kind: "offset", url, offset: 0 } });
+    const file: ServerFile = {
+      ...body,
+      id,
+      room,
+      bytes: Buffer.alloc(0),
+      parts: new Map(),
+      state: "uploading",
+    };
+    this.files.set(id, file);
+    send(201, this.#describe(file));
+  }
+
+  #describe({ bytes, parts, ...file }: ServerFile): object {
+    const url = `${this.origin}/v1/rooms/${file.room}/files/${file.id}/content`;
+    if (file.state !== "uploading") return file;
+    if (!this.partBytes) return { ...file, upload: { kind: "offset", url, offset: bytes.length } };
+    const missing = [];
+    let received_bytes = 0;
+    for (let number = 1, offset = 0; offset < file.size; number++, offset += this.partBytes) {
+      const size = Math.min(this.partBytes, file.size - offset);
+      const part = `${this.origin}/bucket/${file.id}/${number}?size=${size}&expires=${Date.now() + this.linkMs}`;
+      if (parts.has(number)) received_bytes += size;
+      else if (missing.length < 16) missing.push({ number, offset, size, url: part });
+    }
+    return { ...file, upload: { kind: "parts", received_bytes, parts: missing } };
+  }
+
+  /** Takes a part, as a bucket does: by a URL that is the permission, and only as a whole. */
+  async #part(request: IncomingMessage, send: Send): Promise<void> {
+    const { pathname, searchParams } = new URL(request.url ?? "", this.origin);
+    const [, , id = "", number] = pathname.split("/");
+    const pieces: Buffer[] = [];
+    let received = 0;
+    try {
+      for await (const piece of request as AsyncIterable<Buffer>) {
+        pieces.push(piece);
+        received += piece.length;
+        if (received >= this.cutAfterBytes) return void request.socket.destroy();
+      }
+    } catch {
+      return;
+    }
+    const file = this.files.get(id);
+    if (!file) return send(404);
+    const isExpired = Number(searchParams.get("expires")) < Date.now();
+    const hasToken = request.headers.authorization !== undefined;
+    if (request.method !== "PUT" || hasToken || isExpired || `${received}` !== searchParams.get("size"))
+      return send(403);
+    file.parts.set(Number(number), Buffer.concat(pieces));
+    send(200);
   }
 
   #complete(file: ServerFile, send: Send) {
+    if (this.partBytes && file.state === "uploading")
+      file.bytes = Buffer.concat([...file.parts].sort(([a], [b]) => a - b).map(([, bytes]) => bytes));
     if (file.bytes.length !== file.size) return send(409, { code: "conflict", detail: "bytes are missing" });
     if (createHash("sha256").update(file.bytes).digest("hex") !== file.sha256) {
       file.bytes = Buffer.alloc(0);
+      if (this.partBytes) this.files.delete(file.id);
       return send(400, { code: "bad_request", reason: "checksum" });
     }
     if (file.state === "uploading") file.state = this.stateAfterComplete;
