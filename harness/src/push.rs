@@ -2,6 +2,7 @@
 //! is a [`crate::webhooks::Receiver`].
 //! Touches only processes, the network and the folder of a stack.
 
+mod app_service;
 mod browser;
 
 use std::ops::Deref;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result};
 use crate::companion::CompanionNode;
 use crate::{Http, Stack};
 
+pub use app_service::{AppRequest, AppService};
 pub use browser::Browser;
 
 /// The variable that removes rules of a program, as `tidings_shared::sabotage` names it.

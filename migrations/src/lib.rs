@@ -23,6 +23,7 @@ pub mod m0015_feed;
 pub mod m0017_webhooks;
 pub mod m0018_files;
 pub mod m0019_push;
+pub mod m0020_push_told;
 pub mod m0021_previews;
 pub mod online;
 pub mod reachable;
@@ -126,6 +127,11 @@ impl MigratorTrait for Migrator {
             name: "m0019_push",
             up: m0019_push::UP,
             down: m0019_push::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0020_push_told",
+            up: m0020_push_told::UP,
+            down: m0020_push_told::DOWN,
         }));
         migrations.push(Box::new(OnlineMigration {
             name: "m0021_previews",

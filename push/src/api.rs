@@ -21,6 +21,8 @@ use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::UserRateLimiter;
 use tokio_util::sync::CancellationToken;
 
+use crate::device::DeviceKind;
+
 /// How long a browser may cache what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
 /// Interval at which full buckets of rate limits are removed from memory.
@@ -36,6 +38,8 @@ pub struct ApiState {
     pub public_key: String,
     /// Whether endpoints may have private addresses.
     pub allow_private: bool,
+    /// The kinds of apps that may be registered.
+    pub app_kinds: Vec<DeviceKind>,
 }
 
 /// Configures all routes.

@@ -1,5 +1,7 @@
 //! Settings of push notifications, from flags, environment and files.
 
+mod app_args;
+
 use std::num::NonZeroU32;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -14,14 +16,17 @@ use tidings_shared::{
         token_args::TokenArgs,
     },
     origin::AllowedOrigins,
-    tls::read_certificates,
+    outbound::{self, Protocol},
 };
 use tracing_subscriber::EnvFilter;
 
+use self::app_args::{AppArgs, AppClients};
+use crate::app_push::AppPush;
 use crate::notification::ContentLevel;
 use crate::web_push::vapid::VapidKey;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
+pub const USER_AGENT: &str = concat!("tidings-push/", env!("CARGO_PKG_VERSION"));
 const MAX_SUBJECT_CHARS: usize = 200;
 
 /// Notifies users who are not online of new messages, and serves the API of their devices
@@ -50,6 +55,8 @@ pub struct Config {
     /// Contact of the operator for push services (VAPID), `mailto:ADDRESS` or `https://…`
     #[arg(long, env = "TIDINGS_PUSH_VAPID_SUBJECT", value_name = "URL")]
     pub vapid_subject: String,
+    #[command(flatten)]
+    pub apps: AppArgs,
     /// How much a notification contains: only counts, also names, or also the text of the message
     #[arg(long, env = "TIDINGS_PUSH_CONTENT", default_value = "names", value_name = "LEVEL")]
     pub content: ContentLevel,
@@ -113,6 +120,16 @@ impl Config {
             .map_err(|rule| Problem::new("vapid-key", rule))
     }
 
+    /// The push services of apps.
+    pub fn app_push(&self) -> Result<AppPush, Vec<Problem>> {
+        let build = |protocol| {
+            outbound::build_trusting(USER_AGENT, self.timeout(), self.ca_file.as_deref(), protocol)
+        };
+        let client = |protocol| build(protocol).map_err(|why| vec![Problem::new("ca-file", why)]);
+        let clients = AppClients { http1: client(Protocol::Http1)?, http2: client(Protocol::Http2)? };
+        self.apps.build(&clients)
+    }
+
     /// The browser origins that may use the API.
     pub fn origins(&self) -> Result<AllowedOrigins, Problem> {
         AllowedOrigins::parse(self.allowed_origins.as_deref().unwrap_or_default())
@@ -141,8 +158,7 @@ impl Check for Config {
         problems.extend(self.origins().err());
         let clashes = |admin| listener_clashes(&[("listen", self.listen), ("admin-listen", admin)]);
         problems.extend(self.admin_listen().map_or_else(|problem| vec![problem], clashes));
-        let authorities = self.ca_file.as_deref().map(read_certificates);
-        problems.extend(authorities.and_then(Result::err).map(|why| Problem::new("ca-file", why)));
+        problems.extend(self.app_push().err().into_iter().flatten());
         problems.extend(EnvFilter::try_new(&self.log).err().map(|why| Problem::new("log", why)));
         problems
     }
@@ -190,6 +206,11 @@ mod tests {
             ("--vapid-subject=https://", "--vapid-subject"),
             ("--allowed-origins=example.org/x", "--allowed-origins"),
             ("--ca-file=/nowhere", "--ca-file"),
+            ("--fcm-account={}", "--fcm-account"),
+            ("--fcm-url=https://fcm.example.org/path", "--fcm-url"),
+            ("--apns-key=short", "--apns-key-id"),
+            ("--apns-topic=org.example.app", "--apns-topic"),
+            ("--expo-url=ftp://exp.host", "--expo-url"),
             ("--admin-listen=127.0.0.1:8085", "--admin-listen"),
             ("--log=a=b=c", "--log"),
         ] {

@@ -1,6 +1,8 @@
 //! A device of a user, and where its push service is. Pure.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 /// A registered device.
 #[derive(Debug, Clone)]
@@ -13,10 +15,25 @@ pub struct Device {
     pub created_at: DateTime<Utc>,
 }
 
-/// Where the notifications of a device go, by the kind of its push service.
+/// The kind of a device, by its push service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// A subscription of a browser (Push API).
+    #[default]
+    WebPush,
+    /// An app with Firebase Cloud Messaging.
+    Fcm,
+    /// An app with the Apple Push Notification service.
+    Apns,
+    /// An app with the push service of Expo.
+    Expo,
+}
+
+/// Where the notifications of a device go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushAddress {
-    /// A subscription of a browser (Push API).
+    /// A subscription of a browser.
     WebPush {
         endpoint: String,
         /// The public key of the browser, base64url without padding.
@@ -24,20 +41,38 @@ pub enum PushAddress {
         /// The authentication secret, base64url without padding.
         auth: String,
     },
+    /// An app, by the token that its push service gave it.
+    App { kind: DeviceKind, token: String },
 }
 
-const WEB_PUSH: &str = "web_push";
+impl DeviceKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::WebPush, Self::Fcm, Self::Apns, Self::Expo];
+
+    /// The name on the wire and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebPush => "web_push",
+            Self::Fcm => "fcm",
+            Self::Apns => "apns",
+            Self::Expo => "expo",
+        }
+    }
+}
 
 impl PushAddress {
     /// Builds the address from the columns of a stored device. None if the kind is unknown.
     pub fn from_stored(kind: &str, address: String, p256dh: String, auth: String) -> Option<Self> {
-        (kind == WEB_PUSH).then_some(Self::WebPush { endpoint: address, p256dh, auth })
+        match DeviceKind::ALL.into_iter().find(|known| known.name() == kind)? {
+            DeviceKind::WebPush => Some(Self::WebPush { endpoint: address, p256dh, auth }),
+            kind => Some(Self::App { kind, token: address }),
+        }
     }
 
-    /// The name of the kind, on the wire and in the database.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> DeviceKind {
         match self {
-            Self::WebPush { .. } => WEB_PUSH,
+            Self::WebPush { .. } => DeviceKind::WebPush,
+            Self::App { kind, .. } => *kind,
         }
     }
 
@@ -45,18 +80,29 @@ impl PushAddress {
     pub fn address(&self) -> &str {
         match self {
             Self::WebPush { endpoint, .. } => endpoint,
+            Self::App { token, .. } => token,
         }
     }
 
-    /// The host of the push service, with its port.
+    /// What limits of concurrent attempts count by: the host of a browser's push service, with its port, or the kind of
+    /// an app.
     pub fn host(&self) -> &str {
-        self.address().split('/').nth(2).unwrap_or_default()
+        match self {
+            Self::WebPush { endpoint, .. } => endpoint.split('/').nth(2).unwrap_or_default(),
+            Self::App { kind, .. } => kind.name(),
+        }
     }
 
     /// The public key and the authentication secret.
     pub fn keys(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Self::WebPush { p256dh, auth, .. } => (Some(p256dh), Some(auth)),
+            Self::App { .. } => (None, None),
         }
+    }
+
+    /// Whether the device may get a message that shows nothing. Browsers demand a visible notification for each message.
+    pub fn accepts_silent(&self) -> bool {
+        matches!(self, Self::App { .. })
     }
 }

@@ -5,8 +5,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod api;
+mod app_push;
 mod config;
 mod device;
+mod exchange;
+mod jwt;
 mod metrics;
 mod notification;
 mod observer;
@@ -16,6 +19,7 @@ mod reader;
 mod schedule;
 mod service;
 mod store;
+mod takeback;
 mod tasks;
 mod web_push;
 mod worker;

@@ -8,7 +8,7 @@ tidings_shared::metrics! {
     /// The metrics of this process.
     pub struct Metrics {
         queued: IntCounter = "tidings_push_queued_total", "Notifications that were queued, or that took up a later message while they waited";
-        outcomes: IntCounterVec["outcome"] = "tidings_push_outcomes_total", "Notifications whose time had come, by outcome: sent, skipped (there is nothing to tell any more), online (the user is online), gone (the push service does not know the device, which is removed), status (408, 429 or 5xx), timeout, failed (no answer), rejected (another status) or refused_address (the host has no public address)";
+        outcomes: IntCounterVec["outcome"] = "tidings_push_outcomes_total", "Notifications whose time had come, by outcome: sent, cleared (the device was told to remove a notification that was read elsewhere), skipped (there is nothing to tell any more), online (the user is online), gone (the push service does not know the device, which is removed), status (408, 429 or 5xx), timeout, failed (no answer), rejected (another status), credentials (the push service refuses our credentials, or none are configured for this kind) or refused_address (the host has no public address)";
         attempt_seconds: Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0) = "tidings_push_attempt_seconds", "Time of an attempt, seconds";
         presence_failures: IntCounter = "tidings_push_presence_failures_total", "Look-ups of presence that failed; the users counted as away";
         devices: IntGauge = "tidings_push_devices", "Registered devices";

@@ -3,6 +3,7 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::store::notice::NoticedMessage;
 
@@ -24,56 +25,94 @@ pub enum ContentLevel {
     Text,
 }
 
-/// A notification, as the device gets it.
+/// The text of a notification whose content is not told.
+const NEW_MESSAGE: &str = "New message";
+
+/// A notification of a message. Its JSON is what a browser gets.
 #[derive(Debug, Serialize)]
-struct Payload<'a> {
+pub struct Notification<'a> {
     r#type: &'static str,
-    room: &'a str,
-    seq: i64,
+    pub room: &'a str,
+    pub seq: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sender: Option<&'a str>,
-    unread: i64,
+    pub unread: i64,
 }
 
-/// Writes the notification of a message as JSON.
-pub fn payload(room: &str, message: &NoticedMessage, level: ContentLevel) -> String {
-    let sender = message.sender.as_deref().filter(|_| level != ContentLevel::None);
-    let sender = sender.map(|name| truncate(name, MAX_NAME_BYTES));
-    let is_direct = message.room_kind == "direct";
-    let room_name = message.room_name.as_deref().map(|name| truncate(name, MAX_NAME_BYTES));
-    let title = if is_direct { sender } else { room_name.or(sender) };
-    let text = message.content.as_str();
-    let body =
-        Some(truncate(text, MAX_BODY_BYTES)).filter(|text| level == ContentLevel::Text && !text.is_empty());
-    let mut payload = Payload {
-        r#type: "message",
-        room,
-        seq: message.seq,
-        title: title.filter(|_| level != ContentLevel::None),
-        body,
-        sender,
-        unread: message.unread,
-    };
-    let json = write(&payload);
-    if json.len() <= MAX_PAYLOAD_BYTES {
-        return json;
-    }
-    // Characters that JSON escapes may make the text six times as long.
-    payload.body = None;
-    let json = write(&payload);
-    if json.len() <= MAX_PAYLOAD_BYTES {
-        return json;
-    }
-    (payload.title, payload.sender) = (None, None);
-    write(&payload)
+/// What an app gets.
+#[derive(Debug)]
+pub enum AppMessage<'a> {
+    /// Show a notification. One of the same room is replaced.
+    Show(&'a Notification<'a>),
+    /// Remove the notification of the room, if it is of this seq or an earlier one, because it was read elsewhere.
+    Clear { room: &'a str, seq: i64 },
 }
 
-fn write(payload: &Payload) -> String {
-    serde_json::to_string(payload).unwrap_or_default()
+impl<'a> Notification<'a> {
+    /// The notification of a message, with at most [`MAX_PAYLOAD_BYTES`] as JSON.
+    pub fn new(room: &'a str, message: &'a NoticedMessage, level: ContentLevel) -> Self {
+        let sender = message.sender.as_deref().filter(|_| level != ContentLevel::None);
+        let sender = sender.map(|name| truncate(name, MAX_NAME_BYTES));
+        let is_direct = message.room_kind == "direct";
+        let room_name = message.room_name.as_deref().map(|name| truncate(name, MAX_NAME_BYTES));
+        let title = if is_direct { sender } else { room_name.or(sender) };
+        let text = message.content.as_str();
+        let body = Some(truncate(text, MAX_BODY_BYTES))
+            .filter(|text| level == ContentLevel::Text && !text.is_empty());
+        let mut notification = Self {
+            r#type: "message",
+            room,
+            seq: message.seq,
+            title: title.filter(|_| level != ContentLevel::None),
+            body,
+            sender,
+            unread: message.unread,
+        };
+        // Characters that JSON escapes may make the text six times as long.
+        if notification.json().len() > MAX_PAYLOAD_BYTES {
+            notification.body = None;
+        }
+        if notification.json().len() > MAX_PAYLOAD_BYTES {
+            (notification.title, notification.sender) = (None, None);
+        }
+        notification
+    }
+
+    /// The notification as JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The title and the text that a phone shows without the app. They contain title, sender and body once each.
+    pub fn alert(&self) -> (&str, Option<String>) {
+        let Some(title) = self.title else { return (NEW_MESSAGE, None) };
+        let text = self.body.unwrap_or(NEW_MESSAGE);
+        let sender = self.sender.filter(|sender| *sender != title);
+        (title, Some(sender.map_or_else(|| text.to_owned(), |sender| format!("{sender}: {text}"))))
+    }
+}
+
+impl AppMessage<'_> {
+    pub fn room(&self) -> &str {
+        match self {
+            Self::Show(notification) => notification.room,
+            Self::Clear { room, .. } => room,
+        }
+    }
+
+    /// The data for the app, without what the alert shows.
+    pub fn data(&self) -> Value {
+        match self {
+            Self::Show(Notification { room, seq, unread, .. }) => {
+                json!({ "type": "message", "room": room, "seq": seq, "unread": unread })
+            }
+            Self::Clear { room, seq } => json!({ "type": "clear", "room": room, "seq": seq }),
+        }
+    }
 }
 
 /// The beginning of a text with at most `limit` bytes, which ends between two characters.
@@ -84,8 +123,6 @@ fn truncate(text: &str, limit: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn message() -> NoticedMessage {
@@ -101,7 +138,7 @@ mod tests {
     }
 
     fn value(message: &NoticedMessage, level: ContentLevel) -> Value {
-        serde_json::from_str(&payload("r", message, level)).unwrap()
+        serde_json::from_str(&Notification::new("r", message, level).json()).unwrap()
     }
 
     #[test]
@@ -134,9 +171,30 @@ mod tests {
                 room_name: Some(long),
                 ..message()
             };
-            let payload = payload(&"r".repeat(256), &full, ContentLevel::Text);
+            let room = "r".repeat(64);
+            let notification = Notification::new(&room, &full, ContentLevel::Text);
+            let payload = notification.json();
             assert!(payload.len() <= MAX_PAYLOAD_BYTES, "{text}: {}", payload.len());
             assert_eq!(serde_json::from_str::<Value>(&payload).unwrap()["seq"], 7);
+            // Push services of apps count data and alert, and accept 4,096 bytes.
+            let app =
+                json!({ "alert": notification.alert(), "data": AppMessage::Show(&notification).data() });
+            assert!(app.to_string().len() <= MAX_PAYLOAD_BYTES + 100, "{text}: {app}");
         }
+    }
+
+    #[test]
+    fn alert_shows_what_the_level_allows() {
+        let alert = |message: &NoticedMessage, level| {
+            let notification = Notification::new("r", message, level);
+            let (title, text) = notification.alert();
+            (title.to_owned(), text)
+        };
+        let shown = |title: &str, text: &str| (title.to_owned(), Some(text.to_owned()));
+        assert_eq!(alert(&message(), ContentLevel::None), ("New message".to_owned(), None));
+        assert_eq!(alert(&message(), ContentLevel::Names), shown("Team", "Alice: New message"));
+        assert_eq!(alert(&message(), ContentLevel::Text), shown("Team", "Alice: hello"));
+        let direct = NoticedMessage { room_kind: "direct".to_owned(), ..message() };
+        assert_eq!(alert(&direct, ContentLevel::Text), shown("Alice", "hello"));
     }
 }

@@ -11,6 +11,8 @@ pub enum AttemptError {
     Temporary(TemporaryFailure, Option<Duration>),
     /// The push service refuses the request with this status. Another attempt will most likely fail too.
     Rejected(u16),
+    /// The push service refuses our own credentials, or the operator has configured none for this kind. The device is kept.
+    Credentials,
     /// The host has no public address.
     RefusedAddress,
     /// The stored keys of the device, or our own key, cannot be used.
@@ -52,16 +54,20 @@ const STATUS: &str = "status";
 const TIMEOUT: &str = "timeout";
 const FAILED: &str = "failed";
 const REJECTED: &str = "rejected";
+const CREDENTIALS: &str = "credentials";
 const REFUSED_ADDRESS: &str = "refused_address";
+const CLEARED: &str = "cleared";
 
 /// The labels of all outcomes.
-pub const OUTCOMES: [&str; 9] =
-    [SENT, SKIPPED, ONLINE, GONE, STATUS, TIMEOUT, FAILED, REJECTED, REFUSED_ADDRESS];
+pub const OUTCOMES: [&str; 11] =
+    [SENT, CLEARED, SKIPPED, ONLINE, GONE, STATUS, TIMEOUT, FAILED, REJECTED, CREDENTIALS, REFUSED_ADDRESS];
 
 /// What a replica has done with a due notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Sent,
+    /// The device was told to remove the notification of the room.
+    Cleared,
     /// No message is left that the user may be notified of.
     Skipped,
     /// The user is online.
@@ -81,6 +87,7 @@ impl Outcome {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Sent => SENT,
+            Self::Cleared => CLEARED,
             Self::Skipped => SKIPPED,
             Self::Online => ONLINE,
             Self::Failed(AttemptError::Gone) => GONE,
@@ -88,6 +95,7 @@ impl Outcome {
             Self::Failed(AttemptError::Temporary(TemporaryFailure::Timeout, _)) => TIMEOUT,
             Self::Failed(AttemptError::Temporary(TemporaryFailure::NoAnswer, _)) => FAILED,
             Self::Failed(AttemptError::Rejected(_) | AttemptError::Unusable) => REJECTED,
+            Self::Failed(AttemptError::Credentials) => CREDENTIALS,
             Self::Failed(AttemptError::RefusedAddress) => REFUSED_ADDRESS,
         }
     }

@@ -11,25 +11,28 @@ use tidings_persistence::authority::PostgresAuthority;
 use tidings_persistence::companion::{self, CompanionSettings};
 use tidings_persistence::companion_metrics;
 use tidings_persistence::database::PoolPurpose;
+use tidings_shared::config::problem::Problem;
 use tidings_shared::log::{Log, LogLimits};
 use tidings_shared::outbound;
 use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use crate::api::{self, ApiState};
-use crate::config::Config;
+use crate::app_push::AppPush;
+use crate::config::{Config, USER_AGENT};
 use crate::metrics::Metrics;
 use crate::observer;
 use crate::online::PresenceLookup;
 use crate::reader::Reader;
 use crate::store::MessageRules;
+use crate::takeback;
 use crate::web_push::WebPush;
+use crate::web_push::vapid::VapidKey;
 use crate::worker::{self, Worker};
 
 /// How long a drain may take beyond the time limit of an attempt.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 /// Checks of presence after the first one. Then the notification is dropped.
 const MAX_ONLINE_RECHECKS: u32 = 3;
-const USER_AGENT: &str = concat!("tidings-push/", env!("CARGO_PKG_VERSION"));
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -44,6 +47,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         admin_listen: config.admin_listen().map_err(Error::msg)?,
         drain: config.timeout() + DRAIN_MARGIN,
     };
+    let first =
+        |problems: Vec<Problem>| Error::msg(problems.first().map(ToString::to_string).unwrap_or_default());
+    let app_push = config.app_push().map_err(first)?;
     let (vapid, origins) = (config.vapid().map_err(Error::msg)?, config.origins().map_err(Error::msg)?);
     companion::run(settings, companion_metrics!(metrics), async |running, listener| {
         let (db, lifecycle) = (&running.db, &running.lifecycle);
@@ -55,6 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             rate: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
             public_key: vapid.public().to_owned(),
             allow_private: config.allow_private,
+            app_kinds: app_push.kinds(),
         });
         let rules =
             MessageRules { mention_above: config.mention_above.into(), max_age_s: config.ttl_s.into() };
@@ -65,7 +72,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             max_due: config.max_due,
             metrics: metrics.clone(),
         };
-        let worker = start_worker(&config, db, &metrics, vapid, rules)?;
+        if !app_push.kinds().is_empty() {
+            lifecycle.tasks.spawn(takeback::run(db.clone(), metrics.clone(), draining()));
+        }
+        let worker = start_worker(&config, db, &metrics, vapid, app_push, rules)?;
         lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
         lifecycle.tasks.spawn(reader.run(draining()));
         lifecycle.tasks.spawn(worker::run(worker, draining()));
@@ -79,7 +89,8 @@ fn start_worker(
     config: &Config,
     db: &DatabaseConnection,
     metrics: &Metrics,
-    vapid: crate::web_push::vapid::VapidKey,
+    vapid: VapidKey,
+    app_push: AppPush,
     rules: MessageRules,
 ) -> anyhow::Result<Arc<Worker>> {
     let client =
@@ -98,6 +109,7 @@ fn start_worker(
             allow_private: config.allow_private,
             ttl: Duration::from_secs(config.ttl_s.into()),
         },
+        app_push,
         presence: PresenceLookup { log },
         rules,
         content: config.content,

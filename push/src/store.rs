@@ -6,6 +6,7 @@ pub mod mutes;
 pub mod notice;
 pub mod pending;
 pub mod queue;
+pub mod told;
 
 /// Whether a member may be notified of a message now. The statement must name the message `m`, its room `r`, the
 /// membership `mb` and the user `me`. `$1` is the number of members above which only mentions count, and `$2` the longest

@@ -3,7 +3,6 @@
 pub mod encryption;
 pub mod vapid;
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -11,9 +10,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Utc;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use tidings_shared::outbound::{self, is_refused_address, parse_url};
+use tidings_shared::outbound::{self, parse_url};
 
-use crate::outcome::{AttemptError, TemporaryFailure, classify_status};
+use crate::exchange::failure;
+use crate::outcome::{AttemptError, classify_status};
 use encryption::Recipient;
 use vapid::VapidKey;
 
@@ -88,15 +88,4 @@ fn topic(recipient: &Recipient, room: &str) -> String {
     let mut topic = URL_SAFE_NO_PAD.encode(hmac::sign(&key, room.as_bytes()));
     topic.truncate(TOPIC_CHARS);
     topic
-}
-
-fn failure(error: reqwest::Error) -> AttemptError {
-    let as_error: &(dyn StdError + 'static) = &error;
-    if is_refused_address(as_error) {
-        AttemptError::RefusedAddress
-    } else if error.is_timeout() {
-        AttemptError::Temporary(TemporaryFailure::Timeout, None)
-    } else {
-        AttemptError::Temporary(TemporaryFailure::NoAnswer, None)
-    }
 }

@@ -12,15 +12,16 @@ use tidings_shared::ids::UserId;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::app_push::AppPush;
 use crate::device::PushAddress;
 use crate::metrics::Metrics;
-use crate::notification::{ContentLevel, payload};
+use crate::notification::{AppMessage, ContentLevel, Notification};
 use crate::online::PresenceLookup;
-use crate::outcome::{AttemptError, Outcome};
+use crate::outcome::{AttemptError, Outcome, TemporaryFailure};
 use crate::schedule::{is_given_up, pause};
-use crate::store::notice::{self, NoticedMessage};
+use crate::store::notice;
 use crate::store::pending::{self, Claim, ClaimLimits};
-use crate::store::{MessageRules, devices};
+use crate::store::{MessageRules, devices, told};
 use crate::web_push::encryption::Recipient;
 use crate::web_push::{Urgency, WebPush};
 use slots::{AttemptCounts, AttemptSlots, MAX_ATTEMPTS_PER_USER};
@@ -38,6 +39,7 @@ const LIMIT_PAUSE: Duration = Duration::from_secs(5);
 pub struct Worker {
     pub db: DatabaseConnection,
     pub web_push: WebPush,
+    pub app_push: AppPush,
     pub presence: PresenceLookup,
     pub rules: MessageRules,
     pub content: ContentLevel,
@@ -117,15 +119,30 @@ impl Worker {
     async fn handle(&self, claim: &Claim) -> Result<(), DbErr> {
         // Checks presence first, so that message and device are read right before the attempt.
         let is_online = self.is_online(&claim.device.user).await;
-        let outcome = match notice::message(&self.db, claim, self.rules).await? {
-            None => Outcome::Skipped,
-            Some(_) if is_online => Outcome::Online,
-            Some((message, device)) => {
-                let begun = Instant::now();
-                let sent = self.send(&device.address, &claim.room, &message).await;
-                self.metrics.attempt_seconds.observe(begun.elapsed().as_secs_f64());
-                sent.map_or_else(Outcome::Failed, |()| Outcome::Sent)
+        let message = notice::message(&self.db, claim, self.rules).await?;
+        let may_wait = claim.age_s < self.max_online_wait.as_secs_f64();
+        let outcome = match (&message, claim.clear_seq) {
+            (Some((message, device)), _) if !is_online => {
+                if device.address.accepts_silent() {
+                    told::remember(&self.db, claim, message.seq).await?;
+                }
+                let notification = Notification::new(&claim.room, message, self.content);
+                let is_urgent = message.is_mention || message.room_kind == "direct";
+                self.attempt(&device.address, &AppMessage::Show(&notification), is_urgent, Outcome::Sent)
+                    .await
             }
+            (Some(_), _) if may_wait => Outcome::Online,
+            (_, Some(seq)) if claim.age_s < told::MAX_AGE.as_secs_f64() => {
+                match devices::current(&self.db, &claim.device).await? {
+                    Some(device) => {
+                        let clear = AppMessage::Clear { room: &claim.room, seq };
+                        self.attempt(&device.address, &clear, false, Outcome::Cleared).await
+                    }
+                    None => Outcome::Skipped,
+                }
+            }
+            (Some(_), _) => Outcome::Online,
+            (None, _) => Outcome::Skipped,
         };
         self.metrics.outcomes.with_label_values(&[outcome.label()]).inc();
         self.record(claim, &outcome).await
@@ -140,19 +157,41 @@ impl Worker {
         online.unwrap_or(false)
     }
 
+    /// Makes an attempt, which may take no longer than its lease. Returns `success` if the push service has accepted it.
+    async fn attempt(
+        &self,
+        address: &PushAddress,
+        message: &AppMessage<'_>,
+        is_urgent: bool,
+        success: Outcome,
+    ) -> Outcome {
+        let begun = Instant::now();
+        let sent = tokio::time::timeout(self.timeout, self.send(address, message, is_urgent)).await;
+        self.metrics.attempt_seconds.observe(begun.elapsed().as_secs_f64());
+        match sent {
+            Ok(Ok(())) => success,
+            Ok(Err(error)) => Outcome::Failed(error),
+            Err(_) => Outcome::Failed(AttemptError::Temporary(TemporaryFailure::Timeout, None)),
+        }
+    }
+
     async fn send(
         &self,
         address: &PushAddress,
-        room: &str,
-        message: &NoticedMessage,
+        message: &AppMessage<'_>,
+        is_urgent: bool,
     ) -> Result<(), AttemptError> {
-        let text = payload(room, message, self.content);
-        let is_urgent = message.is_mention || message.room_kind == "direct";
-        let urgency = if is_urgent { Urgency::High } else { Urgency::Normal };
-        match address {
-            PushAddress::WebPush { endpoint, p256dh, auth } => {
+        match (address, message) {
+            (PushAddress::WebPush { endpoint, p256dh, auth }, AppMessage::Show(notification)) => {
                 let recipient = Recipient::parse(p256dh, auth).map_err(|_| AttemptError::Unusable)?;
+                let urgency = if is_urgent { Urgency::High } else { Urgency::Normal };
+                let (room, text) = (message.room(), notification.json());
                 self.web_push.send(endpoint, &recipient, room, &text, urgency).await
+            }
+            // No notification of a browser is remembered, so none is taken back.
+            (PushAddress::WebPush { .. }, AppMessage::Clear { .. }) => Ok(()),
+            (PushAddress::App { kind, token }, _) => {
+                self.app_push.send(*kind, token, message, self.web_push.ttl).await
             }
         }
     }
@@ -164,7 +203,7 @@ impl Worker {
                 pending::postpone(db, claim, self.online_recheck).await
             }
             Outcome::Online | Outcome::Skipped => pending::complete(db, claim, false, self.delay).await,
-            Outcome::Sent => {
+            Outcome::Sent | Outcome::Cleared => {
                 devices::reset_failures(db, &claim.device).await?;
                 pending::complete(db, claim, true, self.delay).await
             }

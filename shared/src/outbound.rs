@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, ClientBuilder};
 use rustls::ClientConfig;
 use url::{Host, Url};
 
@@ -21,12 +21,17 @@ use self::address::is_public;
 pub use self::answer::{discard_body, parse_retry_after, retry_after};
 use crate::{
     http_client,
-    tls::{read_certificates, trusted_roots},
+    tls::{install_provider, read_certificates, trusted_roots},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS_PER_HOST: usize = 4;
+/// How often an HTTP/2 connection in use is checked, and how long its answer may take.
+#[cfg(feature = "http2")]
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+#[cfg(feature = "http2")]
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest registered URL, in characters.
 const MAX_URL_CHARS: usize = 2048;
 
@@ -53,19 +58,64 @@ pub fn build(
     ca_file: Option<&Path>,
     allow_private: bool,
 ) -> Result<Client, String> {
+    let resolver = PublicResolver { allow_private, lookup: system_lookup };
+    finish(builder(user_agent, timeout, ca_file, &[])?.dns_resolver(Arc::new(resolver)))
+}
+
+/// The version of HTTP that a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    /// HTTP/2 from the start. Over TLS it is negotiated (ALPN).
+    #[cfg(feature = "http2")]
+    Http2,
+}
+
+/// Builds a client for hosts that the operator names, which may have private addresses.
+///
+/// # Errors
+/// When the file is no list of certificates, or TLS cannot be set up.
+pub fn build_trusting(
+    user_agent: &str,
+    timeout: Duration,
+    ca_file: Option<&Path>,
+    protocol: Protocol,
+) -> Result<Client, String> {
+    match protocol {
+        Protocol::Http1 => finish(builder(user_agent, timeout, ca_file, &[])?),
+        #[cfg(feature = "http2")]
+        Protocol::Http2 => {
+            let builder = builder(user_agent, timeout, ca_file, &[b"h2"])?.http2_prior_knowledge();
+            // A connection that died without a close is noticed, and not used for the next request.
+            finish(builder.http2_keep_alive_interval(PING_INTERVAL).http2_keep_alive_timeout(PING_TIMEOUT))
+        }
+    }
+}
+
+fn builder(
+    user_agent: &str,
+    timeout: Duration,
+    ca_file: Option<&Path>,
+    protocols: &[&[u8]],
+) -> Result<ClientBuilder, String> {
+    install_provider();
     let mut roots = trusted_roots();
     if let Some(file) = ca_file {
         roots.add_parsable_certificates(read_certificates(file)?);
     }
-    let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    http_client::builder()
+    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    tls.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(http_client::builder()
         .use_preconfigured_tls(tls)
         .user_agent(user_agent)
         .timeout(timeout)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
-        .dns_resolver(Arc::new(PublicResolver { allow_private, lookup: system_lookup }))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST))
+}
+
+fn finish(builder: ClientBuilder) -> Result<Client, String> {
+    builder
         .build()
         .map_err(|error| format!("the HTTP client cannot be built: {}", http_client::innermost_cause(error)))
 }

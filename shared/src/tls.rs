@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
 
 /// Installs the cryptography provider. Each program that may open TLS connections must call this first.
@@ -35,4 +35,11 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, St
         all if all.is_empty() => Err(format!("the file {} has no certificate", path.display())),
         all => Ok(all),
     }
+}
+
+/// Reads the first private key of a PEM text, in the form PKCS #8. None if there is none.
+#[must_use]
+pub fn read_pkcs8_key(pem: &str) -> Option<Vec<u8>> {
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(key.secret_pkcs8_der().to_vec())
 }

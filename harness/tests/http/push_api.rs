@@ -118,10 +118,10 @@ async fn wrong_fields_and_tokens_are_refused() -> Result<()> {
         (with("auth", json!("AAAA")), Some("auth")),
         (with("kind", json!("pigeon")), None),
         (with("more", json!(1)), None),
-        (with("auth", json!(null)), None),
-        (json!({ "kind": "web_push" }), None),
+        (with("auth", json!(null)), Some("auth")),
+        (json!({ "kind": "web_push" }), Some("endpoint")),
         (json!([]), None),
-        (json!({}), None),
+        (json!({}), Some("endpoint")),
     ] {
         let answer = alice.post("/me/devices", form.clone()).await?;
         ensure!(answer.status == 400 && answer.body["field"].as_str() == field, "{form}: {answer:?}");

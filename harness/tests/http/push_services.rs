@@ -10,7 +10,8 @@ use tidings_harness::webhooks::{Receiver, ReceiverBehaviour};
 use crate::push::{device, say, start, told, until_told};
 use crate::webhooks::until;
 
-async fn outcome(node: &PushNode, outcome: &str) -> Result<u64> {
+/// The number of outcomes of this kind.
+pub async fn outcome(node: &PushNode, outcome: &str) -> Result<u64> {
     let name = format!("tidings_push_outcomes_total{{outcome=\"{outcome}\"}} ");
     let metrics = node.metrics().await?;
     let value = metrics.lines().find_map(|line| line.strip_prefix(name.as_str())).unwrap_or("0");

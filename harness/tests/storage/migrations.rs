@@ -26,6 +26,7 @@ const TABLES: &[&str] = &[
     "push_devices",
     "push_mutes",
     "push_pending",
+    "push_told",
     "reaction_counts",
     "reactions",
     "replicas",

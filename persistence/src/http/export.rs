@@ -45,7 +45,7 @@ enum ExportError {
 }
 
 /// All data that is stored about me: a header, my profile, memberships, every message that I sent (also in rooms that I
-/// left) with its earlier versions, my reactions, and a last line `end`. One JSON object per line.
+/// left) with its earlier versions, my reactions, my devices and muted rooms, and a last line `end`. One JSON object per line.
 #[utoipa::path(
     get, path = "/v1/me/export", operation_id = "exportMe", tag = "me",
     responses(
@@ -130,6 +130,8 @@ impl Export {
             }
         }
         self.write_reactions(&user).await?;
+        self.write_devices(&user).await?;
+        self.write_mutes(&user).await?;
         self.write_line("end", &serde_json::json!({ "lines": self.lines }))?;
         self.send_page().await
     }
@@ -179,6 +181,28 @@ impl Export {
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.room.clone(), last.seq, last.emoji.clone());
             page.iter().try_for_each(|reaction| self.write_line("reaction", reaction))?;
+            self.send_page().await?;
+        }
+    }
+
+    async fn write_devices(&mut self, user: &UserId) -> Result<(), ExportError> {
+        let mut after = String::new();
+        loop {
+            let page = export::devices(&self.db, user, &after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after.clone_from(&last.id);
+            page.iter().try_for_each(|device| self.write_line("device", device))?;
+            self.send_page().await?;
+        }
+    }
+
+    async fn write_mutes(&mut self, user: &UserId) -> Result<(), ExportError> {
+        let mut after = String::new();
+        loop {
+            let page = export::mutes(&self.db, user, &after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after.clone_from(&last.room);
+            page.iter().try_for_each(|mute| self.write_line("mute", mute))?;
             self.send_page().await?;
         }
     }

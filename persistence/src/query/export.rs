@@ -1,4 +1,4 @@
-//! Reads all data of one user, page by page: profile, memberships, messages, reactions.
+//! Reads all data of one user, page by page: profile, memberships, messages, reactions, devices and mutes of push.
 //! A page has a bounded number of rows. Includes messages in rooms that the user has left.
 
 use chrono::{DateTime, Utc};
@@ -98,6 +98,24 @@ pub struct ExportedReaction {
     pub at: DateTime<Utc>,
 }
 
+/// A device that gets notifications for the user. Its keys are secrets of the device.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct ExportedDevice {
+    pub id: String,
+    pub kind: String,
+    pub address: String,
+    #[serde(serialize_with = "serialize_time")]
+    pub created_at: DateTime<Utc>,
+}
+
+/// A room that the user has muted; for good if `until` is null.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct ExportedMute {
+    pub room: String,
+    #[serde(serialize_with = "serialize_optional_time")]
+    pub until: Option<DateTime<Utc>>,
+}
+
 /// The profile of a user; None if the user is unknown.
 pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Profile>, DbErr> {
     let sql = "SELECT u.id AS user, u.name, u.picture, u.created_at, p.status, p.last_seen \
@@ -185,4 +203,28 @@ pub async fn reactions(
                ORDER BY x.room_id, x.seq, x.emoji LIMIT $5";
     let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), MAX_PAGE_ROWS.into()];
     ExportedReaction::find_by_statement(statement(sql, values)).all(db).await
+}
+
+/// The next page of the user's devices, ordered by id, after the id `after`.
+pub async fn devices(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: &str,
+) -> Result<Vec<ExportedDevice>, DbErr> {
+    let sql = "SELECT d.id, d.kind, d.address, d.created_at FROM push_devices d \
+               WHERE d.user_id = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
+    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
+    ExportedDevice::find_by_statement(statement(sql, values)).all(db).await
+}
+
+/// The next page of the rooms that the user has muted, ordered by room, after the room id `after`.
+pub async fn mutes(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: &str,
+) -> Result<Vec<ExportedMute>, DbErr> {
+    let sql = "SELECT x.room_id AS room, x.until FROM push_mutes x \
+               WHERE x.user_id = $1 AND x.room_id > $2 ORDER BY x.room_id LIMIT $3";
+    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
+    ExportedMute::find_by_statement(statement(sql, values)).all(db).await
 }

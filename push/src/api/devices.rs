@@ -24,7 +24,7 @@ pub async fn list(state: web::Data<ApiState>, caller: ApiUser) -> Result<web::Js
     Ok(web::Json(DeviceList { devices: devices.into_iter().map(Into::into).collect() }))
 }
 
-/// Registers a device. A device with the same endpoint is replaced, also if another user has registered it: then it
+/// Registers a device. A device with the same endpoint or token is replaced, also if another user has registered it: then it
 /// belongs to the caller alone.
 #[utoipa::path(
     post, path = "/v1/me/devices", operation_id = "registerDevice", tag = "devices", request_body = NewDevice,
@@ -39,7 +39,7 @@ pub async fn register(
     caller: ApiUser,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let address = read_form::<NewDevice>(payload).await?.checked(state.allow_private)?;
+    let address = read_form::<NewDevice>(payload).await?.checked(state.allow_private, &state.app_kinds)?;
     let new_id = uuid::Uuid::now_v7().to_string();
     let transaction = state.db.begin().await?;
     caller.lock(&transaction).await?;

@@ -6,29 +6,44 @@ use tidings_persistence::query::json::wire_time;
 use tidings_shared::outbound::parse_url;
 use utoipa::ToSchema;
 
-use crate::device::{Device, PushAddress};
+use crate::device::{Device, DeviceKind, PushAddress};
 use crate::store::mutes::MutedRoom;
 use crate::web_push::encryption::Recipient;
 
 /// Longest stored endpoint, in bytes. The URL may get longer when its characters are escaped.
 const MAX_ENDPOINT_BYTES: usize = 2048;
 
-/// The kind of a device.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceKind {
-    /// A subscription of a browser (Push API).
-    WebPush,
-}
+/// Longest token of an app, in bytes. Tokens of APNs have 64 characters today, and those of FCM about 160.
+const MAX_TOKEN_BYTES: usize = 2048;
 
-/// A device to register. `p256dh` and `auth` stand in `keys` of the subscription that a browser returns.
+/// A device to register. Browsers may send what `PushSubscription.toJSON()` returns, without a change.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewDevice {
+    #[serde(default)]
     pub kind: DeviceKind,
-    /// An address with `https`.
+    /// Of a browser: an address with `https`.
     #[schema(max_length = 2048)]
-    pub endpoint: String,
+    pub endpoint: Option<String>,
+    /// Of a browser: the keys of the subscription.
+    pub keys: Option<SubscriptionKeys>,
+    /// The same as in `keys`.
+    pub p256dh: Option<String>,
+    /// The same as in `keys`.
+    pub auth: Option<String>,
+    /// A field of the subscription of a browser. It has no effect.
+    #[serde(rename = "expirationTime")]
+    #[allow(dead_code, reason = "it is accepted, and not read")]
+    pub expiration_time: Option<f64>,
+    /// Of an app: the token that its push service gave it.
+    #[schema(max_length = 2048)]
+    pub token: Option<String>,
+}
+
+/// The keys of the subscription of a browser.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubscriptionKeys {
     /// The public key of the browser, base64url of 65 bytes.
     pub p256dh: String,
     /// The authentication secret, base64url of 16 bytes.
@@ -36,15 +51,45 @@ pub struct NewDevice {
 }
 
 impl NewDevice {
-    /// Checks the fields.
-    pub fn checked(self, allow_private: bool) -> Result<PushAddress, Problem> {
-        let Self { kind: DeviceKind::WebPush, endpoint, p256dh, auth } = self;
-        let url = parse_url(&endpoint, allow_private)
+    /// Checks the fields. `app_kinds` are the kinds of apps that the operator has configured.
+    pub fn checked(self, allow_private: bool, app_kinds: &[DeviceKind]) -> Result<PushAddress, Problem> {
+        let kind = self.kind;
+        if kind != DeviceKind::WebPush && !app_kinds.contains(&kind) {
+            let rule = format!("this server has no push service of the kind {}", kind.name());
+            return Err(Problem::bad_field("kind", rule));
+        }
+        let is_browser = kind == DeviceKind::WebPush;
+        for (field, is_given, of_browser) in [
+            ("endpoint", self.endpoint.is_some(), true),
+            ("keys", self.keys.is_some(), true),
+            ("p256dh", self.p256dh.is_some(), true),
+            ("auth", self.auth.is_some(), true),
+            ("token", self.token.is_some(), false),
+        ] {
+            if is_given && is_browser != of_browser {
+                return Err(Problem::bad_field(
+                    field,
+                    format!("a device of the kind {} has no {field}", kind.name()),
+                ));
+            }
+        }
+        if is_browser { self.subscription(allow_private) } else { self.app() }
+    }
+
+    fn subscription(self, allow_private: bool) -> Result<PushAddress, Problem> {
+        let url = parse_url(&required("endpoint", self.endpoint)?, allow_private)
             .map_err(|rule| Problem::bad_field("endpoint", rule.replacen("url", "endpoint", 1)))?;
         let endpoint = String::from(url);
         if endpoint.len() > MAX_ENDPOINT_BYTES {
             return Err(Problem::bad_field("endpoint", "endpoint must not be over 2048 characters"));
         }
+        let (p256dh, auth) = match self.keys {
+            None => (required("p256dh", self.p256dh)?, required("auth", self.auth)?),
+            Some(_) if self.p256dh.is_some() || self.auth.is_some() => {
+                return Err(Problem::bad_field("keys", "keys must stand alone, without p256dh and auth"));
+            }
+            Some(keys) => (keys.p256dh, keys.auth),
+        };
         let recipient = Recipient::parse(&p256dh, &auth).map_err(|field| {
             let rule = match field {
                 "auth" => "auth must be the base64url of 16 bytes",
@@ -55,26 +100,59 @@ impl NewDevice {
         let (p256dh, auth) = recipient.encoded();
         Ok(PushAddress::WebPush { endpoint, p256dh, auth })
     }
+
+    fn app(self) -> Result<PushAddress, Problem> {
+        let (kind, mut token) = (self.kind, required("token", self.token)?);
+        let (is_valid, rule) = match kind {
+            // The token is a part of the path of a request, and its case has no meaning.
+            DeviceKind::Apns => {
+                token.make_ascii_lowercase();
+                let is_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
+                (is_hex && token.len() % 2 == 0, "token must be the device token in hexadecimal digits")
+            }
+            DeviceKind::Expo => {
+                let inner = ["ExponentPushToken[", "ExpoPushToken["]
+                    .iter()
+                    .find_map(|start| token.strip_prefix(start));
+                (inner.is_some_and(|rest| rest.ends_with(']')), "token must be ExponentPushToken[…]")
+            }
+            _ => (true, "token must be the registration token of the app"),
+        };
+        let is_text = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_valid || !is_text || token.len() > MAX_TOKEN_BYTES {
+            return Err(Problem::bad_field("token", rule));
+        }
+        Ok(PushAddress::App { kind, token })
+    }
+}
+
+fn required(field: &str, value: Option<String>) -> Result<String, Problem> {
+    value.ok_or_else(|| Problem::bad_field(field, format!("{field} is required")))
 }
 
 /// A registered device. Its keys are not shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeviceAnswer {
     pub id: String,
-    /// `web_push`.
+    /// `web_push`, `fcm`, `apns` or `expo`.
     pub kind: String,
-    pub endpoint: String,
+    /// Of a browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Of an app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     pub created_at: String,
 }
 
 impl From<Device> for DeviceAnswer {
     fn from(device: Device) -> Self {
-        Self {
-            kind: device.address.kind().to_owned(),
-            endpoint: device.address.address().to_owned(),
-            created_at: wire_time(&device.created_at),
-            id: device.id,
-        }
+        let kind = device.address.kind().name().to_owned();
+        let (endpoint, token) = match device.address {
+            PushAddress::WebPush { endpoint, .. } => (Some(endpoint), None),
+            PushAddress::App { token, .. } => (None, Some(token)),
+        };
+        Self { id: device.id, kind, endpoint, token, created_at: wire_time(&device.created_at) }
     }
 }
 

@@ -7,6 +7,7 @@ use tidings_shared::ids::RoomId;
 use utoipa::{Modify, OpenApi};
 
 use super::{devices, forms, key, mutes};
+use crate::device::DeviceKind;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,8 +26,9 @@ use super::{devices, forms, key, mutes};
     components(schemas(
         ProblemDocument<'_>,
         RoomId,
-        forms::DeviceKind,
+        DeviceKind,
         forms::NewDevice,
+        forms::SubscriptionKeys,
         forms::DeviceAnswer,
         forms::DeviceList,
         forms::MuteForm,

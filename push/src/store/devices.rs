@@ -32,6 +32,13 @@ pub async fn list(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Device
     db.query_all_raw(statement(&sql, [user.as_str().into()])).await?.iter().map(read_device).collect()
 }
 
+/// The device as it is now. None if it is gone, or belongs to another user.
+pub async fn current(db: &impl ConnectionTrait, device: &Device) -> Result<Option<Device>, DbErr> {
+    let sql = format!("SELECT {DEVICE_COLUMNS} FROM push_devices d WHERE d.id = $1 AND d.user_id = $2");
+    let values = [device.id.as_str().into(), device.user.as_str().into()];
+    db.query_one_raw(statement(&sql, values)).await?.as_ref().map(read_device).transpose()
+}
+
 /// Locks the account of a user for the rest of the transaction, so that simultaneous registrations count each other, and
 /// so that an erasure begins before or after this transaction. Returns whether the user exists and is not blocked.
 pub async fn lock_user(db: &DatabaseTransaction, user: &UserId) -> Result<bool, DbErr> {
@@ -50,7 +57,7 @@ pub async fn register(
     limit: i64,
 ) -> Result<Option<Device>, DbErr> {
     let sql = "DELETE FROM push_devices WHERE kind = $1 AND address = $2 AND user_id <> $3";
-    let values = [address.kind().into(), address.address().into(), user.as_str().into()];
+    let values = [address.kind().name().into(), address.address().into(), user.as_str().into()];
     db.execute_raw(statement(sql, values)).await?;
     let (p256dh, auth) = address.keys();
     let sql = format!(
@@ -62,7 +69,7 @@ pub async fn register(
     let values = [
         new_id.into(),
         user.as_str().into(),
-        address.kind().into(),
+        address.kind().name().into(),
         address.address().into(),
         p256dh.into(),
         auth.into(),

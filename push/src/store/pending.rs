@@ -21,6 +21,8 @@ pub struct Claim {
     pub seq: i64,
     /// How long ago the first of these messages was queued, seconds.
     pub age_s: f64,
+    /// The seq up to which a notification that was sent earlier has been read, so that it must be taken back.
+    pub clear_seq: Option<i64>,
     claims: i32,
 }
 
@@ -42,7 +44,8 @@ pub async fn claim(
     lease: Duration,
 ) -> Result<Vec<Claim>, DbErr> {
     let sql = format!(
-        "WITH ready AS (SELECT p.device_id, p.room_id, p.due_at, d.user_id, split_part(d.address, '/', 3) AS host \
+        "WITH ready AS (SELECT p.device_id, p.room_id, p.due_at, d.user_id, \
+             CASE d.kind WHEN 'web_push' THEN split_part(d.address, '/', 3) ELSE d.kind END AS host \
            FROM push_pending p JOIN push_devices d ON d.id = p.device_id WHERE p.due_at <= now()), \
          ranked AS (SELECT r.device_id, r.room_id, \
              row_number() OVER (PARTITION BY r.user_id ORDER BY r.due_at) + COALESCE(u.attempts, 0) AS user_rank, \
@@ -56,7 +59,7 @@ pub async fn claim(
          UPDATE push_pending p SET claims = p.claims + 1, due_at = now() + make_interval(secs => $2::float8) \
          FROM due JOIN push_devices d ON d.id = due.device_id \
          WHERE p.device_id = due.device_id AND p.room_id = due.room_id \
-         RETURNING p.room_id, p.first_seq, p.seq, p.claims, \
+         RETURNING p.room_id, p.first_seq, p.seq, p.claims, p.clear_seq, \
            extract(epoch FROM now() - p.queued_at)::float8 AS age_s, {DEVICE_COLUMNS}"
     );
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -79,15 +82,16 @@ pub async fn claim(
             first_seq: row.try_get_by("first_seq")?,
             seq: row.try_get_by("seq")?,
             age_s: row.try_get_by("age_s")?,
+            clear_seq: row.try_get_by("clear_seq")?,
             claims: row.try_get_by("claims")?,
         })
     };
     rows.iter().map(claim).collect()
 }
 
-/// Removes a notification that was sent or is no longer needed. If a later message has come since the claim, the
-/// notification stays for it, and is due after `delay`. A notification that another replica has claimed since is removed
-/// only if it was sent, because the other replica may decide otherwise.
+/// Removes a notification that was sent or is no longer needed. It stays if a later message has come since the claim, or if
+/// an earlier notification must be taken back since then, and is due after `delay`. A notification that another replica has
+/// claimed since is removed only if it was sent, because the other replica may decide otherwise.
 pub async fn complete(
     db: &impl ConnectionTrait,
     claim: &Claim,
@@ -95,16 +99,31 @@ pub async fn complete(
     delay: Duration,
 ) -> Result<(), DbErr> {
     let (device, room) = (claim.device.id.as_str(), claim.room.as_str());
-    let sql =
-        "DELETE FROM push_pending WHERE device_id = $1 AND room_id = $2 AND seq = $3 AND ($5 OR claims = $4)";
-    let values = [device.into(), room.into(), claim.seq.into(), claim.claims.into(), is_sent.into()];
+    let sql = "DELETE FROM push_pending WHERE device_id = $1 AND room_id = $2 AND seq = $3 AND ($5 OR claims = $4) \
+        AND clear_seq IS NOT DISTINCT FROM $6::bigint";
+    let values = [
+        device.into(),
+        room.into(),
+        claim.seq.into(),
+        claim.claims.into(),
+        is_sent.into(),
+        claim.clear_seq.into(),
+    ];
     if db.execute_raw(statement(sql, values)).await?.rows_affected() > 0 {
         return Ok(());
     }
-    let sql = "UPDATE push_pending SET first_seq = $3 + 1, queued_at = now(), due_at = now() + make_interval(secs => $5::float8) \
-        WHERE device_id = $1 AND room_id = $2 AND seq > $3 AND claims = $4";
-    let values =
-        [device.into(), room.into(), claim.seq.into(), claim.claims.into(), delay.as_secs_f64().into()];
+    let sql = "UPDATE push_pending SET first_seq = CASE WHEN seq > $3 THEN $3 + 1 ELSE first_seq END, queued_at = now(), \
+          due_at = now() + make_interval(secs => $5::float8), \
+          clear_seq = CASE WHEN clear_seq IS DISTINCT FROM $6::bigint THEN clear_seq END \
+        WHERE device_id = $1 AND room_id = $2 AND claims = $4";
+    let values = [
+        device.into(),
+        room.into(),
+        claim.seq.into(),
+        claim.claims.into(),
+        delay.as_secs_f64().into(),
+        claim.clear_seq.into(),
+    ];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 

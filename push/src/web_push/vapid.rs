@@ -1,20 +1,21 @@
 //! Identifies this service to push services (VAPID, RFC 8292): each request has a token that is signed with our key.
 
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey};
-use aws_lc_rs::rand::{SystemRandom, fill};
+use aws_lc_rs::rand::fill;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use url::Url;
 
+use crate::jwt::TokenKey;
+
 const PRIVATE_KEY_BYTES: usize = 32;
 /// How long a token is valid. RFC 8292 allows 24 hours.
 const TOKEN_LIFETIME_S: i64 = 12 * 3600;
-const TOKEN_HEADER: &str = r#"{"typ":"JWT","alg":"ES256"}"#;
 
 /// The key pair that identifies this installation to push services.
 pub struct VapidKey {
-    key: EcdsaKeyPair,
+    key: TokenKey,
     /// The public key, base64url: browsers subscribe with it.
     public: String,
     /// Contact of the operator: a URL with `mailto:` or `https:`.
@@ -34,7 +35,7 @@ impl VapidKey {
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let key = EcdsaKeyPair::from_private_key_and_public_key(algorithm, &bytes, public.as_ref());
         Ok(Self {
-            key: key.map_err(|_| RULE)?,
+            key: TokenKey::Es256(key.map_err(|_| RULE)?),
             public: URL_SAFE_NO_PAD.encode(public),
             subject: subject.to_owned(),
         })
@@ -58,6 +59,11 @@ impl VapidKey {
         &self.public
     }
 
+    #[cfg(test)]
+    pub fn into_token_key(self) -> TokenKey {
+        self.key
+    }
+
     /// The header `Authorization` of a request to this URL. None if nothing can be signed.
     pub fn authorization(&self, url: &Url, now: DateTime<Utc>) -> Option<String> {
         let claims = serde_json::json!({
@@ -65,10 +71,7 @@ impl VapidKey {
             "exp": now.timestamp() + TOKEN_LIFETIME_S,
             "sub": self.subject,
         });
-        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        let signed = format!("{}.{}", encode(TOKEN_HEADER), encode(&claims.to_string()));
-        let signature = self.key.sign(&SystemRandom::new(), signed.as_bytes()).ok()?;
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let token = self.key.sign(None, &claims)?;
         Some(format!("vapid t={token}, k={}", self.public))
     }
 }
