@@ -1,5 +1,5 @@
-//! The program `tidings-push` as a child process, and browsers that get its notifications. The push service of a browser
-//! is a [`crate::webhooks::Receiver`].
+//! The program `tidings-push` as a child process, browsers that get its notifications, and the push services of apps. The
+//! push service of a browser is a [`crate::webhooks::Receiver`].
 //! Touches only processes, the network and the folder of a stack.
 
 mod app_service;
