@@ -30,6 +30,7 @@ mod one_contract;
 mod openapi;
 mod push;
 mod push_api;
+mod push_devices;
 mod push_native;
 mod push_races;
 mod push_services;
