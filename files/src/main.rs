@@ -5,10 +5,13 @@
 
 mod active_uploads;
 mod api;
+mod bucket;
 mod config;
+mod content_name;
 mod file;
 mod folder;
 mod images;
+mod inspection;
 mod media;
 mod metadata;
 mod metrics;

@@ -18,9 +18,9 @@ tidings_shared::metrics! {
         addresses: IntCounter = "tidings_files_addresses_total", "Addresses of downloads that were given out";
         downloads: IntCounterVec["result"] = "tidings_files_downloads_total", "Requests for the content of files, by result: served, expired, forged or missing";
         swept: IntCounterVec["reason"] = "tidings_files_swept_total", "Files that the sweep removed, by reason: abandoned (the upload was not completed), unused (no stored message named it) or deleted (its messages are gone)";
-        files: IntGaugeVec["state"] = "tidings_files_files", "Files, by state: uploading, ready, held, rejected or removed (not removed from the folder yet)";
+        files: IntGaugeVec["state"] = "tidings_files_files", "Files, by state: uploading, ready, held, rejected or removed (content not removed yet)";
         bytes: IntGaugeVec["state"] = "tidings_files_bytes", "Declared bytes of files, by state";
-        storage_failures: IntCounter = "tidings_files_storage_failures_total", "Operations on the folder that failed";
+        storage_failures: IntCounter = "tidings_files_storage_failures_total", "Operations on the folder or bucket that failed";
         failures: IntCounter = "tidings_files_database_failures_total", "Rounds of the sweep and of the gauges that ended because PostgreSQL failed";
         key_fetches: IntCounterVec["result"] = "tidings_files_key_fetches_total", "Fetches of the keys that tokens are checked with, by result: good or failed";
         secrets_in_use: IntGaugeVec["setting", "position", "fingerprint"] = "tidings_files_secrets_in_use", "1 for each secret and key file in use, by setting, position and fingerprint";

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Addresses, ApiState, Policy};
 use crate::config::Config;
 use crate::file::FileState;
-use crate::folder::Folder;
 use crate::metrics::Metrics;
 use crate::observer;
 use crate::signing::AddressSigner;
@@ -54,7 +53,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     companion::run(settings, common, async |running, listener| {
         let (db, lifecycle) = (&running.db, &running.lifecycle);
         let draining = || lifecycle.draining.clone();
-        let storage = Storage::Folder(Folder::new(config.folder.clone()));
+        let storage = config.storage().map_err(Error::msg)?;
         claim_storage(db, &storage).await?;
         let [appends, checks, waits, changes] = ApiState::slots();
         let state = Data::new(ApiState {
@@ -82,15 +81,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Refuses to start with a storage that is not the one of the stored files. Marks a new one.
 async fn claim_storage(db: &DatabaseConnection, storage: &Storage) -> anyhow::Result<()> {
-    if storage.is_marked().await.context("--folder")? {
+    let unusable = "the folder or bucket of the files cannot be used";
+    if storage.is_marked().await.context(unusable)? {
         return Ok(());
     }
     let has_contents = totals::by_state(db)
         .await?
         .iter()
         .any(|total| [FileState::Ready, FileState::Held].contains(&total.state) && total.files > 0);
-    ensure!(!has_contents, "--folder: it is not the folder of the stored files; is it mounted?");
-    storage.mark().await.context("--folder")
+    ensure!(
+        !has_contents,
+        "this is not the folder or bucket of the stored files; is it mounted, is it the right one?"
+    );
+    storage.mark().await.context(unusable)
 }
 
 fn policy(config: &Config) -> anyhow::Result<Policy> {

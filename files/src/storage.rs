@@ -5,28 +5,15 @@ use std::io;
 use bytes::Bytes;
 use tidings_shared::ids::FileId;
 
+use crate::bucket::Bucket;
+pub use crate::content_name::Derived;
 use crate::folder::{Folder, blocking};
-
-/// What the service itself makes from the content of a file. Its name is the id of the file and a suffix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Derived {
-    /// A small image of an image.
-    Preview,
-}
-
-impl Derived {
-    /// The suffix of the name.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::Preview => "preview",
-        }
-    }
-}
 
 /// The storage of the contents.
 #[derive(Clone)]
 pub enum Storage {
     Folder(Folder),
+    Bucket(Bucket),
 }
 
 impl Storage {
@@ -35,56 +22,50 @@ impl Storage {
     /// # Errors
     /// When the content has more than `max_bytes`, or the storage fails.
     pub async fn read_all(&self, file: &FileId, max_bytes: u64) -> io::Result<Option<Bytes>> {
-        let id = file.clone();
         match self {
             Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.read_all(&id, max_bytes)).await
+                on_thread(folder, file, move |folder, id| folder.read_all(id, max_bytes)).await
             }
+            Self::Bucket(bucket) => bucket.read_all(file, max_bytes).await,
         }
     }
 
     /// Stores something that is derived from the content of a file, or replaces it. The file may be removed meanwhile, so
     /// the caller must look at its row afterwards, and call [`Storage::remove`] if it is gone.
     pub async fn put(&self, file: &FileId, derived: Derived, bytes: Bytes) -> io::Result<()> {
-        let id = file.clone();
         match self {
             Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.put(&id, derived, &bytes)).await
+                on_thread(folder, file, move |folder, id| folder.put(id, derived, &bytes)).await
             }
-        }
-    }
-
-    /// Reads what [`Storage::put`] stored. None if there is none.
-    pub async fn read_derived(&self, file: &FileId, derived: Derived) -> io::Result<Option<Bytes>> {
-        let id = file.clone();
-        match self {
-            Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.read_derived(&id, derived)).await
-            }
+            Self::Bucket(bucket) => bucket.put(file, derived, bytes).await,
         }
     }
 
     /// Removes the content of a file, and what is derived from it. Does nothing if there is none.
     pub async fn remove(&self, file: &FileId) -> io::Result<()> {
-        let id = file.clone();
         match self {
-            Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.remove(&id)).await
-            }
+            Self::Folder(folder) => on_thread(folder, file, Folder::remove).await,
+            Self::Bucket(bucket) => bucket.remove(file).await,
         }
     }
 
-    /// Whether the storage has the marker that shows that it is the one of the stored files.
+    /// Removes a file whose upload may not have ended. The upload is aborted before the content is removed: a
+    /// completion that still runs then fails, or its content is removed.
+    pub async fn remove_with_upload(&self, file: &FileId, upload: Option<&str>) -> io::Result<()> {
+        if let (Self::Bucket(bucket), Some(upload)) = (self, upload) {
+            bucket.abort_upload(file, upload).await?;
+        }
+        self.remove(file).await
+    }
+
+    /// Whether the storage has the marker.
     pub async fn is_marked(&self) -> io::Result<bool> {
         match self {
             Self::Folder(folder) => {
                 let folder = folder.clone();
                 blocking(move || folder.is_marked()).await
             }
+            Self::Bucket(bucket) => bucket.is_marked().await,
         }
     }
 
@@ -95,17 +76,16 @@ impl Storage {
                 let folder = folder.clone();
                 blocking(move || folder.mark()).await
             }
+            Self::Bucket(bucket) => bucket.mark().await,
         }
     }
+}
 
-    /// The number of bytes of an upload that were received, and that a loss of power would not lose.
-    pub async fn durable_bytes(&self, file: &FileId) -> io::Result<u64> {
-        let id = file.clone();
-        match self {
-            Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder.durable_bytes(&id)).await
-            }
-        }
-    }
+async fn on_thread<T: Send + 'static>(
+    folder: &Folder,
+    file: &FileId,
+    work: impl FnOnce(&Folder, &FileId) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let (folder, file) = (folder.clone(), file.clone());
+    blocking(move || work(&folder, &file)).await
 }

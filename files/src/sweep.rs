@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::storage::Storage;
-use crate::store::sweep::{self, BATCH_ROWS, SEARCH_ROWS, SweepReason, SweepTimes};
+use crate::store::sweep::{self, BATCH_ROWS, RemovedFile, SEARCH_ROWS, SweepReason, SweepTimes};
 
 /// Pause before the sweep retries to remove a content file, in seconds.
 const RETRY_PAUSE_S: i64 = 300;
@@ -92,7 +92,8 @@ impl Sweep {
             let marked = sweep::marked(&self.db).await?;
             let found = marked.len();
             let failed = self.remove_content(marked.clone()).await;
-            let removed: Vec<FileId> = marked.into_iter().filter(|file| !failed.contains(file)).collect();
+            let removed: Vec<FileId> =
+                marked.into_iter().map(|file| file.id).filter(|id| !failed.contains(id)).collect();
             sweep::forget(&self.db, &removed).await?;
             sweep::postpone(&self.db, &failed, RETRY_PAUSE_S).await?;
             if is_below(found, BATCH_ROWS) {
@@ -102,13 +103,22 @@ impl Sweep {
     }
 
     /// Removes content files, and returns the files whose content could not be removed.
-    async fn remove_content(&self, files: Vec<FileId>) -> Vec<FileId> {
+    async fn remove_content(&self, files: Vec<RemovedFile>) -> Vec<FileId> {
+        if files.is_empty() {
+            return Vec::new();
+        }
+        // A folder that is not mounted, and another bucket, have no contents. That proves nothing.
+        if !self.storage.is_marked().await.unwrap_or(false) {
+            self.metrics.storage_failures.inc();
+            tracing::error!("the storage of the files cannot be reached, or has no marker");
+            return files.into_iter().map(|file| file.id).collect();
+        }
         let mut kept = Vec::new();
-        for file in files {
-            if let Err(error) = self.storage.remove(&file).await {
+        for RemovedFile { id, upload_id } in files {
+            if let Err(error) = self.storage.remove_with_upload(&id, upload_id.as_deref()).await {
                 self.metrics.storage_failures.inc();
-                tracing::error!(%file, %error, "the content of a file cannot be removed");
-                kept.push(file);
+                tracing::error!(file = %id, %error, "the content of a file cannot be removed");
+                kept.push(id);
             }
         }
         kept

@@ -4,22 +4,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use aws_lc_rs::digest::{Context, SHA256};
-
-use crate::media::{self, HEAD_BYTES};
+use crate::inspection::{Inspection, Inspector};
 
 const READ_BYTES: usize = 256 * 1024;
 
 /// An open content file.
 pub struct UploadFile(File);
-
-/// What a check found in the complete content.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// SHA-256 as hex digits in lower case.
-    pub sha256: String,
-    pub sniffed_type: Option<&'static str>,
-}
 
 impl UploadFile {
     pub(crate) fn new(file: File) -> Self {
@@ -67,37 +57,16 @@ impl UploadFile {
     /// Reads the whole content in small chunks.
     pub fn inspect(&mut self) -> io::Result<Inspection> {
         self.0.seek(SeekFrom::Start(0))?;
-        let (mut context, mut buffer) = (Context::new(&SHA256), vec![0; READ_BYTES]);
-        let (mut sniffed_type, mut is_first) = (None, true);
+        let (mut inspector, mut buffer) = (Inspector::new(), vec![0; READ_BYTES]);
         loop {
-            let filled = read_chunk(&mut self.0, &mut buffer)?;
-            if is_first {
-                sniffed_type = media::sniff(&buffer[..filled.min(HEAD_BYTES)]);
-                is_first = false;
+            match self.0.read(&mut buffer) {
+                Ok(0) => return Ok(inspector.finish()),
+                Ok(count) => inspector.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            if filled == 0 {
-                break;
-            }
-            context.update(&buffer[..filled]);
-        }
-        let sha256 = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Inspection { sha256, sniffed_type })
-    }
-}
-
-/// Fills the buffer as far as the file has bytes. A single read may return fewer, and the first chunk must be whole
-/// because the type is sniffed in it.
-fn read_chunk(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
-    Ok(filled)
 }
 
 #[cfg(test)]
@@ -131,16 +100,15 @@ mod tests {
             file.append(chunk).unwrap();
         }
         assert_eq!(file.durable_bytes().unwrap(), content.len() as u64);
-        let mut expected = Context::new(&SHA256);
+        let mut expected = Inspector::new();
         expected.update(&content);
-        let expected: String = expected.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let found = file.inspect().unwrap();
-        assert_eq!(found, Inspection { sha256: expected, sniffed_type: Some("image/png") });
+        let (found, expected) = (file.inspect().unwrap(), expected.finish());
+        assert_eq!(found, expected);
+        assert_eq!((found.size, found.sniffed_type), (content.len() as u64, Some("image/png")));
         assert_eq!(file.inspect().unwrap(), found);
         file.replace(b"new").unwrap();
         assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"new");
         file.clear().unwrap();
-        let empty = file.inspect().unwrap();
-        assert!(empty.sha256.starts_with("e3b0c442") && empty.sniffed_type.is_none());
+        assert_eq!(file.inspect().unwrap().size, 0);
     }
 }

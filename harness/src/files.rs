@@ -2,6 +2,7 @@
 //! Touches only processes, the network and the folder of a stack.
 
 mod raw_append;
+mod s3;
 mod user;
 
 use std::ops::Deref;
@@ -13,7 +14,8 @@ use crate::Stack;
 use crate::companion::CompanionNode;
 
 pub use raw_append::RawAppend;
-pub use user::{FileUser, Reply, sha256_hex, signature};
+pub use s3::S3Server;
+pub use user::{FileUser, Reply, bytes_of, sha256_hex, signature};
 
 /// The secret of the addresses of a node.
 pub const SECRET: &str = "a secret of the files of tests";
@@ -35,11 +37,37 @@ impl FilesNode {
         let folder = stack.folder().join("files");
         std::fs::create_dir_all(&folder)?;
         let path = folder.display().to_string();
+        Self::launch(stack, name, folder, &[&[("TIDINGS_FILES_FOLDER", path.as_str())], settings].concat())
+            .await
+    }
+
+    /// Like [`FilesNode::start`], but the contents are in the bucket of `server`.
+    ///
+    /// # Errors
+    /// When the program is missing, or it is not ready in 30 s; with the end of its log.
+    pub async fn start_with_bucket(
+        stack: &Stack,
+        name: &str,
+        server: &S3Server,
+        settings: &[(&str, &str)],
+    ) -> Result<FilesNode> {
+        let of_bucket = server.settings();
+        let mut all: Vec<(&str, &str)> =
+            of_bucket.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        all.extend(settings);
+        Self::launch(stack, name, server.folder(), &all).await
+    }
+
+    async fn launch(
+        stack: &Stack,
+        name: &str,
+        folder: PathBuf,
+        settings: &[(&str, &str)],
+    ) -> Result<FilesNode> {
         let mut all = vec![
             ("DATABASE_URL", stack.persistence_database_url()),
             ("TIDINGS_JWT_SECRET", stack.jwt_secret()),
             ("TIDINGS_FILES_SECRET", SECRET),
-            ("TIDINGS_FILES_FOLDER", &path),
             ("TIDINGS_FILES_SWEEP_EVERY_S", "1"),
             ("TIDINGS_FILES_REQUESTS_PER_SECOND", "1000"),
         ];
@@ -53,7 +81,7 @@ impl FilesNode {
         FileUser::new(&format!("http://127.0.0.1:{}", self.public_port()), token)
     }
 
-    /// The folder of the content files.
+    /// The folder of the content files, or of the objects of the bucket.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

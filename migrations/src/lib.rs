@@ -25,6 +25,7 @@ pub mod m0018_files;
 pub mod m0019_push;
 pub mod m0020_push_told;
 pub mod m0021_previews;
+pub mod m0022_file_uploads;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -137,6 +138,11 @@ impl MigratorTrait for Migrator {
             name: "m0021_previews",
             up: m0021_previews::UP,
             down: m0021_previews::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0022_file_uploads",
+            up: m0022_file_uploads::UP,
+            down: m0022_file_uploads::DOWN,
         }));
         migrations
     }

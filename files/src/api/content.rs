@@ -15,10 +15,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
-use super::registry::{durable_bytes, find_own};
+use super::registry::find_own;
 use super::{ApiState, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, no_such_file};
 use crate::file::{FileState, StoredFile};
-use crate::folder::blocking;
+use crate::folder::{Folder, blocking};
 use crate::storage::Storage;
 use crate::store::files;
 use crate::upload_file::UploadFile;
@@ -159,12 +159,28 @@ pub fn offset_answer(mut answer: HttpResponse, file: &StoredFile, offset: u64) -
     answer
 }
 
+/// The folder. Contents that are in a bucket are not sent to this service.
+fn folder_of(state: &ApiState) -> Result<Folder, Problem> {
+    match &state.storage {
+        Storage::Folder(folder) => Ok(folder.clone()),
+        Storage::Bucket(_) => {
+            let detail = "this file is uploaded in parts; GET the file tells where";
+            Err(Refusal::new(ErrorCode::Conflict, detail).with_reason("parts").into())
+        }
+    }
+}
+
+/// The number of bytes of an upload that would survive a loss of power.
+async fn durable_bytes(state: &ApiState, file: &StoredFile) -> Result<u64, Problem> {
+    let (folder, id) = (folder_of(state)?, file.id.clone());
+    blocking(move || folder.durable_bytes(&id)).await.map_err(|error| state.storage_failed(&error))
+}
+
 /// Opens and locks the content of an upload. None if another request still holds the lock after the time `within`.
 pub async fn lock(state: &ApiState, file: &FileId, within: Duration) -> Result<Option<UploadFile>, Problem> {
     let deadline = Instant::now() + within;
     loop {
-        let Storage::Folder(folder) = &state.storage;
-        let (folder, id) = (folder.clone(), file.clone());
+        let (folder, id) = (folder_of(state)?, file.clone());
         let opening = blocking(move || {
             let content = folder.open_upload(&id)?;
             Ok(content.try_lock()?.then_some(content))

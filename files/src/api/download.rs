@@ -17,6 +17,7 @@ use tidings_shared::openapi::MessageSeqForm;
 use tokio::time::Instant;
 
 use super::caller::Caller;
+use super::download_url::download_url;
 use super::forms::Address;
 use super::registry::parse_id;
 use super::{ApiState, no_such_file};
@@ -79,7 +80,7 @@ pub async fn download(
     state.metrics.addresses.inc();
     let has_preview = file.image.is_some();
     let purpose = if wants_preview && has_preview { UrlPurpose::Preview } else { UrlPurpose::Download };
-    let (url, expires_at) = state.addresses.download_url(&id, purpose, chrono::Utc::now());
+    let (url, expires_at) = download_url(&state, &file, purpose, chrono::Utc::now()).await?;
     let accepts_json = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
     if accepts_json.is_some_and(|accept| accept.contains("application/json")) {
         let address = Address { url, expires_at: wire_time(&expires_at) };

@@ -16,7 +16,7 @@ use tidings_shared::message::{Attachment, AttachmentSource, check_text};
 use tidings_shared::openapi::TimeForm;
 use utoipa::ToSchema;
 
-use super::ApiState;
+use super::upload::Upload;
 use crate::file::{FileState, StoredFile};
 use crate::media::is_media_type;
 
@@ -87,16 +87,6 @@ impl NewFileForm {
     }
 }
 
-/// Where and how the content of an upload is sent.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Upload {
-    /// `offset`: requests with `PATCH` that name the offset of their body.
-    pub kind: &'static str,
-    pub url: String,
-    /// The number of received bytes.
-    pub offset: u64,
-}
-
 /// A file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = File)]
@@ -126,14 +116,8 @@ pub struct FileAnswer {
 }
 
 impl FileAnswer {
-    /// The answer about a file with `offset` received bytes.
-    pub fn of(state: &ApiState, file: &StoredFile, offset: u64) -> Self {
-        let is_uploading = file.state == FileState::Uploading;
-        let upload = is_uploading.then(|| Upload {
-            kind: "offset",
-            url: state.addresses.upload_url(&file.room, &file.id),
-            offset,
-        });
+    /// The answer about a file. `upload` is where it is sent; None if the upload has ended.
+    pub fn of(file: &StoredFile, upload: Option<Upload>) -> Self {
         let is_complete = matches!(file.state, FileState::Ready | FileState::Held);
         let attachment = is_complete.then(|| Attachment {
             source: AttachmentSource::File(file.id.clone()),

@@ -1,13 +1,12 @@
 //! Removes the metadata of an image before its upload is completed, and stores its preview.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use image::ImageFormat;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::ids::UserId;
 
-use super::ApiState;
+use super::{ApiState, no_such_file};
 use crate::file::{ImageDetails, StoredFile};
 use crate::folder::blocking;
 use crate::images::PreparedImage;
@@ -19,9 +18,11 @@ const IMAGE_SLOT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is stored of an upload.
 pub struct StoredImage {
-    /// Holds the lock of the content file.
-    pub upload: UploadFile,
+    /// Holds the lock of the content file. None for an object of a bucket.
+    pub upload: Option<UploadFile>,
     pub content_size: u64,
+    /// Whether the content is [`Derived::Clean`].
+    pub is_cleaned: bool,
     pub details: Option<ImageDetails>,
 }
 
@@ -35,31 +36,36 @@ pub async fn prepare(
     let slot = state.image_slots.acquire_within(user, "images", IMAGE_SLOT_TIMEOUT).await?;
     let policy = &state.policy;
     let reading = state.storage.read_all(&file.id, policy.max_image_bytes).await;
-    let upload = reading.and_then(|found| found.ok_or_else(|| ErrorKind::NotFound.into()));
-    let upload = upload.map_err(|error| state.storage_failed(&error))?;
+    // It may have been removed since it was inspected.
+    let upload = reading.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
     let preparing = PreparedImage::prepare(format, upload, policy.keep_metadata, slot).await;
     preparing.map_err(|error| state.storage_failed(&error))
 }
 
-/// Stores an image without its metadata in place of the upload, and its preview if one can be made.
+/// Stores an image without its metadata, and its preview if one can be made. A content file is replaced. An object never
+/// changes, because other completions may be reading it: there the image is [`Derived::Clean`].
 pub async fn store(
     state: &ApiState,
     file: &StoredFile,
-    mut upload: UploadFile,
+    mut upload: Option<UploadFile>,
     image: PreparedImage,
 ) -> Result<StoredImage, Problem> {
     let (content, is_changed) = (image.content.clone(), image.is_changed);
     let content_size = content.len() as u64;
-    if is_changed {
-        let replacing = blocking(move || upload.replace(&content).map(|()| upload));
-        upload = replacing.await.map_err(|error| state.storage_failed(&error))?;
-    } else {
-        drop(content);
+    let is_cleaned = is_changed && upload.is_none();
+    if is_cleaned {
+        let storing = state.storage.put(&file.id, Derived::Clean, content).await;
+        storing.map_err(|error| state.storage_failed(&error))?;
+    } else if let Some(mut file) = upload.take_if(|_| is_changed) {
+        let replacing = blocking(move || file.replace(&content).map(|()| file));
+        upload = Some(replacing.await.map_err(|error| state.storage_failed(&error))?);
     }
     let made = image.preview().await;
     let result = made.as_ref().map_or_else(|result| *result, |_| "made");
     state.metrics.previews.with_label_values(&[result]).inc();
-    let Ok(preview) = made else { return Ok(StoredImage { upload, content_size, details: None }) };
+    let Ok(preview) = made else {
+        return Ok(StoredImage { upload, content_size, is_cleaned, details: None });
+    };
     let storing = state.storage.put(&file.id, Derived::Preview, preview.content.into()).await;
     storing.map_err(|error| state.storage_failed(&error))?;
     let details = ImageDetails {
@@ -67,5 +73,5 @@ pub async fn store(
         dimensions: preview.dimensions,
         blurhash: preview.blurhash,
     };
-    Ok(StoredImage { upload, content_size, details: Some(details) })
+    Ok(StoredImage { upload, content_size, is_cleaned, details: Some(details) })
 }

@@ -7,7 +7,7 @@ use tidings_shared::openapi::{AttachmentTextForm, AttachmentUrlForm, MessageSeqF
 use tidings_shared::{error::ErrorCode, ids, message::Attachment};
 use utoipa::{Modify, OpenApi};
 
-use super::{complete, content, download, forms, registry, review, serve};
+use super::{complete, content, download, forms, registry, review, serve, upload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,8 @@ use super::{complete, content, download, forms, registry, review, serve};
         ProblemDocument<'_>,
         forms::NewFileForm,
         forms::FileAnswer,
+        upload::Upload,
+        upload::PartToSend,
         forms::Address,
         forms::HeldFiles,
         Attachment,

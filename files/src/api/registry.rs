@@ -11,8 +11,9 @@ use tidings_shared::role::{self, Permission};
 
 use super::caller::Caller;
 use super::forms::{FileAnswer, NewFileForm};
+use super::upload::{new_upload_of, upload_of};
 use super::{ApiState, no_such_file};
-use crate::file::{FileState, StoredFile};
+use crate::file::StoredFile;
 use crate::store::files::{self, GivenUp};
 use crate::store::uploads::{self, ExceededLimit, NewFile};
 
@@ -76,7 +77,14 @@ pub async fn create(
     match uploads::begin(&state.db, &new, policy.storage).await? {
         Ok(file) => {
             state.metrics.uploads.inc();
-            Ok(HttpResponse::Created().json(FileAnswer::of(&state, &file, 0)))
+            match new_upload_of(&state, &file).await {
+                Ok(upload) => Ok(HttpResponse::Created().json(FileAnswer::of(&file, upload))),
+                Err(problem) => {
+                    // The client does not know the id. The sweep removes what the storage has.
+                    files::give_up(&state.db, &file.id).await?;
+                    Err(problem)
+                }
+            }
         }
         Err(limit) => refuse(limit.name(), limit.refusal()),
     }
@@ -97,11 +105,8 @@ pub async fn get(
     path: web::Path<(String, String)>,
 ) -> Result<web::Json<FileAnswer>, Problem> {
     let file = find_own(&state, &caller, &path.0, &path.1).await?;
-    let offset = match file.state {
-        FileState::Uploading => durable_bytes(&state, &file).await?,
-        _ => file.size,
-    };
-    Ok(web::Json(FileAnswer::of(&state, &file, offset)))
+    let upload = upload_of(&state, &file).await?;
+    Ok(web::Json(FileAnswer::of(&file, upload)))
 }
 
 /// Deletes an upload, or a complete file that no stored message references.
@@ -130,7 +135,7 @@ pub async fn give_up(
         GivenUp::Removed => {
             state.active.cancel(&file.id);
             // The sweep removes the content if this fails.
-            if let Err(error) = state.storage.remove(&file.id).await {
+            if let Err(error) = state.storage.remove_with_upload(&file.id, file.upload_id.as_deref()).await {
                 state.storage_failed(&error);
             }
             Ok(HttpResponse::NoContent().finish())
@@ -154,11 +159,6 @@ pub async fn find_own(
 /// Parses the id of a file from a path.
 pub fn parse_id(text: &str) -> Result<FileId, Problem> {
     FileId::parse(text).map_err(|error| Problem::bad_field("file", error.to_string()))
-}
-
-/// The number of bytes of an upload that would survive a loss of power.
-pub async fn durable_bytes(state: &ApiState, file: &StoredFile) -> Result<u64, Problem> {
-    state.storage.durable_bytes(&file.id).await.map_err(|error| state.storage_failed(&error))
 }
 
 impl ExceededLimit {

@@ -6,10 +6,11 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
 use super::caller::Caller;
+use super::download_url::download_url;
 use super::forms::{FileAnswer, HeldFile, HeldFiles};
 use super::registry::parse_id;
 use super::{ApiState, no_such_file};
-use crate::file::{FileState, StoredFile};
+use crate::file::FileState;
 use crate::signing::UrlPurpose;
 use crate::store::files;
 
@@ -24,13 +25,15 @@ const MAX_HELD: i64 = 100;
 pub async fn list(state: web::Data<ApiState>, caller: Caller) -> Result<web::Json<HeldFiles>, Problem> {
     caller.require_admin()?;
     let now = chrono::Utc::now();
-    let held = |file: &StoredFile| HeldFile {
-        url: state.addresses.download_url(&file.id, UrlPurpose::Review, now).0,
-        uploader: file.uploader.to_string(),
-        file: FileAnswer::of(&state, file, file.size),
-    };
-    let files = files::list_held(&state.db, MAX_HELD).await?;
-    Ok(web::Json(HeldFiles { files: files.iter().map(held).collect() }))
+    let mut held = Vec::new();
+    for file in files::list_held(&state.db, MAX_HELD).await? {
+        held.push(HeldFile {
+            url: download_url(&state, &file, UrlPurpose::Review, now).await?.0,
+            uploader: file.uploader.to_string(),
+            file: FileAnswer::of(&file, None),
+        });
+    }
+    Ok(web::Json(HeldFiles { files: held }))
 }
 
 /// Lets a file be downloaded. Needs the scope `tidings.admin`.
@@ -86,5 +89,5 @@ async fn decide(
         let detail = format!("the file is {}", file.state.name());
         return Err(Refusal::new(ErrorCode::Conflict, detail).with_reason(file.state.name()).into());
     }
-    Ok(web::Json(FileAnswer::of(state, &file, file.size)))
+    Ok(web::Json(FileAnswer::of(&file, None)))
 }

@@ -13,17 +13,18 @@ use tidings_persistence::http::{parameters::Parameters, problem::Problem};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
+use super::disposition::content_disposition;
 use super::registry::parse_id;
 use super::{ApiState, no_such_file};
 use crate::file::{FileState, StoredFile};
-use crate::folder::blocking;
+use crate::folder::{Folder, blocking};
 use crate::media::delivery;
 use crate::signing::UrlPurpose;
 use crate::storage::{Derived, Storage};
 use crate::store::files;
 
 /// The answer may be cached as long as its URL is valid. The content of an id never changes.
-const CACHE: &str = "private, max-age=300, immutable";
+pub const CACHE: &str = "private, max-age=300, immutable";
 const POLICY: &str = "default-src 'none'; sandbox";
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
@@ -64,12 +65,13 @@ pub async fn serve(
         count("missing");
         return Err(no_such_file());
     };
+    // Contents in a bucket are fetched there, at presigned URLs.
+    let Storage::Folder(folder) = state.storage.clone() else { return Err(no_such_file()) };
     if purpose == UrlPurpose::Preview {
-        let found = preview(&state, &file).await?;
+        let found = preview(&state, folder, &file).await?;
         count(if found.is_some() { "served" } else { "missing" });
         return found.ok_or_else(no_such_file);
     }
-    let Storage::Folder(folder) = state.storage.clone();
     let opening = blocking(move || {
         let path = folder.path_of(&id);
         folder.open(&id)?.map(|content| NamedFile::from_file(content, path)).transpose()
@@ -85,10 +87,15 @@ pub async fn serve(
 }
 
 /// The preview of a file; None if there is none. It is small, so it is read as a whole.
-async fn preview(state: &ApiState, file: &StoredFile) -> Result<Option<HttpResponse>, Problem> {
+async fn preview(
+    state: &ApiState,
+    folder: Folder,
+    file: &StoredFile,
+) -> Result<Option<HttpResponse>, Problem> {
     let Some(image) = &file.image else { return Ok(None) };
-    let reading = state.storage.read_derived(&file.id, Derived::Preview).await;
-    let Some(content) = reading.map_err(|error| state.storage_failed(&error))? else {
+    let id = file.id.clone();
+    let reading = blocking(move || folder.read_derived(&id, Derived::Preview));
+    let Some(content) = reading.await.map_err(|error| state.storage_failed(&error))? else {
         state.storage_failed(&ErrorKind::NotFound.into());
         return Ok(None);
     };
@@ -146,48 +153,4 @@ fn protect(answer: &mut HttpResponse, file: &StoredFile, inline: bool) {
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
-}
-
-/// The name for a saved file: in ASCII, and as it is (RFC 6266, RFC 8187). Characters that mean something in a path are
-/// replaced.
-fn content_disposition(name: &str, inline: bool) -> String {
-    let clean: String =
-        name.chars().map(|c| if c.is_control() || "/\\".contains(c) { '_' } else { c }).collect();
-    let is_plain = |c: char| c == ' ' || (c.is_ascii_graphic() && !"\"%;".contains(c));
-    let ascii: String = clean.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    let mut exact = String::new();
-    for byte in clean.bytes() {
-        match byte {
-            b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'-' | b'_' | b'~' => {
-                exact.push(char::from(byte))
-            }
-            _ => exact.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    let kind = if inline { "inline" } else { "attachment" };
-    format!("{kind}; filename=\"{ascii}\"; filename*=UTF-8''{exact}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn name_stays_inside_of_its_header() {
-        for (name, written) in [
-            ("plan.pdf", r#"attachment; filename="plan.pdf"; filename*=UTF-8''plan.pdf"#),
-            (
-                "Zoë 🙂.png",
-                r#"attachment; filename="Zo_ _.png"; filename*=UTF-8''Zo%C3%AB%20%F0%9F%99%82.png"#,
-            ),
-            (
-                "../a\"; filename=\"b.exe",
-                r#"attachment; filename=".._a__ filename=_b.exe"; filename*=UTF-8''.._a%22%3B%20filename%3D%22b.exe"#,
-            ),
-            ("a\r\nX: y", r#"attachment; filename="a__X: y"; filename*=UTF-8''a__X%3A%20y"#),
-        ] {
-            assert_eq!(content_disposition(name, false), written);
-        }
-        assert!(content_disposition("a", true).starts_with("inline; "));
-    }
 }

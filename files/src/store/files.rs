@@ -9,8 +9,8 @@ use super::showing_message;
 use crate::file::{FileState, ImageDetails, StoredFile};
 
 pub const COLUMNS: &str = "f.id, f.room_id, f.uploader, f.name, f.media_type, f.sniffed_type, f.size, f.sha256, \
-    COALESCE(f.content_size, f.size) AS content_size, f.preview_type, f.width, f.height, f.blurhash, \
-    f.state, f.message_seq IS NULL AS is_unreferenced, f.created_at";
+    COALESCE(f.content_size, f.size) AS content_size, f.is_cleaned, f.preview_type, f.width, f.height, f.blurhash, \
+    f.state, f.upload_id, f.message_seq IS NULL AS is_unreferenced, f.created_at";
 
 /// Reads a row with [`COLUMNS`].
 pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
@@ -25,9 +25,11 @@ pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
         sniffed_type: row.try_get_by("sniffed_type")?,
         size: size.unsigned_abs(),
         content_size: content_size.unsigned_abs(),
+        is_cleaned: row.try_get_by("is_cleaned")?,
         sha256: row.try_get_by("sha256")?,
         image: read_image(row)?,
         state: FileState::parse(&state).ok_or_else(|| DbErr::Custom(format!("state {state}")))?,
+        upload_id: row.try_get_by("upload_id")?,
         is_unreferenced: row.try_get_by("is_unreferenced")?,
         created_at: row.try_get_by("created_at")?,
     })

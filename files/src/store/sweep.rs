@@ -43,7 +43,15 @@ pub struct Checked {
     pub rows: usize,
     pub marked: Vec<SweepReason>,
     /// Rejected files that were looked at. Their content must not exist.
-    pub rejected: Vec<FileId>,
+    pub rejected: Vec<RemovedFile>,
+}
+
+/// A file whose content must be removed.
+#[derive(Debug, Clone)]
+pub struct RemovedFile {
+    pub id: FileId,
+    /// Its multipart upload, if that may not have ended.
+    pub upload_id: Option<String>,
 }
 
 /// Marks uploads for removal that were not completed in time. Returns their number.
@@ -84,7 +92,7 @@ pub async fn check_complete(
              WHEN j.unnamed THEN LEAST(now() + make_interval(secs => $4), j.remove_at) \
              ELSE now() + make_interval(secs => $4) END \
          FROM judged j WHERE f.id = j.id \
-         RETURNING f.id, f.state, j.message_seq IS NOT NULL AS was_named"
+         RETURNING f.id, f.upload_id, f.state, j.message_seq IS NOT NULL AS was_named"
     );
     let sql = match sabotage::is_active(Sabotage::File) {
         true => Cow::Owned(sql.replace("j.unnamed AND j.remove_at <= now()", "true")),
@@ -103,7 +111,7 @@ pub async fn check_complete(
         match state.as_str() {
             "removed" if row.try_get_by("was_named")? => checked.marked.push(SweepReason::Deleted),
             "removed" => checked.marked.push(SweepReason::Unused),
-            "rejected" => checked.rejected.push(id_of(row)?),
+            "rejected" => checked.rejected.push(removed_file(row)?),
             _ => {}
         }
     }
@@ -119,9 +127,9 @@ pub async fn postpone_search(db: &impl ConnectionTrait, pause_s: i64) -> Result<
 }
 
 /// Files that are marked for removal and due. They never come back, so no lock is needed.
-pub async fn marked(db: &impl ConnectionTrait) -> Result<Vec<FileId>, DbErr> {
-    let sql = "SELECT id FROM files WHERE state = 'removed' AND due_at <= now() ORDER BY due_at LIMIT $1";
-    db.query_all_raw(statement(sql, [BATCH_ROWS.into()])).await?.iter().map(id_of).collect()
+pub async fn marked(db: &impl ConnectionTrait) -> Result<Vec<RemovedFile>, DbErr> {
+    let sql = "SELECT id, upload_id FROM files WHERE state = 'removed' AND due_at <= now() ORDER BY due_at LIMIT $1";
+    db.query_all_raw(statement(sql, [BATCH_ROWS.into()])).await?.iter().map(removed_file).collect()
 }
 
 /// Removes the rows of files whose content is removed.
@@ -138,7 +146,8 @@ pub async fn postpone(db: &impl ConnectionTrait, files: &[FileId], pause_s: i64)
     db.execute_raw(statement(sql, [ids.into(), seconds(pause_s).into()])).await.map(drop)
 }
 
-fn id_of(row: &QueryResult) -> Result<FileId, DbErr> {
+fn removed_file(row: &QueryResult) -> Result<RemovedFile, DbErr> {
     let id: String = row.try_get_by("id")?;
-    FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))
+    let id = FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?;
+    Ok(RemovedFile { id, upload_id: row.try_get_by("upload_id")? })
 }

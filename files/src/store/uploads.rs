@@ -107,12 +107,14 @@ pub struct Completion<'a> {
     pub sniffed_type: Option<&'a str>,
     /// The size of the stored content, in bytes.
     pub content_size: i64,
+    /// Whether the content is derived from the upload, which is removed.
+    pub is_cleaned: bool,
     pub image: Option<&'a ImageDetails>,
     /// When the sweep looks for the message, in seconds.
     pub check_after_s: i64,
 }
 
-/// Completes an upload, whose caller holds the lock of the content. None if it was removed meanwhile.
+/// Completes an upload. None if another request has completed or removed it.
 pub async fn complete(
     db: &impl ConnectionTrait,
     id: &FileId,
@@ -120,8 +122,8 @@ pub async fn complete(
 ) -> Result<Option<StoredFile>, DbErr> {
     let sql = format!(
         "UPDATE files f SET state = $2, media_type = $3, sniffed_type = $4, completed_at = now(), \
-           due_at = now() + make_interval(secs => $5), content_size = $6, \
-           preview_type = $7, width = $8, height = $9, blurhash = $10 \
+           upload_id = NULL, due_at = now() + make_interval(secs => $5), content_size = $6, \
+           preview_type = $7, width = $8, height = $9, blurhash = $10, is_cleaned = $11 \
          WHERE f.id = $1 AND f.state = 'uploading' RETURNING {COLUMNS}"
     );
     let image = completion.image;
@@ -136,9 +138,30 @@ pub async fn complete(
         image.map(|image| i32::from(image.dimensions.width)).into(),
         image.map(|image| i32::from(image.dimensions.height)).into(),
         image.and_then(|image| image.blurhash.clone()).into(),
+        completion.is_cleaned.into(),
     ];
     let row = db.query_one_raw(statement(&sql, values)).await?;
     row.as_ref().map(read_file).transpose()
+}
+
+/// Replaces the multipart upload of a file, if it is still `old`. Returns false if another request has replaced it, or
+/// the upload has ended.
+pub async fn replace_upload(
+    db: &impl ConnectionTrait,
+    id: &FileId,
+    old: Option<&str>,
+    new: &str,
+) -> Result<bool, DbErr> {
+    let sql = "UPDATE files SET upload_id = $3 \
+        WHERE id = $1 AND state = 'uploading' AND upload_id IS NOT DISTINCT FROM $2";
+    let values = [id.as_str().into(), old.map(str::to_owned).into(), new.into()];
+    Ok(db.execute_raw(statement(sql, values)).await?.rows_affected() == 1)
+}
+
+/// Ends an upload whose content is refused. The sweep removes its row. Returns false if another request has ended it.
+pub async fn refuse(db: &impl ConnectionTrait, id: &FileId) -> Result<bool, DbErr> {
+    let sql = "UPDATE files SET state = 'removed', due_at = now() WHERE id = $1 AND state = 'uploading'";
+    Ok(db.execute_raw(statement(sql, [id.as_str().into()])).await?.rows_affected() == 1)
 }
 
 /// `make_interval` takes seconds as a floating-point number.

@@ -17,7 +17,7 @@ const CHOSEN_BY_UP: [&str; 11] = [
     "TIDINGS_COMMIT",
 ];
 /// Beginnings of the variables of `./dev`, of the tests, and of other programs of this repository.
-const TOOL_PREFIXES: [&str; 13] = [
+const TOOL_PREFIXES: [&str; 14] = [
     "TIDINGS_BIN_DIR",
     "TIDINGS_BROWSER",
     "TIDINGS_CHROMIUM",
@@ -26,6 +26,7 @@ const TOOL_PREFIXES: [&str; 13] = [
     "TIDINGS_FIREFOX",
     "TIDINGS_POSTGRES_BIN",
     "TIDINGS_PYTHON_SOCKETIO",
+    "TIDINGS_S3_SERVER",
     "TIDINGS_SABOTAGE",
     "TIDINGS_SCHEMATHESIS",
     "TIDINGS_TEST_",

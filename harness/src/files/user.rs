@@ -67,8 +67,11 @@ impl FileUser {
         FileUser { client, base: base.to_owned(), token: token.to_owned() }
     }
 
-    /// A request. `path` begins after the address of the server.
+    /// A request. `path` begins after the address of the server. A whole URL is of a bucket, which gets no token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        if path.starts_with("http://") {
+            return self.client.request(method, path);
+        }
         let request = self.client.request(method, format!("{}{path}", self.base));
         if self.token.is_empty() {
             request
@@ -156,15 +159,47 @@ impl FileUser {
         RawAppend::begin(&self.base, &self.token, upload, offset, part).await
     }
 
+    /// Sends a part to its URL.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn put_part(&self, part: &Value, body: impl Into<Body>) -> Result<Reply> {
+        let url = part["url"].as_str().context("no URL of a part")?;
+        self.send(self.request(Method::PUT, url).body(body)).await
+    }
+
+    /// Sends all parts that the bucket lacks. Returns their number.
+    ///
+    /// # Errors
+    /// When a request is refused.
+    pub async fn send_parts(&self, room: &str, file: &str, content: &[u8]) -> Result<usize> {
+        let mut sent = 0;
+        loop {
+            let file = self.get(&format!("/v1/rooms/{room}/files/{file}")).await?.expect(200).json();
+            let parts = file["upload"]["parts"].as_array().context("no parts")?;
+            if parts.is_empty() {
+                return Ok(sent);
+            }
+            for part in parts {
+                let _stored = self.put_part(part, bytes_of(part, content)?).await?.expect(200);
+                sent += 1;
+            }
+        }
+    }
+
     /// Uploads the bytes of a file, and completes it. Returns the file object.
     ///
     /// # Errors
     /// When a request is refused.
     pub async fn upload(&self, room: &str, name: &str, media_type: &str, content: &[u8]) -> Result<Value> {
         let file = self.create(room, name, media_type, content).await?.expect(201).json();
-        let upload = file["upload"]["url"].as_str().context("no upload")?;
-        let _stored = self.append(upload, 0, content.to_vec()).await?.expect(204);
         let id = file["id"].as_str().context("no id")?;
+        if file["upload"]["kind"] == "parts" {
+            self.send_parts(room, id, content).await?;
+        } else {
+            let upload = file["upload"]["url"].as_str().context("no upload")?;
+            let _stored = self.append(upload, 0, content.to_vec()).await?.expect(204);
+        }
         Ok(self.post(&format!("/v1/rooms/{room}/files/{id}/complete")).await?.expect(200).json())
     }
 
@@ -185,6 +220,16 @@ impl FileUser {
         let address = self.address(room, seq, file).await?.expect(200).json();
         self.get(address["url"].as_str().context("no address")?).await
     }
+}
+
+/// The bytes of a part of a file.
+///
+/// # Errors
+/// When the part is outside of the content.
+pub fn bytes_of(part: &Value, content: &[u8]) -> Result<Vec<u8>> {
+    let number = |name: &str| part[name].as_u64().and_then(|number| usize::try_from(number).ok());
+    let (offset, size) = (number("offset").context("no offset")?, number("size").context("no size")?);
+    content.get(offset..offset + size).map(<[u8]>::to_vec).context("outside of the content")
 }
 
 /// The SHA-256 of bytes in hex digits.

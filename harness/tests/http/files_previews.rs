@@ -15,11 +15,11 @@ use crate::files_uploads::{id_of, png, send_file, start_stack};
 use crate::webhooks::until;
 
 /// What an image must not tell others.
-const POSITION: &[u8] = b"position 48.2082 16.3738";
+pub const POSITION: &[u8] = b"position 48.2082 16.3738";
 
 /// A photo as a phone stores it: 1,200 x 800 pixels that a viewer turns clockwise, with a position in its EXIF data, and
 /// a second image with a position after it. The top left quarter of the stored pixels is red, the rest is blue.
-fn photo() -> Result<Vec<u8>> {
+pub fn photo() -> Result<Vec<u8>> {
     let pixels = RgbImage::from_fn(1_200, 800, |x, y| {
         if x < 600 && y < 400 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) }
     });
@@ -33,7 +33,7 @@ fn photo() -> Result<Vec<u8>> {
     Ok([&plain[..2], b"\xff\xe1", &length, &exif, &plain[2..], b"\xff\xd8", POSITION].concat())
 }
 
-fn contains(content: &[u8], part: &[u8]) -> bool {
+pub fn contains(content: &[u8], part: &[u8]) -> bool {
     content.windows(part.len()).any(|window| window == part)
 }
 
@@ -44,11 +44,11 @@ fn read(content: &[u8], format: ImageFormat) -> Result<(Orientation, RgbImage)> 
     Ok((orientation, image::DynamicImage::from_decoder(decoder)?.to_rgb8()))
 }
 
-async fn preview_address(user: &FileUser, room: &str, seq: u64, file: &Value) -> Result<Reply> {
+pub async fn preview_address(user: &FileUser, room: &str, seq: u64, file: &Value) -> Result<Reply> {
     user.address(room, seq, &format!("{}?preview=1", id_of(file))).await
 }
 
-fn url_of(address: &Value) -> &str {
+pub fn url_of(address: &Value) -> &str {
     address["url"].as_str().unwrap_or_default()
 }
 

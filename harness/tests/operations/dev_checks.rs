@@ -1,6 +1,6 @@
 //! Dry runs of `./dev test` and `./dev lint`: which checks they run in which order, what they count, and what they
 //! report about checks that cannot run. The script is the real one; cargo, npm and all other programs are stubs that
-//! log their calls.
+//! log their calls. Long because each stub of a tool is a script.
 
 mod help;
 
@@ -104,10 +104,12 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
         for dependencies in [".fingerprint", "build", "deps"] {
             std::fs::create_dir_all(built.join(dependencies)).unwrap();
         }
-        let version = std::fs::read_to_string(folder.path().join("dev")).unwrap();
-        let version = version.split("nextest_version=").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-        let nextest = folder.path().join(format!("target/tools/cargo-nextest-{version}/bin"));
-        std::fs::create_dir_all(&nextest).unwrap();
+        let dev = std::fs::read_to_string(folder.path().join("dev")).unwrap();
+        let version = |name: &str| dev.split(name).nth(1).and_then(|rest| rest.lines().next()).unwrap();
+        let tools = folder.path().join("target/tools");
+        let nextest = tools.join(format!("cargo-nextest-{}/bin", version("nextest_version=")));
+        let s3_server = tools.join(format!("versitygw-{}", version("s3_server_version=")));
+        [&nextest, &s3_server].into_iter().for_each(|place| std::fs::create_dir_all(place).unwrap());
         let programs = [
             (&bin, "cargo", cargo),
             (&bin, "cargo-deny", deny),
@@ -120,6 +122,7 @@ case " $FAILING " in *" deny$of-$word "*) exit 1 ;; esac
             (&built, "tidings-guard", GUARD_STUB),
             (&built, "tidings-stack", STACK_STUB),
             (&nextest, "cargo-nextest", NEXTEST_STUB),
+            (&s3_server, "versitygw", "#!/bin/sh\n"),
             (&checks, "watch.sh", WATCH_STUB),
             (&checks, "deploy.sh", DEPLOY_STUB),
         ];

@@ -1,0 +1,79 @@
+//! Completes uploads whose content is in a bucket. Requests may run at the same time, also at several replicas: an
+//! object is made once and never changes, so all of them check the same bytes, and the row of the file decides. An image
+//! without its metadata is therefore an object of its own, and the original is removed after the row names the other.
+
+use actix_web::HttpResponse;
+use tidings_persistence::http::problem::Problem;
+use tidings_shared::error::{ErrorCode, Refusal};
+
+use super::check::{Checked, finish, judge};
+use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
+use crate::api::caller::Caller;
+use crate::api::forms::FileAnswer;
+use crate::api::{ApiState, no_such_file};
+use crate::bucket::Bucket;
+use crate::bucket::parts::divide;
+use crate::file::StoredFile;
+use crate::store::uploads;
+
+pub async fn complete(
+    state: &ApiState,
+    caller: &Caller,
+    bucket: &Bucket,
+    file: StoredFile,
+) -> Result<HttpResponse, Problem> {
+    let failed = |error| state.storage_failed(&error);
+    let _slot = state.checks.acquire_within(&caller.user, "checks of files", CHECK_SLOT_TIMEOUT).await?;
+    let checked = match check(state, caller, bucket, &file).await {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(refusal)) => {
+            // The file is removed for good, so that its object is never written again. The client begins a new upload.
+            if uploads::refuse(&state.db, &file.id).await? {
+                // The sweep removes the object if this fails.
+                let _ = bucket.remove(&file.id).await.map_err(failed);
+            }
+            return Err(refusal.into());
+        }
+        // The original may be gone, because another completion has removed it.
+        Err(problem) => return answer_again(state, &file, problem).await,
+    };
+    let Some(completed) = finish(state, &file, None, checked).await? else {
+        let refusal = Refusal::new(ErrorCode::Conflict, "another request changed this file; retry");
+        return answer_again(state, &file, refusal.into()).await;
+    };
+    state.metrics.received_bytes.inc_by(completed.size);
+    if completed.is_cleaned {
+        // No URL leads to it any more. If this fails it is removed with the file.
+        let _ = bucket.remove_original(&file.id).await.map_err(failed);
+    }
+    Ok(HttpResponse::Ok().json(FileAnswer::of(&completed, None)))
+}
+
+async fn check(
+    state: &ApiState,
+    caller: &Caller,
+    bucket: &Bucket,
+    file: &StoredFile,
+) -> Result<Result<Checked, Refusal>, Problem> {
+    assemble(state, bucket, file).await?;
+    let inspecting = bucket.inspect(&file.id).await;
+    // It may have been removed since.
+    let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
+    judge(state, &caller.user, file, &found).await
+}
+
+/// Makes the object of a file from its parts, unless it exists already.
+async fn assemble(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Result<(), Problem> {
+    let failed = |error| state.storage_failed(&error);
+    let Some(upload) = &file.upload_id else { return Err(incomplete(0, file.size)) };
+    let Some(received) = bucket.received_parts(&file.id, upload).await.map_err(failed)? else {
+        // An earlier completion was not finished, or the bucket has given up the upload.
+        let is_assembled = bucket.size(&file.id).await.map_err(failed)?.is_some();
+        return if is_assembled { Ok(()) } else { Err(incomplete(0, file.size)) };
+    };
+    let (stored, missing) = divide(file.size, &received);
+    if !missing.is_empty() {
+        return Err(incomplete(stored.iter().map(|(part, _)| part.size).sum(), file.size));
+    }
+    bucket.complete_upload(&file.id, upload, stored).await.map_err(failed)
+}

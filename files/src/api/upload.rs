@@ -1,0 +1,126 @@
+//! Where and how the content of an upload is sent: to this service by offset, or to a bucket in parts.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tidings_persistence::http::problem::Problem;
+use tidings_persistence::query::json::wire_time;
+use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::openapi::TimeForm;
+use utoipa::ToSchema;
+
+use super::ApiState;
+use crate::bucket::Bucket;
+use crate::bucket::parts::{ReceivedPart, divide};
+use crate::file::{FileState, StoredFile};
+use crate::folder::blocking;
+use crate::storage::Storage;
+use crate::store::uploads;
+
+/// How long the URL of a part is valid. It is of no use after the completion or removal of the file.
+const PART_URL_TTL: Duration = Duration::from_secs(3600);
+/// Parts in one answer. A client asks again for the next ones.
+const MAX_PART_URLS: usize = 16;
+
+/// Where and how the content of an upload is sent.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Upload {
+    /// To `url`, by requests with `PATCH` that name the offset of their body.
+    Offset {
+        url: String,
+        /// The number of received bytes.
+        offset: u64,
+    },
+    /// In parts: each part with `PUT` to its own URL, without a token. When `parts` is empty the upload can be
+    /// completed.
+    Parts {
+        /// The number of bytes of the received parts.
+        received_bytes: u64,
+        /// The next parts to send, at most 16, in any order. `GET` of the file gives those after them.
+        parts: Vec<PartToSend>,
+        /// When the URLs expire. `GET` of the file gives new ones.
+        #[schema(value_type = TimeForm)]
+        expires_at: String,
+    },
+}
+
+/// A part that the bucket has not received.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PartToSend {
+    /// From 1.
+    pub number: u16,
+    /// Where the part begins in the file.
+    pub offset: u64,
+    /// The number of bytes, which the body must have exactly.
+    pub size: u64,
+    pub url: String,
+}
+
+/// The upload of a file that has just been created. A folder has no byte of it, and is not asked.
+pub async fn new_upload_of(state: &ApiState, file: &StoredFile) -> Result<Option<Upload>, Problem> {
+    match &state.storage {
+        Storage::Folder(_) => {
+            let url = state.addresses.upload_url(&file.room, &file.id);
+            Ok(Some(Upload::Offset { url, offset: 0 }))
+        }
+        Storage::Bucket(_) => upload_of(state, file).await,
+    }
+}
+
+/// The upload of a file; None if it has ended.
+pub async fn upload_of(state: &ApiState, file: &StoredFile) -> Result<Option<Upload>, Problem> {
+    if file.state != FileState::Uploading {
+        return Ok(None);
+    }
+    match &state.storage {
+        Storage::Folder(folder) => {
+            let (folder, id) = (folder.clone(), file.id.clone());
+            let reading = blocking(move || folder.durable_bytes(&id));
+            let offset = reading.await.map_err(|error| state.storage_failed(&error))?;
+            Ok(Some(Upload::Offset { url: state.addresses.upload_url(&file.room, &file.id), offset }))
+        }
+        Storage::Bucket(bucket) => parts_of(state, bucket, file).await.map(Some),
+    }
+}
+
+async fn parts_of(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Result<Upload, Problem> {
+    let failed = |error| state.storage_failed(&error);
+    let expires_at = chrono::Utc::now() + PART_URL_TTL;
+    let live = live_upload(state, bucket, file).await?;
+    let mut answer = (file.size, Vec::new());
+    if let Some((upload, received)) = live {
+        let (stored, missing) = divide(file.size, &received);
+        answer.0 = stored.iter().map(|(part, _)| part.size).sum();
+        for part in missing.into_iter().take(MAX_PART_URLS) {
+            let url = bucket.part_url(&file.id, &upload, part, PART_URL_TTL).await.map_err(failed)?.into();
+            answer.1.push(PartToSend { number: part.number, offset: part.offset, size: part.size, url });
+        }
+    }
+    Ok(Upload::Parts { received_bytes: answer.0, parts: answer.1, expires_at: wire_time(&expires_at) })
+}
+
+/// The multipart upload of a file, and its parts. Begins one if there is none, or if the bucket has given it up, such
+/// as by a rule for old uploads. None if the bucket has the content, so that only its check is missing.
+async fn live_upload(
+    state: &ApiState,
+    bucket: &Bucket,
+    file: &StoredFile,
+) -> Result<Option<(String, Vec<ReceivedPart>)>, Problem> {
+    let failed = |error| state.storage_failed(&error);
+    if let Some(upload) = &file.upload_id {
+        if let Some(received) = bucket.received_parts(&file.id, upload).await.map_err(failed)? {
+            return Ok(Some((upload.clone(), received)));
+        }
+        if bucket.size(&file.id).await.map_err(failed)?.is_some() {
+            return Ok(None);
+        }
+    }
+    let begun = bucket.begin_upload(&file.id).await.map_err(failed)?;
+    if uploads::replace_upload(&state.db, &file.id, file.upload_id.as_deref(), &begun).await? {
+        return Ok(Some((begun, Vec::new())));
+    }
+    // Nobody knows this upload, so it may be given up.
+    bucket.abort_upload(&file.id, &begun).await.map_err(failed)?;
+    Err(Refusal::new(ErrorCode::Conflict, "another request has just begun this upload; retry").into())
+}
