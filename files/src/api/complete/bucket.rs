@@ -8,9 +8,9 @@ use tidings_shared::error::{ErrorCode, Refusal};
 
 use super::check::{Checked, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
+use crate::api::ApiState;
 use crate::api::caller::Caller;
 use crate::api::forms::FileAnswer;
-use crate::api::{ApiState, no_such_file};
 use crate::bucket::Bucket;
 use crate::bucket::parts::divide;
 use crate::file::StoredFile;
@@ -38,8 +38,7 @@ pub async fn complete(
         Err(problem) => return answer_again(state, &file, problem).await,
     };
     let Some(completed) = finish(state, &file, None, checked).await? else {
-        let refusal = Refusal::new(ErrorCode::Conflict, "another request changed this file; retry");
-        return answer_again(state, &file, refusal.into()).await;
+        return answer_again(state, &file, changed_elsewhere()).await;
     };
     state.metrics.received_bytes.inc_by(completed.size);
     if completed.is_cleaned {
@@ -47,6 +46,10 @@ pub async fn complete(
         let _ = bucket.remove_original(&file.id).await.map_err(failed);
     }
     Ok(HttpResponse::Ok().json(FileAnswer::of(&completed, None)))
+}
+
+fn changed_elsewhere() -> Problem {
+    Refusal::new(ErrorCode::Conflict, "another request changed this file; retry").into()
 }
 
 async fn check(
@@ -57,8 +60,8 @@ async fn check(
 ) -> Result<Result<Checked, Refusal>, Problem> {
     assemble(state, bucket, file).await?;
     let inspecting = bucket.inspect(&file.id).await;
-    // It may have been removed since.
-    let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
+    // Another completion may be making it, or have removed it since.
+    let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(changed_elsewhere)?;
     judge(state, &caller.user, file, &found).await
 }
 
