@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::{ErrorCode, Refusal};
 
-use super::check::{Checked, finish, judge};
+use super::check::{CheckedUpload, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
 use crate::api::ApiState;
 use crate::api::caller::Caller;
@@ -57,7 +57,7 @@ async fn check(
     caller: &Caller,
     bucket: &Bucket,
     file: &StoredFile,
-) -> Result<Result<Checked, Refusal>, Problem> {
+) -> Result<Result<CheckedUpload, Refusal>, Problem> {
     assemble(state, bucket, file).await?;
     let inspecting = bucket.inspect(&file.id).await;
     // Another completion may be making it, or have removed it since.

@@ -16,7 +16,7 @@ use crate::store::uploads::{self, Completion};
 use crate::upload_file::UploadFile;
 
 /// An upload that may be made available.
-pub struct Checked {
+pub struct CheckedUpload {
     media_type: String,
     sniffed_type: Option<&'static str>,
     /// None if it is no image whose metadata is removed.
@@ -29,7 +29,7 @@ pub async fn judge(
     user: &UserId,
     file: &StoredFile,
     found: &Inspection,
-) -> Result<Result<Checked, Refusal>, Problem> {
+) -> Result<Result<CheckedUpload, Refusal>, Problem> {
     let policy = &state.policy;
     let refuse = |result: &str, refusal: Refusal| {
         state.metrics.completions.with_label_values(&[result]).inc();
@@ -58,7 +58,7 @@ pub async fn judge(
         let refusal = Refusal::bad_field("media_type", detail).with_reason("media_type");
         return refuse("wrong_type", refusal);
     }
-    Ok(Ok(Checked { media_type, sniffed_type, image }))
+    Ok(Ok(CheckedUpload { media_type, sniffed_type, image }))
 }
 
 /// Stores what is made from the content, and makes the file available. `upload` is the locked content file; None for an
@@ -67,7 +67,7 @@ pub async fn finish(
     state: &ApiState,
     file: &StoredFile,
     upload: Option<UploadFile>,
-    checked: Checked,
+    checked: CheckedUpload,
 ) -> Result<Option<StoredFile>, Problem> {
     // The lock ends with this function.
     let StoredImage { upload: _lock, content_size, is_cleaned, details } = match checked.image {
