@@ -1,10 +1,9 @@
-//! The contents of files in a bucket of S3, or of a server with its protocol. Clients send and fetch the bytes at
-//! presigned URLs. An object has the name that its file has in the folder, so that a folder can be copied into a
-//! bucket.
+//! Stores the contents of files in a bucket of S3, or of another server that speaks the S3 protocol. Clients send and
+//! fetch the bytes at presigned URLs. Objects have the same names as the content files in a folder, so that a folder
+//! can be copied into a bucket.
 //!
-//! Every upload is a multipart upload, also one of a single part: an object then exists only after this service has
-//! completed the upload, and no presigned URL can change it afterwards. A single `PUT` could be repeated after the
-//! check.
+//! Every upload is a multipart upload, even with a single part: the object appears only when this service completes
+//! the upload, and no presigned URL can change it afterwards. A plain `PUT` could be repeated after the check.
 
 mod http;
 pub mod parts;
@@ -105,8 +104,8 @@ impl Bucket {
         self.store.put(&self.key(MARKER), Bytes::new().into()).await.map(drop).map_err(failure)
     }
 
-    /// The result of a request about something that may not exist. A bucket without the marker, such as another one
-    /// after a wrong change of settings, proves nothing.
+    /// Maps "not found" to None, but only in a bucket with the marker. Another bucket, for example after a wrong
+    /// change of settings, proves nothing about the file.
     async fn found<T>(&self, result: object_store::Result<T>) -> io::Result<Option<T>> {
         match result {
             Ok(found) => Ok(Some(found)),
@@ -120,12 +119,12 @@ impl Bucket {
             return Ok(());
         }
         Err(io::Error::other(format!(
-            "the bucket has no object `{}`: is it the right one?",
+            "the bucket has no object `{}`: is this the right bucket?",
             self.key(MARKER)
         )))
     }
 
-    /// The size of the content of a file. None if there is none, such as while its upload is not complete.
+    /// The size of the content of a file. None if there is no object, for example before the upload is completed.
     pub async fn size(&self, file: &FileId) -> io::Result<Option<u64>> {
         Ok(self.found(self.store.head(&self.content_key(file)).await).await?.map(|object| object.size))
     }
@@ -151,7 +150,7 @@ impl Bucket {
         self.store.put_opts(&key, bytes.into(), options).await.map(drop).map_err(failure)
     }
 
-    /// Removes the upload of a file whose content is [`Derived::Clean`].
+    /// Removes the uploaded object of a file that is served from its [`Derived::Clean`] object.
     pub async fn remove_original(&self, file: &FileId) -> io::Result<()> {
         self.found(self.store.delete(&self.content_key(file)).await).await.map(drop)
     }
@@ -190,8 +189,8 @@ impl Bucket {
     }
 }
 
-/// The attributes of all objects: they are attachments of unknown bytes for everyone who reads them without the headers
-/// of a presigned URL, such as in a bucket that is public by mistake.
+/// The stored headers of all objects: a download as unknown bytes. They apply when an object is read without the
+/// headers of a presigned URL, for example in a bucket that is public by mistake.
 fn as_attachment() -> Attributes {
     Attributes::from_iter([(Attribute::ContentType, UNKNOWN), (Attribute::ContentDisposition, "attachment")])
 }

@@ -1,16 +1,16 @@
-//! The names of contents, and of what is derived from them, in a folder and in a bucket. Pure.
+//! Names of content files and of files derived from them, the same in a folder and in a bucket. Pure.
 
 use tidings_shared::ids::FileId;
 
-/// Name of the marker, which shows that a storage is the one of the stored files.
+/// Name of the marker. A storage without it does not belong to the files in the database.
 pub const MARKER: &str = "tidings-files";
 
-/// What the service itself makes from the content of a file. Its name is that of the content and a suffix.
+/// A file that the service makes from the content of another one. Its name is the name of the content plus a suffix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Derived {
-    /// A small image of an image.
+    /// The preview of an image.
     Preview,
-    /// An image without its metadata. Only in a bucket: in a folder it replaces the upload.
+    /// An image without its metadata. Used only in a bucket; in a folder this image replaces the upload.
     Clean,
 }
 

@@ -57,7 +57,7 @@ pub struct StoredFile {
     pub size: u64,
     /// The size of the stored content in bytes: smaller than `size` if metadata was removed from an image.
     pub content_size: u64,
-    /// Whether the content is [`Derived::Clean`](crate::content_name::Derived), and not the upload.
+    /// Whether the file is served from [`Derived::Clean`](crate::content_name::Derived) in place of the upload.
     pub is_cleaned: bool,
     /// SHA-256 of the upload, 64 hex digits in lower case.
     pub sha256: String,

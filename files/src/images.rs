@@ -1,6 +1,6 @@
-//! Prepares uploaded images: removes their metadata, and makes their previews. Both need memory in proportion to the
-//! image, so they run in few slots, and a slot is held until its thread has ended. A preview that takes too long is left
-//! out: its thread goes on, because a decoder cannot be stopped, and its result is dropped.
+//! Prepares uploaded images: removes their metadata and makes their previews. Both need memory in proportion to the
+//! image, so few of them run at the same time, and each holds its slot until its thread has ended. If a preview takes
+//! too long, the file gets none. Its thread runs on, because a decoder cannot be stopped, and the result is dropped.
 
 use std::io;
 use std::time::Duration;

@@ -14,7 +14,7 @@ pub struct Inspection {
     pub size: u64,
 }
 
-/// A check that goes on.
+/// A check in progress.
 pub struct Inspector {
     sha256: Context,
     head: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Makes the preview of an image: a small image without metadata, the size of the whole image as a viewer shows it, and a
-//! blurhash. Pure, and blocks for up to some seconds. The content comes from a user, so its header is checked before
+//! Makes the preview of an image: a small image without metadata, the size of the whole image as a viewer shows it, and
+//! a blurhash. Pure, and blocks for up to some seconds. The content comes from a user, so its header is checked before
 //! memory is allocated: a small file may declare billions of pixels. Only the first frame of an animation is decoded.
 
 mod encode;
@@ -15,7 +15,7 @@ use tidings_shared::message::Dimensions;
 pub const MAX_SIDE: u32 = 16_384;
 /// The memory that the decoder of one image may need, in bytes: a photo of 50 megapixels needs 143 MiB.
 pub const MAX_DECODE_BYTES: u64 = 160 << 20;
-/// The longest side of a preview, in pixels: twice the 320 pixels that clients show, for screens with small pixels.
+/// The longest side of a preview, in pixels: twice the 320 pixels that clients show, for high-density screens.
 pub const PREVIEW_SIDE: u32 = 640;
 
 /// The preview of an image.
@@ -25,7 +25,7 @@ pub struct Preview {
     pub media_type: &'static str,
     /// The size of the whole image, turned as its orientation says.
     pub dimensions: Dimensions,
-    /// None for an image with transparent parts, through which a placeholder would shine.
+    /// None for an image with transparent parts, because the placeholder would show through them.
     pub blurhash: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct Preview {
 pub enum NoPreview {
     /// Decoding would need too much memory.
     TooLarge,
-    /// The content is damaged, or of a kind that the decoder does not know.
+    /// The content is damaged, or has a format that the decoder does not support.
     Undecodable,
 }
 
@@ -44,8 +44,8 @@ impl From<ImageError> for NoPreview {
     }
 }
 
-/// Makes the preview of an image that a viewer turns by `orientation`. [`crate::metadata::strip`] finds it, and
-/// `extra_bytes`.
+/// Makes the preview of an image that a viewer turns by `orientation`. Both this and `extra_bytes` come from
+/// [`crate::metadata::strip`].
 pub fn make(
     format: ImageFormat,
     content: &[u8],
@@ -84,7 +84,7 @@ fn limits() -> Limits {
 /// decoders do not count all of it.
 fn working_bytes(format: ImageFormat, output_bytes: u64) -> u64 {
     match format {
-        // The frame and the screen; or the frame with transparency and without.
+        // An animation needs the frame and the canvas. A WebP frame may exist twice: with transparency and without.
         ImageFormat::Gif => output_bytes.saturating_mul(2),
         ImageFormat::WebP => output_bytes.saturating_mul(3),
         _ => output_bytes,

@@ -1,4 +1,4 @@
-//! Where the contents of files are, and what is derived from them, such as previews.
+//! The storage of file contents and of files derived from them, such as previews.
 
 use std::io;
 
@@ -30,8 +30,8 @@ impl Storage {
         }
     }
 
-    /// Stores something that is derived from the content of a file, or replaces it. The file may be removed meanwhile, so
-    /// the caller must look at its row afterwards, and call [`Storage::remove`] if it is gone.
+    /// Stores something that is derived from the content of a file, or replaces it. The file may be removed meanwhile,
+    /// so the caller must look at its row afterwards, and call [`Storage::remove`] if it is gone.
     pub async fn put(&self, file: &FileId, derived: Derived, bytes: Bytes) -> io::Result<()> {
         match self {
             Self::Folder(folder) => {
@@ -49,8 +49,8 @@ impl Storage {
         }
     }
 
-    /// Removes a file whose upload may not have ended. The upload is aborted before the content is removed: a
-    /// completion that still runs then fails, or its content is removed.
+    /// Removes a file whose upload may still be open. Aborts the upload before it removes the content, so that a
+    /// concurrent completion either fails, or has its content removed.
     pub async fn remove_with_upload(&self, file: &FileId, upload: Option<&str>) -> io::Result<()> {
         if let (Self::Bucket(bucket), Some(upload)) = (self, upload) {
             bucket.abort_upload(file, upload).await?;

@@ -1,6 +1,6 @@
-//! The program `tidings-push` as a child process, browsers that get its notifications, and the push services of apps. The
-//! push service of a browser is a [`crate::webhooks::Receiver`].
-//! Touches only processes, the network and the folder of a stack.
+//! The program `tidings-push` as a child process, browsers that get its notifications, and the push services of apps.
+//! The push service of a browser is a [`crate::webhooks::Receiver`]. Touches only processes, the network and the folder
+//! of a stack.
 
 mod app_service;
 mod browser;

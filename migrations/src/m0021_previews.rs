@@ -2,9 +2,9 @@
 
 use crate::online::Step;
 
-/// `content_size` is the size of the stored content, if it differs from that of the upload because metadata was removed.
-/// The other columns are NULL for a file without a preview. The columns have no defaults, so the table is not rewritten,
-/// and the previous version can still insert rows.
+/// `content_size` is the size of the stored content, if it differs from that of the upload because metadata was
+/// removed. The other columns are NULL for a file without a preview. The columns have no defaults, so the table is not
+/// rewritten, and the previous version can still insert rows.
 pub const UP: &[Step] = &[
     Step::Sql("ALTER TABLE files ADD COLUMN IF NOT EXISTS content_size bigint"),
     Step::Sql("ALTER TABLE files ADD COLUMN IF NOT EXISTS preview_type text"),

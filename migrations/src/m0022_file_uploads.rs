@@ -1,5 +1,5 @@
-//! Files in a bucket (docs/decisions/0079-files-in-a-bucket.md): their multipart uploads, and which object has the content.
-//! The columns keep their defaults while the contents are in a folder.
+//! Files in a bucket (docs/decisions/0079-files-in-a-bucket.md): their multipart uploads, and which object has the
+//! content. The columns keep their defaults while the contents are in a folder.
 
 use crate::online::Step;
 

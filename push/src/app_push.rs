@@ -36,7 +36,7 @@ impl AppPush {
     /// Sends a message to an app. A push service keeps it for `ttl` while the device is offline.
     ///
     /// # Errors
-    /// When the push service has not accepted the message, or the kind is not configured any more.
+    /// When the push service does not accept the message, or the kind is no longer configured.
     pub async fn send(
         &self,
         kind: DeviceKind,

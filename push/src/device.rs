@@ -84,8 +84,8 @@ impl PushAddress {
         }
     }
 
-    /// What limits of concurrent attempts count by: the host of a browser's push service, with its port, or the kind of
-    /// an app.
+    /// The key by which concurrent attempts are limited: host and port of a browser's push service, or the kind of an
+    /// app.
     pub fn host(&self) -> &str {
         match self {
             Self::WebPush { endpoint, .. } => endpoint.split('/').nth(2).unwrap_or_default(),
@@ -101,7 +101,7 @@ impl PushAddress {
         }
     }
 
-    /// Whether the device may get a message that shows nothing. Browsers demand a visible notification for each message.
+    /// Whether the device accepts a silent message. Browsers demand a visible notification for each message.
     pub fn accepts_silent(&self) -> bool {
         matches!(self, Self::App { .. })
     }

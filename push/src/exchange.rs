@@ -18,12 +18,12 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 pub struct Answer {
     pub status: u16,
     pub retry_after: Option<Duration>,
-    /// The body; null if it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// What follows from the status alone. An answer that refuses our own credentials says nothing about the device.
+    /// The outcome by the status alone. An answer that refuses our own credentials says nothing about the device.
     ///
     /// # Errors
     /// For every status but 2xx.

@@ -25,7 +25,7 @@ pub enum ContentLevel {
     Text,
 }
 
-/// The text of a notification whose content is not told.
+/// The text of a notification that must not contain the message.
 const NEW_MESSAGE: &str = "New message";
 
 /// A notification of a message. Its JSON is what a browser gets.
@@ -48,7 +48,7 @@ pub struct Notification<'a> {
 pub enum AppMessage<'a> {
     /// Show a notification. One of the same room is replaced.
     Show(&'a Notification<'a>),
-    /// Remove the notification of the room, if it is of this seq or an earlier one, because it was read elsewhere.
+    /// Remove the notification of the room if its seq is at most this one: the user has read the message elsewhere.
     Clear { room: &'a str, seq: i64 },
 }
 

@@ -11,7 +11,8 @@ pub enum AttemptError {
     Temporary(TemporaryFailure, Option<Duration>),
     /// The push service refuses the request with this status. Another attempt will most likely fail too.
     Rejected(u16),
-    /// The push service refuses our own credentials, or the operator has configured none for this kind. The device is kept.
+    /// The push service refuses our own credentials, or the operator has configured none for this kind. The device
+    /// stays registered.
     Credentials,
     /// The host has no public address.
     RefusedAddress,

@@ -9,18 +9,18 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::store::told;
 
-/// How often due notifications are looked for.
+/// The pause between two searches for notifications that are due for a check.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Notifications that one statement looks at.
+/// Largest number of notifications that one statement checks.
 const MAX_BATCH: i64 = 500;
 
-/// Looks at remembered notifications until `stop` is cancelled.
+/// Checks remembered notifications until `stop` is cancelled.
 pub async fn run(db: DatabaseConnection, metrics: Metrics, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let looked_at = told::take_back(&db, MAX_BATCH).await;
         if let Err(error) = &looked_at {
             metrics.failures.inc();
-            tracing::warn!(cause = redacted_cause(error), "read notifications could not be looked for");
+            tracing::warn!(cause = redacted_cause(error), "notifications cannot be checked for read marks");
         }
         if !matches!(looked_at, Ok(MAX_BATCH)) {
             stop.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;

@@ -157,7 +157,7 @@ impl Worker {
         online.unwrap_or(false)
     }
 
-    /// Makes an attempt, which may take no longer than its lease. Returns `success` if the push service has accepted it.
+    /// Makes an attempt, which must end before its lease does. Returns `success` if the push service accepts it.
     async fn attempt(
         &self,
         address: &PushAddress,
@@ -188,7 +188,7 @@ impl Worker {
                 let (room, text) = (message.room(), notification.json());
                 self.web_push.send(endpoint, &recipient, room, &text, urgency).await
             }
-            // No notification of a browser is remembered, so none is taken back.
+            // Unreachable in practice: notifications of browsers are not remembered, so nothing takes them back.
             (PushAddress::WebPush { .. }, AppMessage::Clear { .. }) => Ok(()),
             (PushAddress::App { kind, token }, _) => {
                 self.app_push.send(*kind, token, message, self.web_push.ttl).await

@@ -26,8 +26,8 @@ const isFinal = ({ code }: TidingsError) => /^(not_found|forbidden|bad_request)$
 
 /**
  * The address of an attachment of a message. The hook requests it when it is mounted. While `keepFresh` is true it
- * replaces the address shortly before this ends: an element that has not loaded the file yet needs that. With `preview` it
- * is the address of a small picture, if the server has one.
+ * replaces the address shortly before this ends: an element that has not loaded the file yet needs that. With
+ * `preview` it is the address of a small picture, if the server has one.
  */
 export function useFileUrl(
   files: Files | undefined,

@@ -159,12 +159,12 @@ pub fn offset_answer(mut answer: HttpResponse, file: &StoredFile, offset: u64) -
     answer
 }
 
-/// The folder. Contents that are in a bucket are not sent to this service.
+/// The folder. Refuses the request if contents are in a bucket, because clients send their bytes to the bucket.
 fn folder_of(state: &ApiState) -> Result<Folder, Problem> {
     match &state.storage {
         Storage::Folder(folder) => Ok(folder.clone()),
         Storage::Bucket(_) => {
-            let detail = "this file is uploaded in parts; GET the file tells where";
+            let detail = "this file is uploaded in parts; GET the file to learn their URLs";
             Err(Refusal::new(ErrorCode::Conflict, detail).with_reason("parts").into())
         }
     }

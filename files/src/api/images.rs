@@ -16,7 +16,7 @@ use crate::upload_file::UploadFile;
 /// How long a completion waits for a free slot of the images.
 const IMAGE_SLOT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is stored of an upload.
+/// The result of storing an image.
 pub struct StoredImage {
     /// Holds the lock of the content file. None for an object of a bucket.
     pub upload: Option<UploadFile>,
@@ -26,7 +26,7 @@ pub struct StoredImage {
     pub details: Option<ImageDetails>,
 }
 
-/// Reads an uploaded image, and removes its metadata in memory. None if it only begins like an image.
+/// Reads an uploaded image and removes its metadata in memory. None if only the first bytes look like an image.
 pub async fn prepare(
     state: &ApiState,
     user: &UserId,
@@ -36,14 +36,14 @@ pub async fn prepare(
     let slot = state.image_slots.acquire_within(user, "images", IMAGE_SLOT_TIMEOUT).await?;
     let policy = &state.policy;
     let reading = state.storage.read_all(&file.id, policy.max_image_bytes).await;
-    // It may have been removed since it was inspected.
+    // The file may have been removed after its inspection.
     let upload = reading.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
     let preparing = PreparedImage::prepare(format, upload, policy.keep_metadata, slot).await;
     preparing.map_err(|error| state.storage_failed(&error))
 }
 
-/// Stores an image without its metadata, and its preview if one can be made. A content file is replaced. An object never
-/// changes, because other completions may be reading it: there the image is [`Derived::Clean`].
+/// Stores an image without its metadata, and its preview if one can be made. In a folder the content file is replaced.
+/// In a bucket the image becomes a [`Derived::Clean`] object, because other completions may be reading the upload.
 pub async fn store(
     state: &ApiState,
     file: &StoredFile,

@@ -73,7 +73,7 @@ pub struct ApiState {
     pub checks: RequestSlots,
     pub waits: RequestSlots,
     pub changes: RequestSlots,
-    /// Images that are processed at the same time.
+    /// Limits the images that are processed at the same time.
     pub image_slots: RequestSlots,
 }
 
@@ -84,7 +84,7 @@ impl ApiState {
             .map(|(total, per_user)| RequestSlots::new(total, per_user))
     }
 
-    /// Slots of images. One user gets at most half of them, so that others do not wait for a user with many images.
+    /// The slots of images. One user gets at most half of them, so that a user with many images does not delay others.
     pub fn image_slots(jobs: usize) -> RequestSlots {
         RequestSlots::new(jobs, jobs.div_ceil(2))
     }

@@ -26,14 +26,13 @@ const MAX_PART_URLS: usize = 16;
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Upload {
-    /// To `url`, by requests with `PATCH` that name the offset of their body.
+    /// Send the bytes to `url` with `PATCH`. Each request names the offset of its body.
     Offset {
         url: String,
         /// The number of received bytes.
         offset: u64,
     },
-    /// In parts: each part with `PUT` to its own URL, without a token. When `parts` is empty the upload can be
-    /// completed.
+    /// Send each part with `PUT` to its own URL, without a token. When `parts` is empty, complete the upload.
     Parts {
         /// The number of bytes of the received parts.
         received_bytes: u64,
@@ -57,7 +56,7 @@ pub struct PartToSend {
     pub url: String,
 }
 
-/// The upload of a file that has just been created. A folder has no byte of it, and is not asked.
+/// The upload of a file that has just been created. Does not read the folder, because it has no byte of the file yet.
 pub async fn new_upload_of(state: &ApiState, file: &StoredFile) -> Result<Option<Upload>, Problem> {
     match &state.storage {
         Storage::Folder(_) => {
@@ -100,8 +99,8 @@ async fn parts_of(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Resul
     Ok(Upload::Parts { received_bytes: answer.0, parts: answer.1, expires_at: wire_time(&expires_at) })
 }
 
-/// The multipart upload of a file, and its parts. Begins one if there is none, or if the bucket has given it up, such
-/// as by a rule for old uploads. None if the bucket has the content, so that only its check is missing.
+/// The multipart upload of a file and its received parts. Begins a new upload if there is none, or if the bucket has
+/// aborted it, for example by a lifecycle rule. None if the object exists already and only its check is missing.
 async fn live_upload(
     state: &ApiState,
     bucket: &Bucket,
@@ -120,7 +119,7 @@ async fn live_upload(
     if uploads::replace_upload(&state.db, &file.id, file.upload_id.as_deref(), &begun).await? {
         return Ok(Some((begun, Vec::new())));
     }
-    // Nobody knows this upload, so it may be given up.
+    // The row names another upload, so no client can use this one.
     bucket.abort_upload(&file.id, &begun).await.map_err(failed)?;
     Err(Refusal::new(ErrorCode::Conflict, "another request has just begun this upload; retry").into())
 }

@@ -3,7 +3,7 @@
 
 /// Smallest size of a part. S3 takes at least 5 MiB, except for the last part.
 const MIN_PART_BYTES: u64 = 8 << 20;
-/// Most parts of a file: one page of the list of parts, which S3 limits to 1,000.
+/// Largest number of parts of a file. S3 lists at most 1,000 parts in a page, and one page must have them all.
 const MAX_PARTS: u64 = 1_000;
 /// The largest file: S3 takes at most 5 GiB for a part.
 pub const MAX_FILE_BYTES: u64 = MAX_PARTS * (5 << 30);
@@ -24,7 +24,7 @@ pub struct Part {
 pub struct ReceivedPart {
     pub number: u16,
     pub size: u64,
-    /// What the storage calls the content of the part.
+    /// The identifier that the storage gave to the content of the part.
     pub etag: String,
 }
 

@@ -53,9 +53,9 @@ impl Bucket {
         Ok(Some(list.parts.into_iter().map(part).collect()))
     }
 
-    /// Makes the object of an upload from its parts, which are all parts of the file with the etags that were listed. A
-    /// part that was replaced meanwhile is refused. Does nothing if there is no such upload: it was completed or
-    /// aborted.
+    /// Completes an upload: the bucket makes the object from `parts`, which must be all parts of the file with their
+    /// listed etags. The bucket refuses a part that was replaced meanwhile. Does nothing if the upload was completed or
+    /// aborted before.
     pub async fn complete_upload(
         &self,
         file: &FileId,
@@ -67,7 +67,8 @@ impl Bucket {
         self.found(self.store.complete_multipart(&key, &upload, parts).await).await.map(drop)
     }
 
-    /// The URL at which a client sends a part of an upload, for `within`. It takes exactly the bytes of the part.
+    /// The URL at which a client sends a part of an upload, valid for `within`. It accepts only a body of the part's
+    /// length.
     pub async fn part_url(
         &self,
         file: &FileId,

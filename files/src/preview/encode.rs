@@ -14,8 +14,8 @@ const BLURHASH_SIDE: u32 = 32;
 /// The components of a blurhash along the longer and the shorter side. They give a text of 28 characters.
 const COMPONENTS: (u32, u32) = (4, 3);
 
-/// Writes a preview with the colour profile of its image: as JPEG, or as PNG if parts of it are transparent. Returns its
-/// media type too.
+/// Writes a preview with the colour profile of its image: as JPEG, or as PNG if parts of it are transparent. Returns
+/// its media type too.
 pub fn encode(image: &DynamicImage, profile: Option<Vec<u8>>) -> Result<(Vec<u8>, &'static str), NoPreview> {
     let mut content = Vec::new();
     // A profile of another colour space, such as CMYK, was of use to the decoder only.

@@ -35,10 +35,10 @@ const SHARERS: usize = 3;
 const SETTINGS: [(&str, &str); 4] = [
     // The sweep looks for the message of each complete file again and again.
     ("TIDINGS_FILES_CHECK_EVERY_S", "2"),
-    // Removes abandoned uploads, and now and then one that waits for the end of faults. Its client begins again.
+    // The sweep removes abandoned uploads, and sometimes one that waits for faults to end. Its client begins again.
     ("TIDINGS_FILES_UPLOAD_TIMEOUT_S", "60"),
-    // Above the jumps of PostgreSQL's clock from an hour behind to an hour ahead, which must not remove a file whose
-    // message is on its way. So the sweep removes no complete file in a run.
+    // More than the two hours that PostgreSQL's clock may jump forward, so that a jump does not remove a file whose
+    // message is not stored yet. The sweep therefore removes no complete file in a run.
     ("TIDINGS_FILES_ORPHAN_AFTER_S", "7500"),
     ("TIDINGS_FILES_MAX_USER_UPLOADS", "1000"),
 ];
@@ -85,7 +85,7 @@ impl FileSharers {
         Ok(FileSharers { nodes, users, shared, stop_faults, faults, stop, sharers })
     }
 
-    /// No further fault of the replicas and no further file begins.
+    /// Stops new faults of the replicas and new uploads.
     pub fn stop(&self) {
         self.stop_faults.notify_one();
         self.stop.send_replace(true);
@@ -120,8 +120,8 @@ impl FileSharers {
         Ok(errors)
     }
 
-    /// Compares the files with the stored messages. Both replicas are restarted before, so that nothing depends on
-    /// their memory, nor on a fault that was not over in time.
+    /// Compares the files with the stored messages. Restarts both replicas first, so that the result depends neither on
+    /// their memory nor on a fault that is still active.
     pub async fn check(
         self,
         world: &World,

@@ -1,6 +1,6 @@
-//! The push services of apps as one HTTPS server: FCM with Google's tokens, APNs and Expo. It checks each request strictly
-//! by the documents of these services, without the code of the sender. It keeps what is right, and names what is wrong.
-//! Touches only the network and a folder.
+//! The push services of apps as one HTTPS server: FCM with Google's tokens, APNs and Expo. It checks each request
+//! strictly by the documents of these services, without the code of the sender. It keeps what is right, and names what
+//! is wrong. Touches only the network and a folder.
 
 mod credentials;
 mod rules;

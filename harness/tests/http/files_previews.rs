@@ -17,8 +17,8 @@ use crate::webhooks::until;
 /// What an image must not tell others.
 pub const POSITION: &[u8] = b"position 48.2082 16.3738";
 
-/// A photo as a phone stores it: 1,200 x 800 pixels that a viewer turns clockwise, with a position in its EXIF data, and
-/// a second image with a position after it. The top left quarter of the stored pixels is red, the rest is blue.
+/// A photo as a phone stores it: 1,200 x 800 pixels that a viewer turns clockwise, with a position in its EXIF data,
+/// and a second image with a position after it. The top left quarter of the stored pixels is red, the rest is blue.
 pub fn photo() -> Result<Vec<u8>> {
     let pixels = RgbImage::from_fn(1_200, 800, |x, y| {
         if x < 600 && y < 400 { Rgb([220, 20, 20]) } else { Rgb([20, 20, 220]) }
@@ -138,7 +138,7 @@ async fn preview_is_refused_to_non_viewers_and_at_altered_addresses() -> Result<
     let address = preview_address(&bob, &room, seq, &file).await?.expect(200).json();
     let whole = bob.address(&room, seq, &id_of(&file)).await?.expect(200).json();
     ensure!(!url_of(&whole).contains("preview") && url_of(&address).ends_with("&preview=1"));
-    // The address of a preview is none of the file, and the other way round.
+    // The signed address of a preview does not serve the file, and the other way round.
     for forged in [
         url_of(&address).replace("&preview=1", ""),
         url_of(&address).replace("preview", "review"),
@@ -146,7 +146,7 @@ async fn preview_is_refused_to_non_viewers_and_at_altered_addresses() -> Result<
     ] {
         let _refused = nobody.get(&forged).await?.expect(403);
     }
-    // A file without a preview is given itself.
+    // Without a preview, the address leads to the file itself.
     let plain = alice.upload(&room, "a.txt", "text/plain", b"hello").await?;
     let plain_at = send_file(&http, &room, &plain).await?;
     let address = preview_address(&bob, &room, plain_at, &plain).await?.expect(200).json();

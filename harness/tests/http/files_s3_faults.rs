@@ -128,7 +128,7 @@ async fn unreachable_bucket_is_reported_and_loses_nothing() -> Result<()> {
     setup.server.kill();
     ensure!(setup.complete(&id).await?.status == 503);
     ensure!(setup.alice.get(&setup.path(&id)).await?.status == 503);
-    // A refused begin keeps no place in the quota of open uploads.
+    // An upload that could not begin does not count in the limit of open uploads.
     ensure!(setup.alice.create(&setup.room, "b", "a/b", &content).await?.status == 503);
     setup.server.start_again().await?;
     let _completed = setup.complete(&id).await?.expect(200);

@@ -53,7 +53,7 @@ async fn photo_in_a_bucket_loses_its_position_and_leaves_no_object() -> Result<(
     ensure!(preview.bytes.len() < got.bytes.len() && !contains(&preview.bytes, POSITION));
     ensure!(preview.header("content-type") == "image/jpeg", "{:?}", preview.headers);
     ensure!(preview.header("content-disposition").starts_with("inline; "), "{:?}", preview.headers);
-    // The URL of one object is none of another.
+    // The URL of one object does not serve another.
     for forged in ["", ".clean"] {
         let refused = setup.bob.get(&url_of(&address).replace(".preview", forged)).await?;
         ensure!(refused.status == 403, "{refused:?}");

@@ -215,7 +215,7 @@ async fn notification_read_elsewhere_is_taken_back_once() -> Result<()> {
         ensure!(service.told(token).len() == 3, "{:?}", service.told(token));
     }
     ensure!(browser.requests(&browsers).len() == 2, "browsers must show something for each message");
-    // A user who has left the room reads nothing there any more.
+    // Notifications of a room that the user has left are taken back too.
     alice.remove_member(&other, "bob").await?.expect(200);
     until_app(&service, APNS, &clear(&other, unread)).await?;
     until_empty(&stack, "push_told").await?;
@@ -234,7 +234,7 @@ async fn refused_clear_is_repeated_while_user_is_online() -> Result<()> {
     let seq = say(&alice, &room, "hello").await?;
     until_app(&service, APNS, &message(&room, seq)).await?;
     service.answer(APNS, 503, None, json!({ "reason": "Shutdown" }));
-    // Who reads is online, and the phone must learn of it nevertheless.
+    // A user who reads is online. The phone must be told nevertheless.
     bob.post("/presence", json!({ "status": "online" })).await?.expect(204);
     bob.read(&room, seq).await?.expect(200);
     until("a failed attempt", async || Ok(outcome(&node, "status").await? >= 1)).await?;

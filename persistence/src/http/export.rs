@@ -45,7 +45,8 @@ enum ExportError {
 }
 
 /// All data that is stored about me: a header, my profile, memberships, every message that I sent (also in rooms that I
-/// left) with its earlier versions, my reactions, my devices and muted rooms, and a last line `end`. One JSON object per line.
+/// left) with its earlier versions, my reactions, my devices and muted rooms, and a last line `end`. One JSON object
+/// per line.
 #[utoipa::path(
     get, path = "/v1/me/export", operation_id = "exportMe", tag = "me",
     responses(

@@ -24,8 +24,8 @@ pub async fn list(state: web::Data<ApiState>, caller: ApiUser) -> Result<web::Js
     Ok(web::Json(DeviceList { devices: devices.into_iter().map(Into::into).collect() }))
 }
 
-/// Registers a device. A device with the same endpoint or token is replaced, also if another user has registered it: then it
-/// belongs to the caller alone.
+/// Registers a device. Replaces a device with the same endpoint or token, even one of another user: it then belongs to
+/// the caller alone.
 #[utoipa::path(
     post, path = "/v1/me/devices", operation_id = "registerDevice", tag = "devices", request_body = NewDevice,
     responses(

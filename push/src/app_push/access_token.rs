@@ -59,7 +59,7 @@ impl ServiceAccount {
     /// Reads the JSON file of a service account.
     ///
     /// # Errors
-    /// The rule that the text breaks. It does not contain the text.
+    /// The rule that the text breaks. The error does not repeat the text, because it is a secret.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const RULE: &str = "must be the JSON file of a service account, with project_id, client_email, private_key, \
             private_key_id and token_uri";
@@ -100,7 +100,7 @@ impl AccessToken {
             return Ok(known.token.clone());
         }
         let TokenAnswer { access_token, expires_in } = self.fetch().await?;
-        // A tenth of its life is left when it is renewed, so that it does not end under way.
+        // Renewed when a tenth of its lifetime is left, so that it does not expire during a request.
         let renew_at = Instant::now() + Duration::from_secs(expires_in.min(86_400)).mul_f64(0.9);
         *cached = Some(CachedToken { token: access_token.clone(), renew_at });
         Ok(access_token)
@@ -124,7 +124,7 @@ impl AccessToken {
         let form = [("grant_type", GRANT_TYPE), ("assertion", &assertion)];
         let answer = exchange(self.client.post(token_url.clone()).form(&form)).await?;
         if answer.status == 400 {
-            // An answer such as `invalid_grant`.
+            // OAuth errors such as `invalid_grant`: Google refuses the service account.
             return Err(AttemptError::Credentials);
         }
         answer.outcome()?;

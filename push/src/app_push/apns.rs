@@ -105,7 +105,7 @@ impl Apns {
 fn classify(answer: &Answer) -> Result<(), AttemptError> {
     match (answer.status, answer.body["reason"].as_str()) {
         (410, _) | (400, Some("BadDeviceToken")) => Err(AttemptError::Gone),
-        // Of another topic: the settings are wrong, or the device is of another app.
+        // The token belongs to another topic: the settings are wrong, or the device belongs to another app.
         (400, Some("DeviceTokenNotForTopic")) => Err(AttemptError::Rejected(answer.status)),
         (400, Some("TopicDisallowed" | "BadTopic" | "MissingTopic")) => Err(AttemptError::Credentials),
         _ => answer.outcome(),

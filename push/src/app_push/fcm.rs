@@ -93,7 +93,7 @@ fn classify(answer: &Answer) -> Result<(), AttemptError> {
     let mut fields = details.iter().filter_map(|detail| detail["fieldViolations"].as_array()).flatten();
     match (answer.status, code) {
         (404, "UNREGISTERED") => Err(AttemptError::Gone),
-        // The token is wrong, if no other field is.
+        // The token is wrong only if no other field is reported.
         (400, "INVALID_ARGUMENT") if fields.all(|violation| violation["field"] == "message.token") => {
             Err(AttemptError::Gone)
         }

@@ -27,8 +27,8 @@ pub struct AppArgs {
         value_name = "URL"
     )]
     pub fcm_url: Url,
-    /// Signing key for APNs, as PEM (the file `.p8`): apps on Apple devices may be registered. Needs the id of the key, the
-    /// team and the topic
+    /// Signing key for APNs, as PEM (the file `.p8`): apps on Apple devices may be registered. Needs the id of the key,
+    /// the team and the topic
     #[arg(long, env = "TIDINGS_PUSH_APNS_KEY", hide_env_values = true, value_name = "PEM")]
     pub apns_key: Option<SecretString>,
     /// Id of the signing key for APNs

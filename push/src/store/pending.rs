@@ -89,9 +89,9 @@ pub async fn claim(
     rows.iter().map(claim).collect()
 }
 
-/// Removes a notification that was sent or is no longer needed. It stays if a later message has come since the claim, or if
-/// an earlier notification must be taken back since then, and is due after `delay`. A notification that another replica has
-/// claimed since is removed only if it was sent, because the other replica may decide otherwise.
+/// Removes a notification that was sent or is no longer needed. If, since the claim, a later message has come or an
+/// earlier notification was queued to be taken back, the row stays and is due after `delay`. If another replica has
+/// claimed the notification since, it is removed only if it was sent, because the other replica may decide otherwise.
 pub async fn complete(
     db: &impl ConnectionTrait,
     claim: &Claim,

@@ -1,6 +1,6 @@
-//! Notifications that apps may still show, one for each device and room. When the user has read one, or has left the room,
-//! it becomes a waiting notification that takes it back. Marks are not in the feed, so each row is looked at again and
-//! again, the more rarely the older it is.
+//! Notifications that apps may still show: one row for each device and room. When the user has read the message or has
+//! left the room, [`take_back`] queues an order to the app to remove the notification. Read marks are not in the feed,
+//! so each row is checked repeatedly, less often as it gets older.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tidings_persistence::sql::statement;
 
 use super::pending::Claim;
 
-/// Rooms of one device whose notifications are remembered. Those of further rooms are not taken back.
+/// Largest number of remembered rooms per device. Notifications of further rooms are not taken back.
 const MAX_ROOMS_PER_DEVICE: i64 = 100;
-/// The shortest pause between two looks at a notification.
+/// The shortest pause between two checks of a notification.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// The pause is this share of the time since the notification. So a day needs about 70 looks.
+/// The pause before the next check, as a share of the age of the notification. A day needs about 70 checks.
 const CHECK_SHARE_OF_AGE: f64 = 0.125;
-/// Older notifications are forgotten, and so are those that could not be taken back in this time.
+/// A notification is forgotten at this age, even if it could not be taken back.
 pub const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Remembers before an attempt that the device may show a notification up to this seq. An attempt that fails may have
-/// reached the device.
+/// Remembers that the device may show a notification up to this seq. Must run before the attempt, because an attempt
+/// that fails may still have reached the device.
 pub async fn remember(db: &impl ConnectionTrait, claim: &Claim, seq: i64) -> Result<(), DbErr> {
     let sql = "INSERT INTO push_told (device_id, room_id, seq, check_at) \
           SELECT d.id, $2, $3, now() + make_interval(secs => $4::float8) FROM push_devices d WHERE d.id = $1 \
@@ -37,10 +37,10 @@ pub async fn remember(db: &impl ConnectionTrait, claim: &Claim, seq: i64) -> Res
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Looks at up to `limit` remembered notifications. Those that were read are queued to be taken back. Returns how many
-/// were looked at.
+/// Checks up to `limit` remembered notifications, and queues the read ones to be taken back. Returns the number of
+/// checked notifications.
 ///
-/// The devices are locked before the rows, as a deletion of a device does, so that the two cannot deadlock.
+/// Locks the devices before the rows. Deleting a device uses the same order, so the two cannot deadlock.
 pub async fn take_back(db: &impl ConnectionTrait, limit: i64) -> Result<i64, DbErr> {
     let sql = "WITH picked AS MATERIALIZED (SELECT device_id, room_id FROM push_told WHERE check_at <= now() \
            ORDER BY check_at LIMIT $1), \

@@ -9,8 +9,8 @@ interface PictureProps {
 }
 
 /**
- * A picture in a message: its preview, which is quicker to load. A GIF is loaded as it is, because previews do not move.
- * A click shows the picture large; the menu of the message has the same action for the keyboard.
+ * A picture in a message: its preview, which is quicker to load. A GIF is loaded as it is, because previews do not
+ * move. A click shows the picture large; the menu of the message has the same action for the keyboard.
  */
 export function Picture({ message, attachment }: PictureProps) {
   const { openFile } = useActions();

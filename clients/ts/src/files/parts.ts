@@ -1,4 +1,4 @@
-/** Sends the parts of a file to a bucket, at the URLs that the server gives. A part is sent again as a whole after a cut. */
+/** Sends the parts of a file to a bucket, at presigned URLs. An interrupted part is sent again from its start. */
 import type { Core } from "../core.js";
 import { TidingsError } from "../errors.js";
 import { assertShape, filterShape } from "../protocol/check.js";
@@ -23,8 +23,8 @@ export interface PartsAnswer {
 }
 
 /**
- * Sends the parts of an answer, and calls `received` after each with the number of bytes that the bucket has then. Returns
- * false when the bucket has all of them.
+ * Sends the parts of an answer. Calls `received` after each part with the number of bytes that the bucket has. Returns
+ * false when the bucket has all parts.
  */
 export async function sendParts(
   core: Core,

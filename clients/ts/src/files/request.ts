@@ -90,8 +90,8 @@ async function sendOnce({ env }: Core, request: FileRequest, token: string): Pro
 }
 
 /**
- * Sends bytes to another server, whose URL is the permission: without the user's token. Rejects with TidingsError, after
- * which the caller asks for a new URL.
+ * Sends bytes to another server without the user's token, because the URL itself grants the permission. If it rejects
+ * with TidingsError, the caller asks for a new URL.
  */
 export async function sendBytes(
   { env }: Core,

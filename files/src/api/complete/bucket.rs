@@ -1,6 +1,7 @@
-//! Completes uploads whose content is in a bucket. Requests may run at the same time, also at several replicas: an
-//! object is made once and never changes, so all of them check the same bytes, and the row of the file decides. An image
-//! without its metadata is therefore an object of its own, and the original is removed after the row names the other.
+//! Completes uploads whose content is in a bucket. Several requests may complete one file at the same time, on any
+//! replica. An object never changes once it exists, so all of them check the same bytes, and the first one to update
+//! the row of the file wins. An image without its metadata is therefore a second object. The original is removed after
+//! the row names the second object.
 
 use actix_web::HttpResponse;
 use tidings_persistence::http::problem::Problem;
@@ -42,7 +43,7 @@ pub async fn complete(
     };
     state.metrics.received_bytes.inc_by(completed.size);
     if completed.is_cleaned {
-        // No URL leads to it any more. If this fails it is removed with the file.
+        // No URL leads to the original any more. If this removal fails, the original is removed together with the file.
         let _ = bucket.remove_original(&file.id).await.map_err(failed);
     }
     Ok(HttpResponse::Ok().json(FileAnswer::of(&completed, None)))
@@ -60,7 +61,7 @@ async fn check(
 ) -> Result<Result<CheckedUpload, Refusal>, Problem> {
     assemble(state, bucket, file).await?;
     let inspecting = bucket.inspect(&file.id).await;
-    // Another completion may be making it, or have removed it since.
+    // Another completion may not have made the object yet, or may have removed it already.
     let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(changed_elsewhere)?;
     judge(state, &caller.user, file, &found).await
 }

@@ -1,4 +1,4 @@
-//! What every completion does with the checked bytes, wherever they are.
+//! The steps of a completion that are the same for a folder and a bucket.
 
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::Refusal;
@@ -19,11 +19,12 @@ use crate::upload_file::UploadFile;
 pub struct CheckedUpload {
     media_type: String,
     sniffed_type: Option<&'static str>,
-    /// None if it is no image whose metadata is removed.
+    /// None if the content is not an image whose metadata is removed.
     image: Option<PreparedImage>,
 }
 
-/// Compares the content with what was declared, and with what is allowed. Removes the metadata of an image in memory.
+/// Checks the content against the declared size and checksum, and against the allowed types. Removes the metadata of an
+/// image in memory.
 pub async fn judge(
     state: &ApiState,
     user: &UserId,
@@ -46,7 +47,7 @@ pub async fn judge(
     let (image, sniffed_type) = match found.sniffed_type.and_then(format_of) {
         Some(format) if file.size <= policy.max_image_bytes => {
             let image = images::prepare(state, user, file, format).await?;
-            // Content that only begins like an image is served as unknown bytes, because its metadata stays.
+            // Metadata was not removed from content that only begins like an image, so it is served as unknown bytes.
             let sniffed = found.sniffed_type.filter(|_| image.is_some());
             (image, sniffed)
         }
@@ -61,8 +62,8 @@ pub async fn judge(
     Ok(Ok(CheckedUpload { media_type, sniffed_type, image }))
 }
 
-/// Stores what is made from the content, and makes the file available. `upload` is the locked content file; None for an
-/// object of a bucket. None if another request has ended the upload meanwhile.
+/// Stores the cleaned image and its preview, and makes the file available. `upload` is the locked content file; None
+/// with a bucket. Returns None if another request has ended the upload meanwhile.
 pub async fn finish(
     state: &ApiState,
     file: &StoredFile,
@@ -90,8 +91,8 @@ pub async fn finish(
         state.metrics.completions.with_label_values(&[end.name()]).inc();
         return Ok(completed);
     }
-    // Another completion may have stored the same. If the file was removed, perhaps before this request stored its
-    // preview, nothing else removes that.
+    // Another request has ended the upload. If it completed the file, the stored objects are the same. If it removed
+    // the file, nothing else removes the preview that this request has stored since.
     let now = files::get(&state.db, &file.id).await?.map(|file| file.state);
     if !matches!(now, Some(FileState::Ready | FileState::Held)) {
         state.storage.remove(&file.id).await.map_err(|error| state.storage_failed(&error))?;

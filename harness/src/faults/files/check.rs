@@ -14,7 +14,7 @@ use crate::files::{FileUser, Reply, sha256_hex};
 use crate::history::{Rule, StoredLog, Violation};
 use crate::postgres::Database;
 
-/// How long a file is asked for, and how long one answer may take.
+/// How long the requests for a file are repeated, and how long one answer may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -37,7 +37,7 @@ pub(super) struct FileCheck {
     pub users: BTreeMap<String, Vec<FileUser>>,
     /// The complete files by their ids.
     pub files: BTreeMap<String, SharedFile>,
-    /// Promises that were broken during the run.
+    /// Guarantees that were broken during the run.
     pub broken: Vec<String>,
 }
 
@@ -92,11 +92,12 @@ impl FileCheck {
         Ok(())
     }
 
-    /// Checks that no message shows a file. Its message was not sent, or is lost.
+    /// Checks a file that no stored message shows, because its message was not sent or is lost. The message that is
+    /// stored at its seq must not lead to the file.
     async fn check_unshown(&self, id: &str, file: &SharedFile, log: &StoredLog) -> Result<()> {
         let Some(sent) = file.sent.as_ref().filter(|sent| sent.seq <= log.head) else { return Ok(()) };
         let mut stored = log.events.get(&sent.seq).into_iter().flatten();
-        ensure!(stored.all(|stored| stored.event.id != sent.id), "its message is stored without it");
+        ensure!(stored.all(|stored| stored.event.id != sent.id), "its message is stored without the file");
         let users = self.users.values().next().context("no user")?;
         let reply = retry(users, |user| user.address(&file.room, sent.seq, id)).await?;
         ensure!(reply.status == 404, "another message shows it: {}", describe(&reply));
@@ -125,7 +126,7 @@ async fn read_shown(database: &Database) -> Result<BTreeMap<String, (String, u64
     Ok(shown)
 }
 
-/// Repeats a request at the replicas in turn until one gives an answer that a repetition would not change.
+/// Repeats a request at the replicas in turn until one gives a final answer.
 async fn retry<'a, F: Future<Output = Result<Reply>>>(
     users: &'a [FileUser],
     ask: impl Fn(&'a FileUser) -> F,

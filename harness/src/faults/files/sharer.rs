@@ -35,7 +35,7 @@ pub(super) struct SharedFile {
 pub(super) struct Shared {
     /// The complete files by their ids.
     pub files: BTreeMap<String, SharedFile>,
-    /// Broken promises of the files.
+    /// Guarantees of files that were broken.
     pub broken: Vec<String>,
     /// Errors of the messages.
     pub client_errors: Vec<String>,

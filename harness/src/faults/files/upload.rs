@@ -13,10 +13,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::files::{FileUser, Reply};
 
-/// A client does not wait longer for an answer, and closes the connection.
+/// How long a client waits for an answer before it closes the connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// The service may remove an upload that takes too long. The client begins so many uploads of one file at most.
+/// Limit of the uploads that a client begins for one file. The service may remove an upload that takes too long.
 const MAX_BEGINNINGS: usize = 20;
 
 /// A client that uploads one file at a time.
@@ -38,7 +38,7 @@ enum UploadRequest<'a> {
 /// How an upload ended.
 enum UploadEnd {
     Complete(Value),
-    /// The client stopped at an offset, as it wanted.
+    /// The client stopped at the requested offset.
     Stopped,
     /// The service does not know the upload any more.
     Gone,
@@ -49,7 +49,7 @@ impl Uploader {
     /// returns `None`.
     ///
     /// # Errors
-    /// When the service breaks a promise.
+    /// When the service breaks a guarantee.
     pub async fn upload(
         &mut self,
         room: &str,
@@ -139,7 +139,7 @@ impl Uploader {
         Ok(())
     }
 
-    /// Sends a request to the replicas in turn until one gives an answer that a repetition would not change.
+    /// Sends a request to the replicas in turn until one gives a final answer.
     async fn ask(&mut self, request: &UploadRequest<'_>) -> Reply {
         loop {
             self.replicas.rotate_left(1);
