@@ -84,12 +84,14 @@ impl Folder {
         }
     }
 
-    /// Opens a content file to read it. None if there is none.
+    /// Opens a content file, or something that is derived from it, to read it. None if there is none.
     ///
     /// # Errors
     /// When the folder is not there, or cannot be read.
-    pub fn open(&self, file: &FileId) -> io::Result<Option<File>> {
-        match File::open(self.path_of(file)) {
+    pub fn open(&self, file: &FileId, derived: Option<Derived>) -> io::Result<Option<File>> {
+        let path = self.path_of(file);
+        let path = derived.map_or_else(|| path.clone(), |derived| derived_path(&path, derived));
+        match File::open(path) {
             Ok(opened) => Ok(Some(opened)),
             Err(error) if error.kind() == ErrorKind::NotFound => self.require_marker().map(|()| None),
             Err(error) => Err(error),
@@ -121,7 +123,7 @@ impl Folder {
     /// # Errors
     /// When the content has more than `max_bytes`, or the folder cannot be read.
     pub fn read_all(&self, file: &FileId, max_bytes: u64) -> io::Result<Option<Bytes>> {
-        let Some(content) = self.open(file)? else { return Ok(None) };
+        let Some(content) = self.open(file, None)? else { return Ok(None) };
         let mut bytes = Vec::new();
         content.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > max_bytes {
@@ -232,12 +234,12 @@ mod tests {
         let (folder, file) = (Folder::new(root.path().to_owned()), FileId::generate());
         assert!(!folder.is_marked().unwrap());
         assert!(folder.durable_bytes(&file).is_err());
-        assert!(folder.open(&file).is_err());
+        assert!(folder.open(&file, None).is_err());
         assert!(folder.remove(&file).is_err() && folder.read_all(&file, 1).is_err());
         assert!(folder.read_derived(&file, Derived::Preview).is_err());
         assert!(folder.open_upload(&file).is_err() && !folder.path_of(&file).exists());
         folder.mark().unwrap();
-        assert!(folder.is_marked().unwrap() && folder.open(&file).unwrap().is_none());
+        assert!(folder.is_marked().unwrap() && folder.open(&file, None).unwrap().is_none());
         folder.remove(&file).unwrap();
     }
 }

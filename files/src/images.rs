@@ -42,9 +42,12 @@ impl PreparedImage {
         keep_metadata: bool,
         slot: SlotGuard,
     ) -> io::Result<Option<Self>> {
-        let stripping =
-            blocking(move || Ok(metadata::strip(format, &upload).map(|stripped| (stripped, upload))));
-        let Some((stripped, upload)) = stripping.await? else { return Ok(None) };
+        // The thread has the slot too, because it runs on if the request ends.
+        let stripping = blocking(move || {
+            let stripped = metadata::strip(format, &upload);
+            Ok(stripped.map(|stripped| (stripped, upload, slot)))
+        });
+        let Some((stripped, upload, slot)) = stripping.await? else { return Ok(None) };
         let is_changed = !keep_metadata && stripped.content != upload;
         let content = if is_changed { stripped.content.into() } else { upload };
         let (orientation, extra_bytes) = (stripped.orientation, stripped.extra_bytes);

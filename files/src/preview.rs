@@ -85,7 +85,6 @@ fn limits() -> Limits {
 fn working_bytes(format: ImageFormat, output_bytes: u64) -> u64 {
     match format {
         // An animation needs the frame and the canvas. A WebP frame may exist twice: with transparency and without.
-        ImageFormat::Gif => output_bytes.saturating_mul(2),
         ImageFormat::WebP => output_bytes.saturating_mul(3),
         _ => output_bytes,
     }

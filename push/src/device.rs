@@ -49,6 +49,11 @@ impl DeviceKind {
     /// All kinds.
     pub const ALL: [Self; 4] = [Self::WebPush, Self::Fcm, Self::Apns, Self::Expo];
 
+    /// The names of all kinds. A newer version of the program may have stored others, which this one leaves alone.
+    pub fn names() -> Vec<String> {
+        Self::ALL.iter().map(|kind| kind.name().to_owned()).collect()
+    }
+
     /// The name on the wire and in the database.
     pub fn name(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import type { Core } from "../src/core.js";
 import { sendParts } from "../src/files/parts.js";
 import { systemTimers } from "../src/timers.js";
-import { eventually, FilesWorld, makeFile } from "./support/files-world.js";
+import { eventually, FilesWorld, makeFile, until } from "./support/files-world.js";
 
 const KIB = 1024;
 
@@ -113,6 +113,17 @@ test("wrong bytes begin a new upload, and end after some", async () => {
   await eventually(() => world.sent().length > 0);
   expect(await equals(world, file, "f3")).toBe(true);
   expect([...world.server.files.keys()]).toEqual(["f3"]);
+});
+
+test("a server that always fails after all parts ends the upload", async () => {
+  const world = await startWorld();
+  world.server.hook = (_, path) =>
+    path.endsWith("/complete") ? { status: 500, body: { code: "internal" } } : undefined;
+  const page = world.page();
+  page.room.send("never", { attachments: [page.files.add("r", makeFile(250 * KIB))] });
+  // The parts that have arrived do not count as progress again after each failure.
+  await until(page.client.outbox, ([one]) => one?.status === "failed");
+  expect(world.server.countOf("PUT")).toBe(3);
 });
 
 test.each([

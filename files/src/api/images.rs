@@ -53,6 +53,8 @@ pub async fn store(
     let (content, is_changed) = (image.content.clone(), image.is_changed);
     let content_size = content.len() as u64;
     let is_cleaned = is_changed && upload.is_none();
+    let details = store_preview(state, file, image).await?;
+    // The upload is replaced last, because a replica that ends between this and the row leaves a shorter upload.
     if is_cleaned {
         let storing = state.storage.put(&file.id, Derived::Clean, content).await;
         storing.map_err(|error| state.storage_failed(&error))?;
@@ -60,18 +62,24 @@ pub async fn store(
         let replacing = blocking(move || file.replace(&content).map(|()| file));
         upload = Some(replacing.await.map_err(|error| state.storage_failed(&error))?);
     }
+    Ok(StoredImage { upload, content_size, is_cleaned, details })
+}
+
+/// Makes and stores the preview of an image. None if it cannot be made.
+async fn store_preview(
+    state: &ApiState,
+    file: &StoredFile,
+    image: PreparedImage,
+) -> Result<Option<ImageDetails>, Problem> {
     let made = image.preview().await;
     let result = made.as_ref().map_or_else(|result| *result, |_| "made");
     state.metrics.previews.with_label_values(&[result]).inc();
-    let Ok(preview) = made else {
-        return Ok(StoredImage { upload, content_size, is_cleaned, details: None });
-    };
+    let Ok(preview) = made else { return Ok(None) };
     let storing = state.storage.put(&file.id, Derived::Preview, preview.content.into()).await;
     storing.map_err(|error| state.storage_failed(&error))?;
-    let details = ImageDetails {
+    Ok(Some(ImageDetails {
         preview_type: preview.media_type.to_owned(),
         dimensions: preview.dimensions,
         blurhash: preview.blurhash,
-    };
-    Ok(StoredImage { upload, content_size, is_cleaned, details: Some(details) })
+    }))
 }

@@ -72,9 +72,11 @@ pub async fn serve(
         count(if found.is_some() { "served" } else { "missing" });
         return found.ok_or_else(no_such_file);
     }
+    // An image that was copied from a bucket may be a derived file.
+    let derived = file.is_cleaned.then_some(Derived::Clean);
     let opening = blocking(move || {
         let path = folder.path_of(&id);
-        folder.open(&id)?.map(|content| NamedFile::from_file(content, path)).transpose()
+        folder.open(&id, derived)?.map(|content| NamedFile::from_file(content, path)).transpose()
     });
     let Some(opened) = opening.await.map_err(|error| state.storage_failed(&error))? else {
         // The folder is older than PostgreSQL, such as after a restore. No retry helps.

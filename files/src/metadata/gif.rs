@@ -20,11 +20,15 @@ pub fn strip(content: &[u8]) -> Option<Stripped> {
     }
     let mut rest = content;
     let mut kept = Vec::with_capacity(content.len());
+    let mut largest_frame = 0;
     let head = rest.get(10).map_or(SCREEN_BYTES, |flags| SCREEN_BYTES + table_bytes(*flags));
     kept.extend_from_slice(take(&mut rest, head));
     while let Some(kind) = rest.first() {
         let head = match *kind {
-            IMAGE => DESCRIPTOR_BYTES + rest.get(9).map_or(0, |flags| table_bytes(*flags)) + 1,
+            IMAGE => {
+                largest_frame = largest_frame.max(pixels_of(rest));
+                DESCRIPTOR_BYTES + rest.get(9).map_or(0, |flags| table_bytes(*flags)) + 1
+            }
             EXTENSION => 2,
             TRAILER => {
                 kept.push(TRAILER);
@@ -44,7 +48,18 @@ pub fn strip(content: &[u8]) -> Option<Stripped> {
             kept.extend_from_slice(block);
         }
     }
-    Some(Stripped { content: kept, orientation: Orientation::NoTransforms, extra_bytes: 0 })
+    // The decoder has a frame and the whole screen in memory, each with four bytes for a pixel.
+    let extra_bytes = largest_frame * 4;
+    Some(Stripped { content: kept, orientation: Orientation::NoTransforms, extra_bytes })
+}
+
+/// The pixels of a frame, by its descriptor.
+fn pixels_of(descriptor: &[u8]) -> u64 {
+    let side = |at: usize| match descriptor.get(at..at + 2) {
+        Some(&[low, high]) => u64::from(u16::from_le_bytes([low, high])),
+        _ => 0,
+    };
+    side(5) * side(7)
 }
 
 /// Bytes of the table of colours that the flags announce.

@@ -1,7 +1,5 @@
 //! Files in a bucket when something fails: the service, the bucket, or what the client sends.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use tidings_harness::files::{FilesNode, bytes_of, sha256_hex};
 
@@ -141,7 +139,7 @@ async fn unreachable_bucket_is_reported_and_loses_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn bucket_without_marker_is_not_used_and_loses_no_row() -> Result<()> {
-    let settings = [("TIDINGS_FILES_ORPHAN_AFTER_S", "5"), ("TIDINGS_FILES_CHECK_EVERY_S", "1")];
+    let settings = [("TIDINGS_FILES_ORPHAN_AFTER_S", "20"), ("TIDINGS_FILES_CHECK_EVERY_S", "1")];
     let setup = Setup::start(&settings).await?;
     let sent = setup.alice.upload(&setup.room, "sent.png", "image/png", &png(1_000, 1)).await?;
     let seq = send_file(&setup.http, &setup.room, &sent).await?;
@@ -154,7 +152,19 @@ async fn bucket_without_marker_is_not_used_and_loses_no_row() -> Result<()> {
     let state =
         async || anyhow::Ok(setup.stack.database().query(&sql).await?.first().map(|row| row[0].clone()));
     until("the unused file is marked", async || Ok(state().await?.as_deref() == Some("removed"))).await?;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    let failures = async || {
+        let metrics = setup.node.metrics().await?;
+        let count =
+            metrics.lines().find_map(|line| line.strip_prefix("tidings_files_storage_failures_total "));
+        anyhow::Ok(count.unwrap_or_default().parse::<u64>()?)
+    };
+    let before = failures().await?;
+    let retry = format!("UPDATE files SET due_at = now() WHERE id = '{}'", id_of(&unused));
+    until("the sweep has failed twice", async || {
+        setup.stack.database().query(&retry).await?;
+        Ok(failures().await? >= before + 2)
+    })
+    .await?;
     ensure!(state().await?.as_deref() == Some("removed"), "the row is gone, and the content is not");
     // A replica that starts now would begin an empty bucket.
     setup.node.kill();

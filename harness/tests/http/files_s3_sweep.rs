@@ -120,7 +120,7 @@ async fn sweep_goes_on_after_the_bucket_was_away() -> Result<()> {
 #[tokio::test]
 async fn erased_user_leaves_no_objects_and_no_parts() -> Result<()> {
     let setup = Setup::start(&[
-        ("TIDINGS_FILES_ORPHAN_AFTER_S", "5"),
+        ("TIDINGS_FILES_ORPHAN_AFTER_S", "20"),
         ("TIDINGS_FILES_DELETE_GRACE_S", "1"),
         ("TIDINGS_FILES_CHECK_EVERY_S", "1"),
     ])

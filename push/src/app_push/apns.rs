@@ -104,9 +104,11 @@ impl Apns {
 
 fn classify(answer: &Answer) -> Result<(), AttemptError> {
     match (answer.status, answer.body["reason"].as_str()) {
-        (410, _) | (400, Some("BadDeviceToken")) => Err(AttemptError::Gone),
-        // The token belongs to another topic: the settings are wrong, or the device belongs to another app.
-        (400, Some("DeviceTokenNotForTopic")) => Err(AttemptError::Rejected(answer.status)),
+        (410, _) => Err(AttemptError::Gone),
+        // The token is wrong, or it belongs to another topic or environment, because the settings are wrong.
+        (400, Some("BadDeviceToken" | "DeviceTokenNotForTopic")) => {
+            Err(AttemptError::Rejected(answer.status))
+        }
         (400, Some("TopicDisallowed" | "BadTopic" | "MissingTopic")) => Err(AttemptError::Credentials),
         _ => answer.outcome(),
     }
@@ -138,7 +140,7 @@ mod tests {
     #[test]
     fn only_an_error_of_the_token_removes_the_device() {
         assert_eq!(classified(200, ""), Ok(()));
-        for (status, reason) in [(410, "Unregistered"), (410, "ExpiredToken"), (400, "BadDeviceToken")] {
+        for (status, reason) in [(410, "Unregistered"), (410, "ExpiredToken")] {
             assert_eq!(classified(status, reason), Err(AttemptError::Gone), "{reason}");
         }
         for (status, reason) in
@@ -146,7 +148,9 @@ mod tests {
         {
             assert_eq!(classified(status, reason), Err(AttemptError::Credentials), "{reason}");
         }
-        assert_eq!(classified(400, "DeviceTokenNotForTopic"), Err(AttemptError::Rejected(400)));
+        for reason in ["BadDeviceToken", "DeviceTokenNotForTopic"] {
+            assert_eq!(classified(400, reason), Err(AttemptError::Rejected(400)), "{reason}");
+        }
         for status in [429, 500, 503] {
             let wanted = AttemptError::Temporary(TemporaryFailure::Status(status), None);
             assert_eq!(classified(status, "Shutdown"), Err(wanted));

@@ -90,11 +90,12 @@ fn classify(answer: &Answer) -> Result<(), AttemptError> {
     let details = answer.body["error"]["details"].as_array().map(Vec::as_slice).unwrap_or_default();
     let code = details.iter().find(|detail| detail["@type"] == FCM_ERROR);
     let code = code.and_then(|detail| detail["errorCode"].as_str()).unwrap_or_default();
-    let mut fields = details.iter().filter_map(|detail| detail["fieldViolations"].as_array()).flatten();
+    let fields = details.iter().filter_map(|detail| detail["fieldViolations"].as_array()).flatten();
+    let is_of_token = |violation: &Value| violation["field"] == "message.token";
     match (answer.status, code) {
         (404, "UNREGISTERED") => Err(AttemptError::Gone),
-        // The token is wrong only if no other field is reported.
-        (400, "INVALID_ARGUMENT") if fields.all(|violation| violation["field"] == "message.token") => {
+        // The token is surely wrong only if it is the only field that is reported.
+        (400, "INVALID_ARGUMENT") if fields.clone().count() > 0 && fields.clone().all(is_of_token) => {
             Err(AttemptError::Gone)
         }
         // The token belongs to another project.
@@ -118,7 +119,8 @@ mod tests {
         let error = |code: &str| json!({ "@type": FCM_ERROR, "errorCode": code });
         let field = |name: &str| json!({ "@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [{ "field": name }] });
         assert_eq!(classified(404, json!([error("UNREGISTERED")])), Err(AttemptError::Gone));
-        assert_eq!(classified(400, json!([error("INVALID_ARGUMENT")])), Err(AttemptError::Gone));
+        let no_field = json!([error("INVALID_ARGUMENT")]);
+        assert_eq!(classified(400, no_field), Err(AttemptError::Rejected(400)));
         let wrong_token = json!([error("INVALID_ARGUMENT"), field("message.token")]);
         assert_eq!(classified(400, wrong_token), Err(AttemptError::Gone));
         let wrong_field = json!([error("INVALID_ARGUMENT"), field("message.android.ttl")]);

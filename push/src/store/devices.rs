@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::UserId;
 
-use crate::device::{Device, PushAddress};
+use crate::device::{Device, DeviceKind, PushAddress};
 
 /// The columns of a device `d`, as [`read_device`] reads them.
 pub const DEVICE_COLUMNS: &str =
@@ -27,9 +27,11 @@ pub fn read_device(row: &QueryResult) -> Result<Device, DbErr> {
 /// The devices of a user, in the order in which they were registered.
 pub async fn list(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Device>, DbErr> {
     let sql = format!(
-        "SELECT {DEVICE_COLUMNS} FROM push_devices d WHERE d.user_id = $1 ORDER BY d.created_at, d.id"
+        "SELECT {DEVICE_COLUMNS} FROM push_devices d WHERE d.user_id = $1 AND d.kind = ANY($2) \
+         ORDER BY d.created_at, d.id"
     );
-    db.query_all_raw(statement(&sql, [user.as_str().into()])).await?.iter().map(read_device).collect()
+    let values = [user.as_str().into(), DeviceKind::names().into()];
+    db.query_all_raw(statement(&sql, values)).await?.iter().map(read_device).collect()
 }
 
 /// The device as it is now. None if it is gone, or belongs to another user.

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Transacti
 use tidings_persistence::sql::{column, statement};
 
 use super::devices::{DEVICE_COLUMNS, read_device};
-use crate::device::Device;
+use crate::device::{Device, DeviceKind};
 
 /// A notification that this replica has claimed.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ pub async fn claim(
     let sql = format!(
         "WITH ready AS (SELECT p.device_id, p.room_id, p.due_at, d.user_id, \
              CASE d.kind WHEN 'web_push' THEN split_part(d.address, '/', 3) ELSE d.kind END AS host \
-           FROM push_pending p JOIN push_devices d ON d.id = p.device_id WHERE p.due_at <= now()), \
+           FROM push_pending p JOIN push_devices d ON d.id = p.device_id \
+           WHERE p.due_at <= now() AND d.kind = ANY($9)), \
          ranked AS (SELECT r.device_id, r.room_id, \
              row_number() OVER (PARTITION BY r.user_id ORDER BY r.due_at) + COALESCE(u.attempts, 0) AS user_rank, \
              row_number() OVER (PARTITION BY r.host ORDER BY r.due_at) + COALESCE(h.attempts, 0) AS host_rank \
@@ -73,6 +74,7 @@ pub async fn claim(
         column(&hosts, |(_, count)| number(**count)),
         number(limits.max_per_user).into(),
         number(limits.max_per_host).into(),
+        DeviceKind::names().into(),
     ];
     let rows = db.query_all_raw(statement(&sql, values)).await?;
     let claim = |row: &QueryResult| {

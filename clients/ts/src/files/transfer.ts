@@ -54,6 +54,8 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
     sendRequest(core, { method, path: filePath(record) + path, signal, ...more });
   /** How many bytes the server has; undefined until the server has said it. */
   let offset: number | undefined;
+  /** The most bytes that the server had. An error does not reset it, so old parts do not count as progress again. */
+  let most = 0;
   let chunkBytes = FIRST_CHUNK_BYTES;
   let maxChunkBytes = MAX_CHUNK_BYTES;
   let failures = 0;
@@ -87,6 +89,7 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
           "The server wants uploads of a kind that this kit does not know",
         );
       record.file = id;
+      most = 0;
       if (signal.aborted) {
         host.stopped();
         throw new TidingsError("closed");
@@ -98,7 +101,8 @@ export async function transfer(host: TransferHost): Promise<Attachment> {
       const { upload } = body as { upload?: unknown };
       const received = (bytes: number) => {
         // A part that has arrived is progress.
-        if (bytes > (offset ?? 0)) failures = internalErrors = 0;
+        if (bytes > most) failures = internalErrors = 0;
+        most = Math.max(most, bytes);
         offset = bytes;
         host.report("sending", bytes);
       };

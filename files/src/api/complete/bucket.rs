@@ -24,7 +24,6 @@ pub async fn complete(
     file: StoredFile,
 ) -> Result<HttpResponse, Problem> {
     let failed = |error| state.storage_failed(&error);
-    let _slot = state.checks.acquire_within(&caller.user, "checks of files", CHECK_SLOT_TIMEOUT).await?;
     let checked = match check(state, caller, bucket, &file).await {
         Ok(Ok(checked)) => checked,
         Ok(Err(refusal)) => {
@@ -59,8 +58,11 @@ async fn check(
     bucket: &Bucket,
     file: &StoredFile,
 ) -> Result<Result<CheckedUpload, Refusal>, Problem> {
+    let slot = state.checks.acquire_within(&caller.user, "checks of files", CHECK_SLOT_TIMEOUT).await?;
     assemble(state, bucket, file).await?;
     let inspecting = bucket.inspect(&file.id).await;
+    // Images wait for slots of their own, and must not hold those of other files meanwhile.
+    drop(slot);
     // Another completion may not have made the object yet, or may have removed it already.
     let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(changed_elsewhere)?;
     judge(state, &caller.user, file, &found).await
@@ -79,5 +81,10 @@ async fn assemble(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Resul
     if !missing.is_empty() {
         return Err(incomplete(stored.iter().map(|(part, _)| part.size).sum(), file.size));
     }
-    bucket.complete_upload(&file.id, upload, stored).await.map_err(failed)
+    let Err(error) = bucket.complete_upload(&file.id, upload, stored.clone()).await else { return Ok(()) };
+    // A client may have replaced a part since, or another completion may have made the object. Neither is a failure.
+    match bucket.received_parts(&file.id, upload).await.map_err(failed)? {
+        Some(received) if divide(file.size, &received).0 == stored => Err(failed(error)),
+        _ => Err(changed_elsewhere()),
+    }
 }

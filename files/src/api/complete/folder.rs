@@ -32,9 +32,11 @@ pub async fn complete(state: &ApiState, caller: &Caller, file: StoredFile) -> Re
         let problem = incomplete(offset, file.size);
         return Ok(offset_answer(problem.error_response(), &file, offset));
     }
-    let _slot = state.checks.acquire_within(&caller.user, "checks of files", CHECK_SLOT_TIMEOUT).await?;
+    let slot = state.checks.acquire_within(&caller.user, "checks of files", CHECK_SLOT_TIMEOUT).await?;
     let inspecting = blocking(move || content.inspect().map(|found| (content, found)));
     let (content, found) = inspecting.await.map_err(|error| state.storage_failed(&error))?;
+    // Images wait for slots of their own, and must not hold those of other files meanwhile.
+    drop(slot);
     match judge(state, &caller.user, &file, &found).await? {
         Ok(checked) => {
             let completed = finish(state, &file, Some(content), checked).await?.ok_or_else(no_such_file)?;
