@@ -72,6 +72,7 @@ export function uploaded(server: FileServer, name: string, media_type: string, m
     size: bytes.length,
     sha256: "",
     bytes,
+    parts: new Map(),
     state: "ready",
   });
   return { file: id, name, media_type, size: bytes.length, ...more };
