@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::Stack;
 use tidings_harness::push::{AppService, Browser, PushNode};
@@ -114,7 +114,8 @@ async fn unknown_tokens_are_removed_and_others_stay() -> Result<()> {
         json!({ "error": { "code": status, "details": [detail] } })
     };
     let mut wrong_token = fcm_error(400, "INVALID_ARGUMENT");
-    wrong_token["error"]["details"][1] = json!({ "fieldViolations": [{ "field": "message.token" }] });
+    let of_token = json!({ "fieldViolations": [{ "field": "message.token" }] });
+    wrong_token["error"]["details"].as_array_mut().context("details")?.push(of_token);
     let ticket = json!({ "data": { "status": "error", "message": "m", "details": { "error": "DeviceNotRegistered" } } });
     let (bad_apns, kept_apns) = ("ab".repeat(32), "cd".repeat(32));
     let removed = [
