@@ -54,7 +54,8 @@ pub struct CompanionMetrics<E> {
     pub export: E,
 }
 
-/// Makes [`CompanionMetrics`] of the metrics of a program, whose common ones have the same names in each program.
+/// Makes [`CompanionMetrics`] of the metrics of a program. The fields of the common metrics have the same names in each
+/// program.
 #[macro_export]
 macro_rules! companion_metrics {
     ($metrics:expr) => {{

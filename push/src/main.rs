@@ -1,5 +1,5 @@
-//! The program `tidings-push`: notifies users who are not online of new messages, through the push services of their
-//! devices, and serves the API by which users register devices and mute rooms. Several replicas share the work through
+//! The program `tidings-push`: notifies users who are offline or away of new messages, through the push services of
+//! their devices, and serves the API by which users register devices and mute rooms. Several replicas share the work through
 //! PostgreSQL.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]

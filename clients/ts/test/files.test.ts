@@ -340,7 +340,7 @@ test("a link is shared until shortly before its end, gives the bytes, and a fres
   expect(world.server.links).toBe(1);
   const fresh = await page.files.link(message, attachment, { fresh: true });
   expect(fresh.url).not.toBe(links[0].url);
-  // The preview is another address, and does not take the place of the file's.
+  // The preview has an address of its own. The kit must not confuse it with the address of the file.
   const preview = await page.files.link(message, attachment, { preview: true });
   expect(preview.url).toContain("preview=1");
   expect(await page.files.link(message, attachment)).toBe(fresh);

@@ -114,7 +114,7 @@ impl FileUser {
         self.send(self.request(Method::DELETE, path)).await
     }
 
-    /// Asks for an upload of this content.
+    /// Begins an upload: asks the service to create a file for this content.
     ///
     /// # Errors
     /// When there is no answer.

@@ -14,7 +14,7 @@ pub struct Claim {
     pub range: LogRange,
     /// Failed attempts before.
     pub attempts: i32,
-    /// The fencing token.
+    /// The fencing token. It grows with each claim. A failure with an older token does not count.
     claims: i32,
 }
 

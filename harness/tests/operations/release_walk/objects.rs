@@ -29,7 +29,7 @@ pub struct Strategy {
     pub rolling_update: RollingUpdate,
 }
 
-/// Absolute numbers only: the chart has no percentages here, and with one the walk fails.
+/// The test fails if the chart has a percentage in place of a number of pods.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RollingUpdate {
