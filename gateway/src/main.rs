@@ -10,7 +10,7 @@ use tidings_gateway::{
 use tidings_shared::{
     config::load::{Invocation, parse_invocation},
     lifecycle::Lifecycle,
-    telemetry, tls, version,
+    program, tls, version,
 };
 
 #[global_allocator]
@@ -25,13 +25,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Invocation::Serve { settings, warnings } => (*settings, warnings),
         Invocation::Task(task) => return runtime.block_on(tasks::run(&task)),
     };
-    telemetry::start(&config.common.log).map_err(anyhow::Error::msg)?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    Ok(match runtime.block_on(app::run(config, Lifecycle::default())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            telemetry::log_fatal(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    })
+    let log = config.common.log.clone();
+    let service = app::run(config, Lifecycle::default());
+    runtime.block_on(program::serve(&log, &warnings, service)).map_err(anyhow::Error::msg)
 }

@@ -11,7 +11,7 @@ use tidings_persistence::{
     config::{COMMIT, Config},
 };
 use tidings_shared::config::load::{Invocation, parse_invocation};
-use tidings_shared::{telemetry, tls, version};
+use tidings_shared::{program, telemetry, tls, version};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,15 +22,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     version::set_commit(COMMIT);
     match parse_invocation::<Config, Task>() {
         Invocation::Serve { settings, warnings } => {
-            telemetry::start(&settings.common.log).map_err(anyhow::Error::msg)?;
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Ok(match app::run(*settings, erasure::run).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    telemetry::log_fatal(&format!("{error:#}"));
-                    ExitCode::FAILURE
-                }
-            })
+            let log = settings.common.log.clone();
+            let service = app::run(*settings, erasure::run);
+            program::serve(&log, &warnings, service).await.map_err(anyhow::Error::msg)
         }
         Invocation::Task(task) => {
             telemetry::start("warn").map_err(anyhow::Error::msg)?;

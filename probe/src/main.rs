@@ -22,7 +22,7 @@ use config::Config;
 use tasks::Task;
 use tidings_shared::{
     config::load::{Invocation, parse_invocation},
-    telemetry, tls, version,
+    program, tls, version,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -31,15 +31,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     version::set_commit(env!("TIDINGS_COMMIT"));
     match parse_invocation::<Config, Task>() {
         Invocation::Serve { settings, warnings } => {
-            telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
-            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Ok(match service::run(*settings).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => {
-                    telemetry::log_fatal(&format!("{error:#}"));
-                    ExitCode::FAILURE
-                }
-            })
+            let log = settings.log.clone();
+            program::serve(&log, &warnings, service::run(*settings)).await.map_err(anyhow::Error::msg)
         }
         Invocation::Task(task) => tasks::run(*task).await,
     }

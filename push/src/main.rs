@@ -30,24 +30,18 @@ use config::Config;
 use tasks::PushTask;
 use tidings_shared::{
     config::load::{Invocation, parse_invocation},
-    telemetry, tls, version,
+    program, tls, version,
 };
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     tls::install_provider();
     version::set_commit(env!("TIDINGS_COMMIT"));
-    let (settings, warnings) = match parse_invocation::<Config, PushTask>() {
-        Invocation::Task(task) => return tasks::run(*task).await,
-        Invocation::Serve { settings, warnings } => (settings, warnings),
-    };
-    telemetry::start(&settings.log).map_err(anyhow::Error::msg)?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
+    match parse_invocation::<Config, PushTask>() {
+        Invocation::Serve { settings, warnings } => {
+            let log = settings.log.clone();
+            program::serve(&log, &warnings, service::run(*settings)).await.map_err(anyhow::Error::msg)
+        }
+        Invocation::Task(task) => tasks::run(*task).await,
     }
-    if let Err(error) = service::run(*settings).await {
-        telemetry::log_fatal(&format!("{error:#}"));
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(ExitCode::SUCCESS)
 }

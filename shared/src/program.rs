@@ -1,4 +1,7 @@
-//! The subcommands `settings` and `completions` of each program.
+//! What all programs have in common: the start of a service, and the subcommands `settings` and `completions`.
+
+use std::fmt::Display;
+use std::process::ExitCode;
 
 use clap::{Command, Subcommand};
 
@@ -6,6 +9,7 @@ use crate::config::{
     problem::{Check, Problem},
     table,
 };
+use crate::telemetry;
 
 /// The subcommands that both services have.
 #[derive(Debug, Clone, Subcommand)]
@@ -45,6 +49,27 @@ impl Check for DescribeCommand {
     fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
+}
+
+/// Starts the log, writes the warnings about the settings, and runs a service until it ends. If the service fails, the
+/// cause is in the log and the exit code is 1.
+///
+/// # Errors
+/// When `log` is not a valid filter.
+pub async fn serve<E: Display>(
+    log: &str,
+    warnings: &[String],
+    service: impl Future<Output = Result<(), E>>,
+) -> Result<ExitCode, String> {
+    telemetry::start(log)?;
+    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    Ok(match service.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            telemetry::log_fatal(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Prints a text to standard output. It is not an error if the reader, such as `head`, closes the pipe early.
