@@ -1,15 +1,14 @@
 //! Polls that continue the user's last poll on a node: they need few Redis commands, and repeat, miss and leak nothing.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
-use tidings_harness::{Stack, clock, redis::RedisTopology};
-use tokio::task::JoinHandle;
+use tidings_harness::{
+    Stack, clock,
+    redis::{CommandMonitor, RedisTopology},
+};
 
 const ROOMS: usize = 40;
 const POLLS: usize = 20;
@@ -65,45 +64,13 @@ async fn continued_polls(stack: &Stack) -> Result<usize> {
     Ok(line.context("no such counter")?.parse()?)
 }
 
-/// Collects the commands of Redis clients, without those that scripts call.
-struct CommandMonitor {
-    lines: Arc<Mutex<Vec<String>>>,
-    task: JoinHandle<()>,
-}
-
-impl CommandMonitor {
-    async fn start(stack: &Stack) -> Result<Self> {
-        let client = redis::Client::open(stack.redis().url())?;
-        let mut monitor = client.get_async_monitor().await?.into_on_message::<String>().boxed();
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let sink = lines.clone();
-        let task = tokio::spawn(async move {
-            while let Some(line) = monitor.next().await {
-                sink.lock().unwrap().push(line);
-            }
-        });
-        Ok(Self { lines, task })
-    }
-
-    /// Removes and returns the collected commands that contain one of these names. Ignores the sweep, which compares
-    /// the heads of all rooms once a second.
-    async fn take_commands(&self, names: &[&str]) -> Vec<String> {
-        // The gateway writes presence after it has answered.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut lines = std::mem::take(&mut *self.lines.lock().unwrap());
-        lines.retain(|line| {
-            !line.contains(" lua]")
-                && !line.ends_with("\"epoch\" \"seq\"")
-                && names.iter().any(|name| line.contains(name))
-        });
-        lines
-    }
-}
-
-impl Drop for CommandMonitor {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Removes and returns the commands with one of these names that clients of Redis have sent, without those of scripts.
+async fn take_commands(monitor: &CommandMonitor, names: &[&str]) -> Vec<String> {
+    // The gateway writes presence after it has answered.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut lines = monitor.take_commands(names);
+    lines.retain(|line| !line.contains(" lua]"));
+    lines
 }
 
 async fn new_rooms(stack: &Stack, count: usize) -> Result<Vec<String>> {
@@ -119,14 +86,14 @@ async fn repeated_idle_poll_costs_few_redis_commands() -> Result<()> {
     let mut names: Vec<&str> = rooms.iter().map(String::as_str).collect();
     names.push("bob");
     let mut bob = Poller::new(&stack, "bob", &rooms);
-    let monitor = CommandMonitor::start(&stack).await?;
+    let monitor = CommandMonitor::start(&stack.redis().url()).await?;
     bob.poll(0).await?;
-    let first = monitor.take_commands(&names).await.len();
+    let first = take_commands(&monitor, &names).await.len();
     for _ in 0..POLLS {
         let answer = bob.poll(0).await?;
         ensure!(message_texts(&answer).is_empty() && answer["failed"] == json!([]), "{answer}");
     }
-    let repeated = monitor.take_commands(&names).await;
+    let repeated = take_commands(&monitor, &names).await;
     println!("{first} commands for the first poll of {ROOMS} rooms, {} for {POLLS} more", repeated.len());
     ensure!(continued_polls(&stack).await? == POLLS);
     // A poll that continues no other costs two or more commands for each room.
@@ -273,7 +240,7 @@ async fn most_polls_joining_at_once() -> Result<usize> {
     for user in &users {
         Poller::new(&stack, user, &[]).poll(0).await?;
     }
-    let monitor = CommandMonitor::start(&stack).await?;
+    let monitor = CommandMonitor::start(&stack.redis().url()).await?;
     let polls = own_rooms.iter().map(async |(user, rooms)| {
         let poller = Poller::new(&stack, user, rooms);
         loop {
@@ -292,7 +259,7 @@ async fn most_polls_joining_at_once() -> Result<usize> {
         );
     }
     let names: Vec<&str> = own_rooms.iter().flat_map(|(_, rooms)| rooms).map(String::as_str).collect();
-    let lines = monitor.take_commands(&names).await;
+    let lines = take_commands(&monitor, &names).await;
     // A poll joins from the first command for one of its rooms to the first read of the head of the last one.
     let joining: Vec<_> = own_rooms
         .iter()

@@ -9,7 +9,10 @@ use crate::watching::{
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::json;
-use tidings_harness::{Stack, redis::RedisTopology};
+use tidings_harness::{
+    Stack,
+    redis::{CommandMonitor, RedisTopology},
+};
 
 async fn start_two_gateways() -> Result<Stack> {
     Stack::builder().gateways(2).start().await
@@ -166,32 +169,11 @@ async fn leaving_last_shared_room_ends_presence_visibility() -> Result<()> {
     Ok(())
 }
 
-/// Number of commands that Redis has executed, including those of scripts. Leaves out the commands that come in bursts
-/// without any connect: 200 every two seconds measure the backlog, 32 every second sweep presence.
-async fn command_calls(stack: &Stack) -> Result<u64> {
-    const OF_BURSTS: [&str; 5] = ["xlen", "xrange", "memory|usage", "hrandfield", "zrangebyscore"];
-    let client = redis::Client::open(stack.redis().url())?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
-    let calls = stats.lines().filter_map(|line| {
-        let (command, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-        let counts = !OF_BURSTS.contains(&command);
-        counts.then(|| numbers.split(',').next()?.parse::<u64>().ok()).flatten()
-    });
-    Ok(calls.sum())
-}
-
-/// Counts the commands that Redis executes during `work` and the four seconds after it. Returns the result of `work`, the
-/// number of commands, and the time that passed.
-async fn count_commands<T, E: Into<anyhow::Error>>(
-    stack: &Stack,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<(T, u64, Duration)> {
-    let (before, begun) = (command_calls(stack).await?, Instant::now());
-    let done = work.await.map_err(Into::into)?;
+/// Number of commands about `names`, a user and the user's rooms, in four seconds. What Redis executes for others, and for
+/// nobody, does not count.
+async fn commands_of_connects(monitor: &CommandMonitor, names: &[&str]) -> usize {
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let commands = command_calls(stack).await? - before;
-    Ok((done, commands, begun.elapsed()))
+    monitor.take_commands(names).len()
 }
 
 #[tokio::test]
@@ -210,30 +192,22 @@ async fn connect_costs_bounded_number_of_redis_commands() -> Result<()> {
     watcher.join_and_catch_up(&rooms[0].room).await?;
     tokio::time::sleep(GRACE_AND_SWEEP).await;
     discard_first_updates(&watcher).await;
-    let ((), idle, idle_time) = count_commands(&stack, async { anyhow::Ok(()) }).await?;
-    // Connecting takes longer on a busy machine, so the commands of the idle system are scaled to the elapsed time.
-    let without_idle = |commands: u64, time: Duration| {
-        let of_idle = idle as f64 * time.as_secs_f64() / idle_time.as_secs_f64();
-        commands.saturating_sub(of_idle.round() as u64)
-    };
-
-    let (_phone, commands, time) = count_commands(&stack, stack.connect("alice")).await?;
-    let first = without_idle(commands, time);
+    let mut names: Vec<&str> = rooms.iter().map(|joined| joined.room.as_str()).collect();
+    names.push("alice");
+    let monitor = CommandMonitor::start(&stack.redis().url()).await?;
+    let _phone = stack.connect("alice").await?;
     expect_update(&watcher, "alice", "online", UPDATE_TIMEOUT).await?;
+    let first = commands_of_connects(&monitor, &names).await;
     // A connect reads 200 of the user's rooms, and needs few other commands.
-    println!("{first} commands for the first device, {idle} when idle");
-    ensure!((180..320).contains(&first), "{first} commands for the first device, {idle} when idle");
+    println!("{first} commands for the first device");
+    ensure!((200..320).contains(&first), "{first} commands for the first device");
 
-    let connecting = async {
-        let mut devices = Vec::new();
-        for _ in 0..5 {
-            devices.push(stack.connect("alice").await?);
-        }
-        anyhow::Ok(devices)
-    };
-    let (_devices, commands, time) = count_commands(&stack, connecting).await?;
-    let more = without_idle(commands, time);
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(stack.connect("alice").await?);
+    }
+    let more = commands_of_connects(&monitor, &names).await;
     println!("{more} commands for five more devices");
-    ensure!(more < 100, "{more} commands for five more devices, {idle} when idle");
+    ensure!(more < 100, "{more} commands for five more devices");
     Ok(())
 }
