@@ -1,6 +1,7 @@
 //! Removes unreferenced files at intervals: uploads that were not completed, complete files that no stored message
 //! names, and files whose messages are deleted, erased or removed by retention. First a row is marked, then the content
-//! is removed, and then the row, so that a replica that is killed in between leaves nothing behind.
+//! is removed, and then the row, so that a replica that is killed in between leaves nothing behind. The content is removed
+//! twice, because a replica that was storing a preview at the first time may have been killed before it looked at the row.
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::store::sweep::{self, BATCH_ROWS, RemovedFile, SEARCH_ROWS, SweepReaso
 const RETRY_PAUSE_S: i64 = 300;
 /// Pause before a file is looked at again whose search failed, in seconds.
 const SEARCH_PAUSE_S: i64 = 3600;
+/// Pause between the two removals of a content, in rounds of the sweep. Longer than an image takes to be processed.
+const REPEAT_ROUNDS: i64 = 10;
 
 /// The sweep of one replica.
 pub struct Sweep {
@@ -92,9 +95,13 @@ impl Sweep {
             let marked = sweep::marked(&self.db).await?;
             let found = marked.len();
             let failed = self.remove_content(marked.clone()).await;
-            let removed: Vec<FileId> =
-                marked.into_iter().map(|file| file.id).filter(|id| !failed.contains(id)).collect();
-            sweep::forget(&self.db, &removed).await?;
+            let removed = marked.into_iter().filter(|file| !failed.contains(&file.id));
+            let (again, first): (Vec<_>, Vec<_>) = removed.partition(|file| file.is_emptied);
+            let ids = |files: Vec<RemovedFile>| files.into_iter().map(|file| file.id).collect::<Vec<_>>();
+            let pause_s =
+                i64::try_from(self.pause.as_secs()).unwrap_or(i64::MAX).saturating_mul(REPEAT_ROUNDS);
+            sweep::record_emptied(&self.db, &ids(first), pause_s).await?;
+            sweep::forget(&self.db, &ids(again)).await?;
             sweep::postpone(&self.db, &failed, RETRY_PAUSE_S).await?;
             if is_below(found, BATCH_ROWS) {
                 return Ok(());
@@ -114,7 +121,7 @@ impl Sweep {
             return files.into_iter().map(|file| file.id).collect();
         }
         let mut kept = Vec::new();
-        for RemovedFile { id, upload_id } in files {
+        for RemovedFile { id, upload_id, .. } in files {
             if let Err(error) = self.storage.remove_with_upload(&id, upload_id.as_deref()).await {
                 self.metrics.storage_failures.inc();
                 tracing::error!(file = %id, %error, "the content of a file cannot be removed");

@@ -1,6 +1,7 @@
 //! The developer's local system, which `./dev` starts, shows and stops. Touches `.dev/` and the processes that it
 //! started. Before it signals a process, it checks that it started this process.
 
+pub mod companions;
 mod demo;
 pub mod detached;
 pub mod down;
@@ -52,6 +53,10 @@ impl Home {
 
     fn redis_cluster_folder(&self) -> PathBuf {
         self.0.join("redis-cluster")
+    }
+
+    fn files_folder(&self) -> PathBuf {
+        self.0.join("files")
     }
 
     fn postgres_folder(&self) -> PathBuf {

@@ -24,6 +24,7 @@ mod files;
 mod load;
 mod misbehaving;
 mod postgres;
+mod push;
 mod quiet;
 mod replicas;
 mod shard;
@@ -120,6 +121,8 @@ pub struct FaultReport {
     pub fed: u64,
     /// Number of events that the receiver of webhooks got.
     pub webhook_events: u64,
+    /// Number of stored messages whose user was away, and told by push.
+    pub told: u64,
     /// Number of files that stored messages show. Each was downloaded and compared.
     pub shown_files: u64,
     /// Number of complete files that no stored message shows.
@@ -188,6 +191,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let feed = feed::FeedConsumers::start(&world);
     let webhook = webhooks::WebhookReceiver::start(&world, plan.seed, &plan.settings).await?;
     let mut sharers = files::FileSharers::start(&world, plan, &load).await?;
+    let mut away = push::AwayUser::start(&world, plan).await?;
     let monitor = bounds::ResourceMonitor::start(Arc::clone(&world.stack));
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
@@ -234,15 +238,18 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let quiet_seconds = quiet.finish();
     let (answered, settles_from) = (load.answered_count() - before, history.now());
     sharers.stop();
+    away.stop();
     let settling = async {
         load.finish().await?;
         sharers.finish().await?;
+        away.finish().await?;
         load.wait_until_caught_up(&world).await
     };
     let settled = tokio::time::timeout(plan.settle, settling).await;
     let at_rest = matches!(settled, Ok(Ok(())));
     let settled_at = history.now();
     sharers.abort();
+    away.abort();
     let mut client_errors = load.client_errors();
     client_errors.extend(failed);
     client_errors.extend(quiet.client_errors());
@@ -267,10 +274,13 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let (checked, mut violations) = history::check(&entries, &stored);
     let (fed, not_fed) = feed.finish(&stored).await;
     violations.extend(not_fed);
-    let (webhook_events, not_received) = webhook.finish(&stored).await;
-    violations.extend(not_received);
     let (shared, lost_files) = sharers.check(&world, &stored).await?;
     violations.extend(lost_files);
+    clock::end_all_pauses(&world)?;
+    let (webhook_events, not_received) = webhook.finish(&stored).await;
+    violations.extend(not_received);
+    let (told, not_told) = away.check(&world).await?;
+    violations.extend(not_told);
     let reactions = history::read_reactions(world.stack.database()).await?;
     violations.extend(history::check_changes(&requested, &entries, &stored, &reactions));
     let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
@@ -292,6 +302,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.answered = answered;
     report.fed = fed;
     report.webhook_events = webhook_events;
+    report.told = told;
     report.shown_files = shared.shown;
     report.unshown_files = shared.unshown;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();

@@ -192,6 +192,8 @@ pub enum Rule {
     /// A file that a stored message shows is there with all its bytes, for those who see the message. An upload keeps
     /// the bytes below each offset that it reported.
     File,
+    /// A user who is away is told of each stored message that the user may see, and of nothing else.
+    Push,
     /// No service panics or reports an internal error.
     Sound,
 }

@@ -35,7 +35,7 @@ impl PushNode {
     /// # Errors
     /// When the program is missing, or it does not begin in 30 s; with the end of its log.
     pub async fn start(stack: &Stack, name: &str, settings: &[(&str, &str)]) -> Result<PushNode> {
-        let redis = stack.shards().services_url();
+        let redis = stack.persistence_redis_url();
         let mut all = vec![
             ("DATABASE_URL", stack.persistence_database_url()),
             ("REDIS_URL", redis.as_str()),

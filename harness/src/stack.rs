@@ -142,6 +142,12 @@ impl Stack {
         proxied.map_or(self.settings.database_url.as_str(), |(_, url)| url.as_str())
     }
 
+    /// The URL of Redis for the programs that are beside persistence: through the proxy, if there is one.
+    pub fn persistence_redis_url(&self) -> String {
+        let proxied = self.settings.persistence.iter().find(|(name, _)| name == "REDIS_URL");
+        proxied.map_or_else(|| self.shards().services_url(), |(_, url)| url.clone())
+    }
+
     /// Starts one more persistence node. The running gateways send no requests to it.
     ///
     /// # Errors

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::companion::CompanionNode;
 use crate::files::FilesNode;
+use crate::push::PushNode;
 use crate::stack::{Link, Stack};
 use crate::{Node, proxy::Proxy};
 
@@ -25,6 +27,7 @@ use order::Order;
 pub struct SteeredSystem {
     pub stack: Stack,
     pub files: Option<FilesNode>,
+    pub push: Option<PushNode>,
 }
 
 /// The addresses of all parts; URLs have no path.
@@ -36,6 +39,8 @@ pub struct StackDescription {
     pub persistence: Vec<String>,
     /// URL of the files service, without a proxy; `None` if there is none. Persistence does not serve its paths.
     pub files: Option<String>,
+    /// URL of the push service, without a proxy; `None` if there is none. Persistence does not serve its paths.
+    pub push: Option<String>,
     /// URLs of the nodes' own listeners, without the proxies.
     pub direct: DirectUrls,
     /// The secret that signs tokens (HS256).
@@ -87,13 +92,18 @@ impl StackDescription {
         StackDescription {
             gateways: seen_gateways,
             persistence: seen_persistence,
-            files: system.files.as_ref().map(|node| format!("http://127.0.0.1:{}", node.public_port())),
+            files: system.files.as_deref().map(url_of),
+            push: system.push.as_deref().map(url_of),
             direct,
             jwt_secret: stack.jwt_secret().to_owned(),
             redis_url: stack.shards().url(),
             database_url: stack.database().url().to_owned(),
         }
     }
+}
+
+fn url_of(node: &CompanionNode) -> String {
+    format!("http://127.0.0.1:{}", node.public_port())
 }
 
 fn origin(proxy: &Proxy) -> String {

@@ -37,6 +37,8 @@ named_enum! {
         Webhook = "webhook",
         /// The sweep removes files that messages show.
         File = "file",
+        /// Push forgets some notifications before an attempt.
+        Push = "push",
         /// The outboxes of slow connections are unbounded.
         Bounded = "bounded",
     }

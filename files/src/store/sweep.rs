@@ -52,6 +52,8 @@ pub struct RemovedFile {
     pub id: FileId,
     /// Its multipart upload, if that may not have ended.
     pub upload_id: Option<String>,
+    /// Whether its content was removed before.
+    pub is_emptied: bool,
 }
 
 /// Marks uploads for removal that were not completed in time. Returns their number.
@@ -92,7 +94,7 @@ pub async fn check_complete(
              WHEN j.unnamed THEN LEAST(now() + make_interval(secs => $4), j.remove_at) \
              ELSE now() + make_interval(secs => $4) END \
          FROM judged j WHERE f.id = j.id \
-         RETURNING f.id, f.upload_id, f.state, j.message_seq IS NOT NULL AS was_named"
+         RETURNING f.id, f.upload_id, f.emptied_at IS NOT NULL AS is_emptied, f.state, j.message_seq IS NOT NULL AS was_named"
     );
     let sql = match sabotage::is_active(Sabotage::File) {
         true => Cow::Owned(sql.replace("j.unnamed AND j.remove_at <= now()", "true")),
@@ -128,8 +130,17 @@ pub async fn postpone_search(db: &impl ConnectionTrait, pause_s: i64) -> Result<
 
 /// Files that are marked for removal and due. They never come back, so no lock is needed.
 pub async fn marked(db: &impl ConnectionTrait) -> Result<Vec<RemovedFile>, DbErr> {
-    let sql = "SELECT id, upload_id FROM files WHERE state = 'removed' AND due_at <= now() ORDER BY due_at LIMIT $1";
+    let sql = "SELECT id, upload_id, emptied_at IS NOT NULL AS is_emptied FROM files \
+        WHERE state = 'removed' AND due_at <= now() ORDER BY due_at LIMIT $1";
     db.query_all_raw(statement(sql, [BATCH_ROWS.into()])).await?.iter().map(removed_file).collect()
+}
+
+/// Records that the content of files was removed. It is removed once more after a pause.
+pub async fn record_emptied(db: &impl ConnectionTrait, files: &[FileId], pause_s: i64) -> Result<(), DbErr> {
+    let sql = "UPDATE files SET emptied_at = now(), due_at = now() + make_interval(secs => $2) \
+        WHERE id = ANY ($1) AND state = 'removed'";
+    let ids: Vec<String> = files.iter().map(FileId::to_string).collect();
+    db.execute_raw(statement(sql, [ids.into(), seconds(pause_s).into()])).await.map(drop)
 }
 
 /// Removes the rows of files whose content is removed.
@@ -149,5 +160,5 @@ pub async fn postpone(db: &impl ConnectionTrait, files: &[FileId], pause_s: i64)
 fn removed_file(row: &QueryResult) -> Result<RemovedFile, DbErr> {
     let id: String = row.try_get_by("id")?;
     let id = FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?;
-    Ok(RemovedFile { id, upload_id: row.try_get_by("upload_id")? })
+    Ok(RemovedFile { id, upload_id: row.try_get_by("upload_id")?, is_emptied: row.try_get_by("is_emptied")? })
 }

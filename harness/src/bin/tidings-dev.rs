@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tidings_harness::Token;
+use tidings_harness::dev::companions::Companions;
 use tidings_harness::dev::redis_move::{ChosenMove, move_partitions};
 use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
@@ -34,6 +35,10 @@ enum Command {
         /// Number of persistence nodes. Default: as last time, or 1.
         #[arg(long)]
         persistence: Option<usize>,
+        /// Programs beside the services: `files`, `push`, `webhooks`, separated by commas, or `none`. Default: as last
+        /// time, or none.
+        #[arg(long, value_name = "PROGRAMS")]
+        with: Option<Companions>,
         /// Port of the first gateway; persistence uses the next one. Default: as last time, or 8080.
         #[arg(long)]
         port: Option<u16>,
@@ -133,6 +138,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         Command::Up {
             gateways,
             persistence,
+            with,
             port,
             detach,
             redis_cluster,
@@ -144,6 +150,7 @@ async fn run(arguments: Arguments) -> Result<()> {
             let options = UpOptions {
                 gateways,
                 persistence,
+                with,
                 port,
                 redis_cluster,
                 redis_url,

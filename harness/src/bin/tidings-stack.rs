@@ -8,6 +8,8 @@ use clap::Parser;
 use tidings_harness::Stack;
 use tidings_harness::files::FilesNode;
 use tidings_harness::postgres::Postgres;
+use tidings_harness::push::PushNode;
+use tidings_harness::stack::set_feed;
 use tidings_harness::steered::{self, SteeredSystem};
 use tokio::sync::mpsc;
 
@@ -33,6 +35,9 @@ struct Arguments {
     /// Also start the files service.
     #[arg(long)]
     files: bool,
+    /// Also turn on the feed and start the push service, whose endpoints may be on this machine.
+    #[arg(long)]
+    push: bool,
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {
@@ -78,8 +83,15 @@ async fn run(arguments: Arguments) -> Result<()> {
             true => Some(FilesNode::start(&stack, "files", &[]).await?),
             false => None,
         };
+        let push = match arguments.push {
+            true => {
+                set_feed(stack.database().url(), true).await?;
+                Some(PushNode::start(&stack, "push", &[]).await?)
+            }
+            false => None,
+        };
         let mut out = std::io::stdout();
-        steered::run_orders(SteeredSystem { stack, files }, lines_of_stdin(), &mut out).await
+        steered::run_orders(SteeredSystem { stack, files, push }, lines_of_stdin(), &mut out).await
     };
     tokio::select! {
         steered = steering => steered,

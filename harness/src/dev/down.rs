@@ -1,5 +1,6 @@
 //! `./dev down` and `./dev reset`: nodes drain, servers write their data and stop. Then `reset` deletes the data.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::Home;
+use super::companions;
 use super::demo;
 use super::detached::Detached;
 use super::state::State;
 use crate::say;
 
-const NODE_TIMEOUT: Duration = Duration::from_secs(40);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(40);
 const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `reset` does not delete these files: downloaded tools, and its own lock.
@@ -52,6 +54,7 @@ async fn stop_all(home: &Home) -> Result<()> {
     if demo::stop(&mut state).await {
         say!("demo         stopped");
     }
+    companions::stop(&mut state, &BTreeSet::new()).await;
     stop_nodes(&mut state, 0, 0).await;
     // The next `up` starts the same numbers of nodes.
     state.gateways.resize_with(counts.0, Default::default);
@@ -89,7 +92,7 @@ pub(super) async fn stop_redis(servers: Vec<Detached>) {
     stop_processes(&servers, Signal::SIGTERM, SERVER_TIMEOUT).await;
 }
 
-async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {
+pub(super) async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {
     let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
     for (_, running) in &alive {
         running.signal(signal);

@@ -1,12 +1,14 @@
 //! The state that `./dev` keeps between calls: ports, nodes, secrets and pids. It is one JSON file, which is replaced
 //! atomically.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::companions::Companion;
 use super::detached::Detached;
 use super::{FIRST_PORT, Home};
 use crate::token;
@@ -74,6 +76,9 @@ pub struct State {
     pub gateways: Vec<DevNode>,
     /// The nodes in the order of their numbers.
     pub persistence: Vec<DevNode>,
+    /// The programs beside the services.
+    #[serde(default)]
+    pub companions: BTreeMap<Companion, DevNode>,
     /// The demo's server.
     #[serde(default)]
     pub demo: DevNode,
@@ -81,6 +86,12 @@ pub struct State {
     pub jwt_secret: String,
     /// Secret between the services.
     pub internal_secret: String,
+    /// Secret that signs the addresses of files.
+    #[serde(default = "token::secret")]
+    pub files_secret: String,
+    /// Private key of push for browsers; empty before push was started.
+    #[serde(default)]
+    pub vapid_key: String,
 }
 
 impl State {
@@ -97,9 +108,12 @@ impl State {
                 database_url: String::new(),
                 gateways: Vec::new(),
                 persistence: Vec::new(),
+                companions: BTreeMap::new(),
                 demo: DevNode::default(),
                 jwt_secret: token::secret(),
                 internal_secret: token::secret(),
+                files_secret: token::secret(),
+                vapid_key: String::new(),
             });
         }
         let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

@@ -4,9 +4,10 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::companions::Companion;
 use super::detached::Detached;
 use super::state::State;
-use super::{Home, demo, ports_of};
+use super::{ADMIN_PORT_OFFSET, Home, demo, ports_of};
 use crate::node::Service;
 use crate::say;
 
@@ -28,6 +29,9 @@ pub struct Status {
     pub gateways: Vec<GatewayStatus>,
     /// The nodes in the order of their numbers.
     pub persistence: Vec<PersistenceStatus>,
+    /// The programs beside the services.
+    #[serde(default)]
+    pub companions: Vec<CompanionStatus>,
     /// The demo's URL, while the demo runs.
     pub demo: Option<String>,
     /// The secret that signs tokens (HS256).
@@ -63,6 +67,19 @@ pub struct PersistenceStatus {
     /// The URL of health and metrics, without a path.
     pub admin: String,
     /// `null` if the node does not run.
+    pub pid: Option<u32>,
+}
+
+/// A program beside the services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompanionStatus {
+    /// `files`, `push` or `webhooks`.
+    pub name: Companion,
+    /// The URL for clients, without a path.
+    pub url: String,
+    /// The URL of health and metrics, without a path.
+    pub admin: String,
+    /// `null` if the program does not run.
     pub pid: Option<u32>,
 }
 
@@ -102,6 +119,16 @@ impl Status {
                 pid: pid(&node.running),
             });
         }
+        let mut companions = Vec::new();
+        for (name, node) in &state.companions {
+            let port = name.port(state.first_port)?;
+            companions.push(CompanionStatus {
+                name: *name,
+                url: format!("http://127.0.0.1:{port}"),
+                admin: format!("http://127.0.0.1:{}", port + ADMIN_PORT_OFFSET),
+                pid: pid(&node.running),
+            });
+        }
         let mut redis_nodes = Vec::new();
         if state.redis_cluster.masters > 0 {
             for node in &state.redis_cluster.nodes {
@@ -118,6 +145,7 @@ impl Status {
             postgres_pid: pid(&state.postgres.running),
             gateways,
             persistence,
+            companions,
             demo: pid(&state.demo.running).map(|_| demo::url(state.first_port)).transpose()?,
             jwt_secret: state.jwt_secret.clone(),
         })
@@ -131,6 +159,9 @@ impl Status {
         }
         for persistence in &self.persistence {
             say!("persistence  {}  {}", persistence.url, state(persistence.pid));
+        }
+        for companion in &self.companions {
+            say!("{:<12} {}  {}", companion.name.name(), companion.url, state(companion.pid));
         }
         if let Some(demo) = &self.demo {
             say!("demo         {demo}");

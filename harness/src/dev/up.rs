@@ -1,5 +1,6 @@
 //! `./dev up`: starts everything that does not run, with the ports and the numbers of nodes of the last time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use super::companions::{self, Companions};
 use super::detached::Detached;
 use super::state::{DevNode, Server, State};
 use super::{Home, demo, down, environment, ports_of, redis_cluster};
@@ -18,7 +20,7 @@ const DEFAULT_GATEWAYS: usize = 2;
 const DEFAULT_PERSISTENCE_NODES: usize = 1;
 const DATABASE_NAME: &str = "tidings";
 const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
-const NODE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The options of `up`; `None` means as last time.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +28,8 @@ pub struct UpOptions {
     pub gateways: Option<usize>,
     /// Number of persistence nodes.
     pub persistence: Option<usize>,
+    /// The programs beside the services.
+    pub with: Option<Companions>,
     /// The first gateway's port.
     pub port: Option<u16>,
     /// Number of masters of a private Redis Cluster; 0 means a single private Redis.
@@ -52,6 +56,7 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     let mut state = State::load(home)?;
     if options.port.is_some_and(|port| port != state.first_port) {
         demo::stop(&mut state).await;
+        companions::stop(&mut state, &BTreeSet::new()).await;
         down::stop_nodes(&mut state, 0, 0).await;
         state.first_port = options.port.unwrap_or(state.first_port);
     }
@@ -61,6 +66,13 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
         options.persistence.unwrap_or(remembered(state.persistence.len(), DEFAULT_PERSISTENCE_NODES));
     if gateways == 0 || persistence == 0 {
         bail!("at least one gateway and one persistence node are needed");
+    }
+    if let Some(Companions(wanted)) = &options.with {
+        companions::stop(&mut state, wanted).await;
+        state.companions.retain(|companion, _| wanted.contains(companion));
+        for companion in wanted {
+            state.companions.entry(*companion).or_default();
+        }
     }
     down::stop_nodes(&mut state, gateways, persistence).await;
     state.gateways.resize_with(gateways, DevNode::default);
@@ -92,6 +104,7 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
             await_node(home, &state, service, number).await?;
         }
     }
+    companions::start(home, &mut state, with_demo).await?;
     demo::start_or_stop(home, &mut state, options.demo.as_deref()).await?;
     Ok(state)
 }
@@ -171,19 +184,32 @@ fn launch_node(
     let program = node::program(service.program())?;
     let nodes = if service == Service::Gateway { &mut state.gateways } else { &mut state.persistence };
     let node = nodes.get_mut(number).context("counted before")?;
+    let all = [ports.public, ports.admin, ports.internal];
+    let ports = if service == Service::Persistence { &all[..] } else { &all[..2] };
+    launch(node, service_name(service), &program, settings, ports, &home.log_file(&log_name(service, number)))
+}
+
+/// Starts a process unless it already runs with the same settings. The first of `ports` is its public one.
+pub(super) fn launch(
+    node: &mut DevNode,
+    name: &str,
+    program: &Path,
+    settings: Vec<(String, String)>,
+    ports: &[u16],
+    log: &Path,
+) -> Result<()> {
     if let Some(running) = node.running.as_ref().filter(|running| running.is_alive()) {
         if node.settings == settings {
             return Ok(());
         }
-        say!("{:<12} {} is started anew with other settings", service_name(service), ports.public);
+        say!("{name:<12} {} is started anew with other settings", ports[0]);
         running.signal(Signal::SIGKILL);
         while running.is_alive() {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    let wanted = [Some(ports.public), Some(ports.admin), Some(ports.internal)];
-    for port in wanted.into_iter().take(if service == Service::Persistence { 3 } else { 2 }).flatten() {
-        if !ports::is_free(port) {
+    for port in ports {
+        if !ports::is_free(*port) {
             bail!(
                 "port {port} of 127.0.0.1 is taken by another program (see `ss -ltnp sport = :{port}`): \
                  stop that, or choose others with ./dev up --port N"
@@ -192,7 +218,7 @@ fn launch_node(
     }
     let mut command = Command::new(program);
     node::set_environment(&mut command, &settings);
-    node.running = Some(Detached::start(&command, &home.log_file(&log_name(service, number)))?);
+    node.running = Some(Detached::start(&command, log)?);
     node.settings = settings;
     Ok(())
 }
@@ -234,13 +260,21 @@ fn node_settings(
             add("TIDINGS_SOCKET_IO", "on".to_owned());
         }
     }
-    for (name, mut value) in std::env::vars().filter(|(name, _)| environment::is_passed_on(name)) {
-        if with_demo && name == demo::ALLOWED_ORIGINS {
-            value = demo::add_demo_origins(&value, state.first_port)?;
-        }
-        add(&name, value);
-    }
+    settings.extend(passed_on(state.first_port, with_demo)?);
     Ok(settings)
+}
+
+/// The settings in the developer's environment, with the origins of the demo.
+pub(super) fn passed_on(first_port: u16, with_demo: bool) -> Result<Vec<(String, String)>> {
+    let passed = std::env::vars().filter(|(name, _)| environment::is_passed_on(name));
+    let with_origins = |(name, value): (String, String)| {
+        let value = match with_demo && name == demo::ALLOWED_ORIGINS {
+            true => demo::add_demo_origins(&value, first_port)?,
+            false => value,
+        };
+        Ok((name, value))
+    };
+    passed.map(with_origins).collect()
 }
 
 fn service_name(service: Service) -> &'static str {

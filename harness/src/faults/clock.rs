@@ -8,6 +8,9 @@ use tokio::time::sleep;
 use super::{Part, World};
 use crate::WallClock;
 
+/// Longer than the longest jump of a clock and the longest pause between two attempts together, in seconds.
+const ALL_PAUSES_S: i64 = 7200;
+
 pub(super) async fn shift_clock(world: &World, part: Part, seconds: i64, time: Duration) -> Result<()> {
     let clock = clock_of(world, part)?;
     clock.shift(seconds)?;
@@ -22,4 +25,10 @@ fn clock_of(world: &World, part: Part) -> Result<&WallClock> {
         Part::Redis => world.redis()?.clock(),
         Part::Postgres => world.stack.database().server().clock(),
     })
+}
+
+/// Puts the clock of PostgreSQL forward, further than any fault, so that all pauses between attempts are over. A pause that
+/// begins while a fault has put this clock forward lasts longer, by as much as the clock then goes back.
+pub(super) fn end_all_pauses(world: &World) -> Result<()> {
+    world.stack.database().server().clock().shift(ALL_PAUSES_S)
 }

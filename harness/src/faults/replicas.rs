@@ -1,15 +1,21 @@
 //! Disturbs replicas of the programs beside persistence while the other parts of the system break.
 
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::companion::CompanionNode;
+use crate::webhooks::{Receiver, ReceiverBehaviour};
 
 /// Time between two disturbances, and how long one lasts.
-pub(super) const PAUSE_MS: std::ops::Range<u64> = 1000..4000;
-pub(super) const DISTURBANCE_MS: std::ops::Range<u64> = 300..3000;
+pub(super) const PAUSE_MS: Range<u64> = 1000..4000;
+pub(super) const DISTURBANCE_MS: Range<u64> = 300..3000;
 
 /// Kills a replica, and starts it again after this time.
 pub(super) async fn kill_and_restart(node: &CompanionNode, time: Duration) -> Result<()> {
@@ -32,4 +38,32 @@ pub(super) async fn restart(node: &CompanionNode) -> Result<()> {
         node.restart().await.context("a replica does not start")?;
     }
     Ok(())
+}
+
+/// Disturbs two replicas and the receiver of their requests until `stop` is notified. Then both replicas run, and the
+/// receiver accepts everything.
+pub(super) async fn disturb_with_receiver<N: Deref<Target = CompanionNode>>(
+    nodes: [N; 2],
+    receiver: Arc<Receiver>,
+    stop: Arc<Notify>,
+    mut rng: StdRng,
+) -> Result<[N; 2]> {
+    let ms = Duration::from_millis;
+    loop {
+        let (pause, time) = (ms(rng.random_range(PAUSE_MS)), ms(rng.random_range(DISTURBANCE_MS)));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.notified() => return Ok(nodes),
+        }
+        let node = &nodes[rng.random_range(0..2)];
+        match rng.random_range(0..5) {
+            0 => kill_and_restart(node, time).await?,
+            1 => pause_and_resume(node, time * 2).await?,
+            2 => receiver.behave(ReceiverBehaviour::Answer(503, String::new())),
+            3 => receiver.behave(ReceiverBehaviour::Down),
+            _ => receiver.behave(ReceiverBehaviour::Slow(time)),
+        }
+        sleep(time).await;
+        receiver.behave(ReceiverBehaviour::Accept);
+    }
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::World;
-use super::replicas::{DISTURBANCE_MS, PAUSE_MS, kill_and_restart, pause_and_resume};
+use super::replicas::disturb_with_receiver;
 use crate::frames::ServerFrame;
 use crate::history::{Event, Rule, StoredLog, Violation};
 use crate::webhooks::{Receiver, ReceiverBehaviour, WebhooksNode};
@@ -43,7 +43,12 @@ impl WebhookReceiver {
         let receiver = Arc::new(Receiver::keeping_events().await?);
         nodes[0].register(receiver.url(), json!({})).await?;
         let stop = Arc::new(Notify::new());
-        let task = tokio::spawn(disturb(nodes, receiver.clone(), stop.clone(), StdRng::seed_from_u64(seed)));
+        let task = tokio::spawn(disturb_with_receiver(
+            nodes,
+            receiver.clone(),
+            stop.clone(),
+            StdRng::seed_from_u64(seed),
+        ));
         Ok(WebhookReceiver { receiver, stop, task })
     }
 
@@ -95,34 +100,4 @@ impl WebhookReceiver {
         violations.truncate(MAX_VIOLATIONS);
         (self.receiver.accepted_count() as u64, violations)
     }
-}
-
-/// Disturbs the replicas and the receiver until `stop` is notified. Then both replicas run.
-async fn disturb(
-    nodes: [WebhooksNode; 2],
-    receiver: Arc<Receiver>,
-    stop: Arc<Notify>,
-    mut rng: StdRng,
-) -> Result<[WebhooksNode; 2]> {
-    loop {
-        let (pause, time) = (ms(rng.random_range(PAUSE_MS)), ms(rng.random_range(DISTURBANCE_MS)));
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = stop.notified() => return Ok(nodes),
-        }
-        let node = &nodes[rng.random_range(0..2)];
-        match rng.random_range(0..5) {
-            0 => kill_and_restart(node, time).await?,
-            1 => pause_and_resume(node, time * 2).await?,
-            2 => receiver.behave(ReceiverBehaviour::Answer(503, String::new())),
-            3 => receiver.behave(ReceiverBehaviour::Down),
-            _ => receiver.behave(ReceiverBehaviour::Slow(time)),
-        }
-        sleep(time).await;
-        receiver.behave(ReceiverBehaviour::Accept);
-    }
-}
-
-fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
 }

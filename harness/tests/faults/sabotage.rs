@@ -77,6 +77,11 @@ async fn removed_files_of_messages_are_detected() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forgotten_notifications_are_detected() -> Result<()> {
+    ensure_detected("push", vec![Fault::Nothing(ms(8000))], &[Rule::Push]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn delivery_past_a_hole_is_detected() -> Result<()> {
     ensure_detected("complete", vec![Fault::Nothing(ms(5000))], &[Rule::Complete]).await
 }

@@ -98,6 +98,26 @@ async fn abandoned_upload_is_removed_and_a_killed_sweep_goes_on() -> Result<()> 
     until_gone(&stack, &node, &id_of(&created)).await
 }
 
+/// A replica that is killed between a preview and the look at the row leaves the preview of a file that is being removed.
+#[tokio::test]
+async fn preview_stored_during_the_removal_is_removed_too() -> Result<()> {
+    let stack = start_stack().await?;
+    let node = FilesNode::start(&stack, "files", &[("TIDINGS_FILES_UPLOAD_TIMEOUT_S", "600")]).await?;
+    let alice = node.user(&stack.token("alice"));
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let file = id_of(&alice.upload(&room, "a.png", "image/png", &png(1_000, 1)).await?);
+    let mark = format!("UPDATE files SET state = 'removed', due_at = now() WHERE id = '{file}'");
+    stack.database().query(&mark).await?;
+    let emptied = format!("SELECT count(emptied_at) FROM files WHERE id = '{file}'");
+    until("the content is removed", async || Ok(stack.database().value(&emptied).await? == "1")).await?;
+    ensure!(!node.path_of(&file).exists());
+    let preview = node.path_of(&file).with_extension("preview");
+    std::fs::write(&preview, "a preview")?;
+    until_gone(&stack, &node, &file).await?;
+    ensure!(!preview.exists(), "the preview stays");
+    Ok(())
+}
+
 #[tokio::test]
 async fn erased_user_leaves_no_files() -> Result<()> {
     let stack = start_stack().await?;

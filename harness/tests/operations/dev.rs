@@ -7,8 +7,11 @@ use std::process::{Command, Output};
 use crate::base::free_base;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use reqwest::Method;
+use serde_json::json;
 use tidings_harness::dev::status::Status;
 use tidings_harness::folder::Folder;
+use tidings_harness::{Http, Token};
 
 /// A separate developer system, removed when the value is dropped.
 struct DevSystem(Folder);
@@ -158,6 +161,52 @@ fn redis_cluster_keeps_its_data_after_down_and_up() {
     let single = dev.status();
     assert!(single.redis_nodes.is_empty() && single.redis_pid.is_some());
     assert!(after.redis_nodes.iter().all(|node| !is_alive(node.pid.unwrap())));
+}
+
+#[tokio::test]
+async fn companions_are_started_and_remembered_until_others_are_named() {
+    let dev = DevSystem(Folder::new().unwrap());
+    let base = free_base();
+    let port = base.to_string();
+    let up = ["up", "--detach", "--gateways", "1", "--port", &port];
+    dev.run_successfully(&[&up[..], &["--with", "files,push,webhooks"]].concat());
+    let status = dev.status();
+    let state = std::fs::read_to_string(dev.0.path().join(".dev/state.json")).unwrap();
+    let state: serde_json::Value = serde_json::from_str(&state).unwrap();
+    let secret = state["jwt_secret"].as_str().unwrap();
+    let (alice, admin) = (Token::of("alice"), Token::of("alice").scope("tidings.admin"));
+    let token = alice.sign(secret);
+    let room = Http::new(&status.persistence[0].url, &token).new_room(&[]).await.unwrap();
+    let upload = format!("/rooms/{room}/files");
+    let requests = [
+        (
+            Method::POST,
+            upload.as_str(),
+            Some(json!({ "name": "a.txt", "media_type": "text/plain", "size": 1, "sha256": "0".repeat(64) })),
+            201,
+        ),
+        (Method::GET, "/push/key", None, 200),
+        (Method::POST, "/webhooks", Some(json!({ "url": "http://127.0.0.1:9/hook" })), 201),
+    ];
+    assert_eq!(status.companions.len(), requests.len());
+    for (companion, (method, path, body, wanted)) in status.companions.iter().zip(requests) {
+        let token = if path == "/webhooks" { admin.clone().sign(secret) } else { token.clone() };
+        let answer = Http::new(&companion.url, &token).request(method, path, body).await.unwrap();
+        assert_eq!(answer.status, wanted, "{companion:?}: {}", answer.body);
+    }
+    let pids = |status: &Status| status.companions.iter().map(|one| one.pid).collect::<Vec<_>>();
+
+    dev.run_successfully(&["down"]);
+    assert!(pids(&status).into_iter().all(|pid| !is_alive(pid.unwrap())));
+    dev.run_successfully(&["up", "--detach"]);
+    let again = dev.status();
+    assert!(again.companions.len() == 3 && pids(&again).iter().all(Option::is_some));
+    dev.run_successfully(&["up", "--detach", "--with", "push"]);
+    let only_push = dev.status();
+    assert_eq!(only_push.companions, [again.companions[1].clone()]);
+    assert!(!is_alive(again.companions[0].pid.unwrap()) && !is_alive(again.companions[2].pid.unwrap()));
+    let refused = dev.run(&["up", "--detach", "--with", "mail"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("`files`"));
 }
 
 /// A stand-in for the demo's server: it is healthy, and returns its environment.

@@ -1,0 +1,157 @@
+//! The programs beside the services that `./dev up --with` starts: files, push and webhooks, one replica of each.
+//! Touches children, their logs, and the folder of the files.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+use super::up::{launch, passed_on};
+use super::{ADMIN_PORT_OFFSET, Home, down};
+use crate::node::{self, is_ready};
+use crate::{say, stack};
+
+/// The port of the first program is the first gateway's port plus this number.
+const PORT_OFFSET: u16 = 3;
+
+/// A program beside the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Companion {
+    Files,
+    Push,
+    Webhooks,
+}
+
+impl Companion {
+    const ALL: [Self; 3] = [Self::Files, Self::Push, Self::Webhooks];
+
+    /// The name, without `tidings-`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Push => "push",
+            Self::Webhooks => "webhooks",
+        }
+    }
+
+    /// The port of its API.
+    pub fn port(self, first: u16) -> Result<u16> {
+        first.checked_add(PORT_OFFSET + self as u16).context("the port is too high")
+    }
+
+    /// Whether it reads the feed.
+    fn reads_feed(self) -> bool {
+        self != Self::Files
+    }
+}
+
+/// The value of `--with`: names separated by commas, or `none`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Companions(pub BTreeSet<Companion>);
+
+impl FromStr for Companions {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| *name != "none");
+        let find = |name: &str| {
+            let known = Companion::ALL.into_iter().find(|one| one.name() == name);
+            known.ok_or_else(|| format!("{name:?} is not `files`, `push`, `webhooks` or `none`"))
+        };
+        names.map(find).collect::<Result<_, _>>().map(Companions)
+    }
+}
+
+/// Starts the programs of `state` that do not run.
+pub(super) async fn start(home: &Home, state: &mut State, with_demo: bool) -> Result<()> {
+    let wanted: Vec<Companion> = state.companions.keys().copied().collect();
+    if wanted.iter().any(|companion| companion.reads_feed()) {
+        stack::set_feed(&state.database_url, true).await?;
+    }
+    for companion in wanted {
+        let (name, port) = (companion.name(), companion.port(state.first_port)?);
+        let program = format!("tidings-{name}");
+        let settings = settings(home, state, companion, port, with_demo)?;
+        let log = home.log_file(name);
+        let node = state.companions.entry(companion).or_default();
+        let ports = [port, port + ADMIN_PORT_OFFSET];
+        let launched = launch(node, name, &node::program(&program)?, settings, &ports, &log);
+        state.save(home)?;
+        launched?;
+        let running = state.companions.get(&companion).and_then(|node| node.running.as_ref());
+        let running = running.context("just launched")?;
+        let ready = running.until_ready(super::up::NODE_TIMEOUT, &log, || is_ready(port + ADMIN_PORT_OFFSET));
+        ready.await.with_context(|| format!("{program} on port {port}"))?;
+        say!("{name:<12} http://127.0.0.1:{port} (pid {})", running.pid);
+    }
+    Ok(())
+}
+
+/// Stops all programs but those in `keep`. The next `up` starts them again.
+pub(super) async fn stop(state: &mut State, keep: &BTreeSet<Companion>) {
+    let others = state.companions.iter_mut().filter(|(companion, _)| !keep.contains(companion));
+    let surplus: Vec<_> =
+        others.filter_map(|(companion, node)| Some((companion.name(), node.running.take()?))).collect();
+    down::stop_processes(&surplus, Signal::SIGTERM, down::NODE_TIMEOUT).await;
+}
+
+fn settings(
+    home: &Home,
+    state: &mut State,
+    companion: Companion,
+    port: u16,
+    with_demo: bool,
+) -> Result<Vec<(String, String)>> {
+    let mut settings = passed_on(state.first_port, with_demo)?;
+    let chosen = |name: &str| settings.iter().any(|(chosen, _)| chosen == name);
+    let (has_bucket, has_vapid) = (chosen("TIDINGS_FILES_BUCKET"), chosen("TIDINGS_PUSH_VAPID_KEY"));
+    let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
+    let prefix = format!("TIDINGS_{}", companion.name().to_uppercase());
+    add("DATABASE_URL", state.database_url.clone());
+    add("TIDINGS_JWT_SECRET", state.jwt_secret.clone());
+    add(&format!("{prefix}_LISTEN"), format!("127.0.0.1:{port}"));
+    add(&format!("{prefix}_ADMIN_LISTEN"), format!("127.0.0.1:{}", port + ADMIN_PORT_OFFSET));
+    match companion {
+        Companion::Files => {
+            add("TIDINGS_FILES_SECRET", state.files_secret.clone());
+            if !has_bucket {
+                let folder = home.files_folder();
+                std::fs::create_dir_all(&folder)?;
+                add("TIDINGS_FILES_FOLDER", folder.display().to_string());
+            }
+        }
+        Companion::Push => {
+            add("REDIS_URL", state.redis_url.clone());
+            if !has_vapid {
+                if state.vapid_key.is_empty() {
+                    // Any 32 random bytes are a private key of P-256, except one time in four thousand million.
+                    state.vapid_key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+                }
+                add("TIDINGS_PUSH_VAPID_KEY", state.vapid_key.clone());
+                add("TIDINGS_PUSH_VAPID_SUBJECT", "mailto:developer@example.org".to_owned());
+            }
+        }
+        // Receivers of a developer are on this machine.
+        Companion::Webhooks => add("TIDINGS_WEBHOOKS_ALLOW_PRIVATE", "true".to_owned()),
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn companions_are_named_by_commas_or_none() {
+        let set = |text: &str| text.parse::<Companions>().map(|companions| companions.0);
+        assert_eq!(set("none"), Ok(BTreeSet::new()));
+        assert_eq!(set("push, files"), Ok([Companion::Files, Companion::Push].into()));
+        assert!(set("mail").unwrap_err().starts_with("\"mail\" is not `files`"));
+    }
+}
