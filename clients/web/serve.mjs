@@ -2,9 +2,12 @@
 // Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
 // TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas. If the servers have files,
 // TIDINGS_DEMO_FILES lists the origins from which browsers download them; without it the demo has no files.
+// TIDINGS_DEMO_PROGRAMS names programs beside the services, as `files=ORIGIN,push=ORIGIN`. This server then forwards the
+// whole HTTP API, so that everything has one origin.
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { createApp } from "./serve/app.mjs";
+import { PROGRAMS } from "./serve/forward.mjs";
 
 /** @param {string} reason */
 function fail(reason) {
@@ -41,8 +44,17 @@ if (gateways.length === 0 || persistence.length === 0) {
 
 const files = originsFromEnv("TIDINGS_DEMO_FILES");
 
+/** @type {Record<string, string>} */
+const programs = {};
+for (const text of (process.env.TIDINGS_DEMO_PROGRAMS ?? "").split(",").filter(Boolean)) {
+  const [name = "", origin = ""] = text.split("=", 2);
+  if (!PROGRAMS.includes(name) || !URL.canParse(origin))
+    fail(`TIDINGS_DEMO_PROGRAMS: ${text} is not PROGRAM=ORIGIN`);
+  programs[name] = new URL(origin).origin;
+}
+
 const root = fileURLToPath(new URL("dist", import.meta.url));
-const server = createApp({ root, secret, gateways, persistence, files });
+const server = createApp({ root, secret, gateways, persistence, files, programs });
 server.on("error", (error) => fail(error.message));
 // Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import { inlineSources, sendFile } from "./files.mjs";
+import { forward, originOf } from "./forward.mjs";
 import { cleanName, MAX_NAME_LENGTH, userIdOf } from "./names.mjs";
 import { signToken } from "./token.mjs";
 
@@ -88,12 +89,24 @@ async function readJson(request) {
 }
 
 /**
- * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name.
- * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], now?: () => number}} options
+ * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name. With
+ * `programs`, the origins of the programs beside the services by their names, it also forwards the API to all services.
+ * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], programs?: Record<string, string>, now?: () => number}} options
  */
-export function createApp({ root, secret, gateways, persistence, files = [], now = Date.now }) {
+export function createApp({
+  root,
+  secret,
+  gateways,
+  persistence,
+  files = [],
+  programs = {},
+  now = Date.now,
+}) {
+  const forwards = Object.keys(programs).length > 0;
+  const stores = programs.files ? [...files, "'self'"] : files;
+  let forwarded = 0;
   const pageHeaders = (/** @type {string} */ html) => ({
-    "Content-Security-Policy": contentSecurityPolicy(gateways, persistence, files, html),
+    "Content-Security-Policy": contentSecurityPolicy(gateways, forwards ? [] : persistence, stores, html),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -103,6 +116,11 @@ export function createApp({ root, secret, gateways, persistence, files = [], now
   const handle = async (request, response) => {
     response.setHeader("X-Content-Type-Options", "nosniff");
     const pathname = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    if (forwards && pathname.startsWith("/v1/")) {
+      const next = persistence[forwarded++ % persistence.length] ?? "";
+      const fail = () => sendProblem(response, 502, "unavailable", "This service does not answer.");
+      return forward(request, response, originOf(pathname, programs, next), fail);
+    }
     const isRead = request.method === "GET" || request.method === "HEAD";
     if (pathname === "/dev/token") {
       if (request.method !== "POST") return notAllowed(response, "POST");
@@ -123,7 +141,9 @@ export function createApp({ root, secret, gateways, persistence, files = [], now
     if (!isRead) return notAllowed(response, "GET, HEAD");
     if (pathname === "/healthz") return sendJson(response, 200, "application/json", { status: "ok" });
     if (pathname === "/dev/config") {
-      const config = { gateways, persistence, ...(files.length > 0 && { files: true }) };
+      // The origin by which the client has reached this server.
+      const http = forwards ? [`http://${request.headers.host}`] : persistence;
+      const config = { gateways, persistence: http, ...(stores.length > 0 && { files: true }) };
       return sendJson(response, 200, "application/json", config);
     }
     if (!(await sendFile(request, response, { root, pathname, pageHeaders }))) {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, createHmac } from "node:crypto";
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
-import { get, type IncomingMessage } from "node:http";
+import { createServer, get, type IncomingMessage, type Server } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -210,6 +210,88 @@ describe("the inline parts of a page", () => {
   });
 });
 
+describe("with programs beside the services", () => {
+  /** A service that answers with its name and what it was asked. */
+  const startService = async (name: string) => {
+    const service = createServer((request, response) => {
+      let body = "";
+      request.on("data", (chunk) => {
+        body += chunk;
+      });
+      request.on("end", () => {
+        response.writeHead(203, { "X-Service": name, "Content-Type": "application/json" });
+        const { method, url, headers } = request;
+        response.end(JSON.stringify({ method, url, body, token: headers.authorization }));
+      });
+    });
+    await new Promise<void>((resolve) => service.listen(0, "127.0.0.1", resolve));
+    return service;
+  };
+  const originOf = (service: Server) => `http://127.0.0.1:${(service.address() as AddressInfo).port}`;
+  let services: Server[] = [];
+  let front = "";
+
+  beforeAll(async () => {
+    services = await Promise.all(["persistence", "files", "push"].map(startService));
+    const [persistence = "", files = "", push = ""] = services.map(originOf);
+    const programs = { files, push, webhooks: "http://127.0.0.1:1" };
+    const app = createApp({
+      root,
+      secret,
+      gateways: ["http://127.0.0.1:9001"],
+      persistence: [persistence],
+      programs,
+    });
+    await new Promise<void>((resolve) => app.listen(0, "127.0.0.1", resolve));
+    services.push(app);
+    front = originOf(app);
+  });
+  afterAll(() => {
+    for (const service of services) service.close();
+  });
+
+  it("each path of the API goes to its program, all others to persistence", async () => {
+    const serviceOf = async (path: string) => (await fetch(front + path)).headers.get("x-service");
+    const files = [
+      "/v1/rooms/r/files",
+      "/v1/rooms/r/files/f/content?x=1",
+      "/v1/files/f",
+      "/v1/rooms/r/messages/3/files/f",
+    ];
+    for (const path of files) expect(await serviceOf(path), path).toBe("files");
+    for (const path of ["/v1/push/key", "/v1/me/devices", "/v1/me/mutes/r"])
+      expect(await serviceOf(path), path).toBe("push");
+    for (const path of ["/v1/rooms/files", "/v1/me", "/v1/filesx", "/v1/rooms/r/messages?limit=1"])
+      expect(await serviceOf(path), path).toBe("persistence");
+    const down = await fetch(`${front}/v1/webhooks`);
+    expect([down.status, (await down.json()).code]).toEqual([502, "unavailable"]);
+  });
+
+  it("requests and answers are passed on whole", async () => {
+    const answer = await fetch(`${front}/v1/rooms/r/files?a=%20b`, {
+      method: "POST",
+      body: "x".repeat(100_000),
+      headers: { Authorization: "Bearer t" },
+    });
+    expect([answer.status, answer.headers.get("x-content-type-options")]).toEqual([203, null]);
+    const { method, url, body, token } = await answer.json();
+    expect([method, url, body.length, token]).toEqual([
+      "POST",
+      "/v1/rooms/r/files?a=%20b",
+      100_000,
+      "Bearer t",
+    ]);
+  });
+
+  it("the page uses its own origin for HTTP and files", async () => {
+    const config = await (await fetch(`${front}/dev/config`)).json();
+    expect(config).toEqual({ gateways: ["http://127.0.0.1:9001"], persistence: [front], files: true });
+    const policy = (await fetch(`${front}/`)).headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("media-src blob: 'self'");
+    expect(policy).toContain("connect-src 'self' http://127.0.0.1:9001 ws://127.0.0.1:9001;");
+  });
+});
+
 describe("the program", () => {
   it("prints its address, serves its configuration and exits cleanly on SIGTERM", async () => {
     const program = start({
@@ -227,6 +309,12 @@ describe("the program", () => {
     const exitCode = new Promise((resolve) => program.on("exit", resolve));
     program.kill("SIGTERM");
     expect(await exitCode).toBe(0);
+  });
+
+  it("does not start with a program that it does not know", async () => {
+    const known = { TIDINGS_JWT_SECRET: secret, TIDINGS_DEMO_GATEWAYS: "http://127.0.0.1:1" };
+    const program = start({ ...known, TIDINGS_DEMO_PROGRAMS: "mail=http://127.0.0.1:1" });
+    expect(await new Promise((resolve) => program.on("exit", resolve))).toBe(2);
   });
 
   it("does not start without a secret", async () => {

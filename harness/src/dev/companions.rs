@@ -68,6 +68,14 @@ impl FromStr for Companions {
     }
 }
 
+/// The origins of the programs as the demo reads them: `files=http://127.0.0.1:8083,push=…`.
+pub(super) fn origins(state: &State) -> Result<String> {
+    let origin = |companion: &Companion| {
+        Ok(format!("{}=http://127.0.0.1:{}", companion.name(), companion.port(state.first_port)?))
+    };
+    Ok(state.companions.keys().map(origin).collect::<Result<Vec<_>>>()?.join(","))
+}
+
 /// Starts the programs of `state` that do not run.
 pub(super) async fn start(home: &Home, state: &mut State, with_demo: bool) -> Result<()> {
     let wanted: Vec<Companion> = state.companions.keys().copied().collect();

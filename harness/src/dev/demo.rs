@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use super::companions;
 use super::detached::Detached;
 use super::state::State;
 use super::{Home, ports_of};
@@ -127,6 +128,7 @@ fn demo_settings(state: &State, program: &Path) -> Result<Vec<(String, String)>>
         ("TIDINGS_JWT_SECRET", state.jwt_secret.clone()),
         ("TIDINGS_DEMO_GATEWAYS", origins(Service::Gateway, state.gateways.len())?),
         ("TIDINGS_DEMO_PERSISTENCE", origins(Service::Persistence, state.persistence.len())?),
+        ("TIDINGS_DEMO_PROGRAMS", companions::origins(state)?),
         ("TIDINGS_DEMO_BUILT", built.to_string()),
     ];
     Ok(settings.map(|(name, value)| (name.to_owned(), value)).to_vec())

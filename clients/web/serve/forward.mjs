@@ -1,0 +1,54 @@
+// Forwards requests to the services, so that all of them have the origin of the page. The reverse proxy does this in
+// production.
+import { request } from "node:http";
+
+/**
+ * The paths of the programs beside the services, as in deploy/haproxy/haproxy.cfg.
+ * @type {Readonly<Record<string, RegExp>>}
+ */
+const PATHS = {
+  files: /^\/v1\/(rooms\/[^/]+\/(messages\/[^/]+\/)?)?files(\/|$)/,
+  push: /^\/v1\/(push|me\/devices|me\/mutes)(\/|$)/,
+  webhooks: /^\/v1\/webhooks(\/|$)/,
+};
+
+/** The names of the programs beside the services. */
+export const PROGRAMS = Object.keys(PATHS);
+
+/**
+ * The origin that serves a path.
+ * @param {string} pathname
+ * @param {Readonly<Record<string, string>>} programs the origins of the programs that run, by their names
+ * @param {string} persistence
+ */
+export function originOf(pathname, programs, persistence) {
+  const name = PROGRAMS.find((program) => programs[program] && PATHS[program]?.test(pathname));
+  return (name && programs[name]) || persistence;
+}
+
+/**
+ * Sends a request to an origin and its answer to the client. Calls `fail` if there is no answer.
+ * @param {import("node:http").IncomingMessage} incoming
+ * @param {import("node:http").ServerResponse} response
+ * @param {string} origin
+ * @param {() => void} fail
+ */
+export function forward(incoming, response, origin, fail) {
+  const { method, headers } = incoming;
+  const forwarded = request(new URL(incoming.url ?? "/", origin), { method, headers }, (answer) => {
+    // Also the headers that this server has set for its own answers are those of the service.
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
+    answer.pipe(response);
+    answer.on("error", () => response.destroy());
+  });
+  forwarded.on("error", () => {
+    if (response.headersSent) response.destroy();
+    else fail();
+  });
+  // A client that goes away ends its request at the service.
+  response.on("close", () => {
+    if (!response.writableFinished) forwarded.destroy();
+  });
+  incoming.pipe(forwarded);
+}
