@@ -3,7 +3,7 @@
 
 check.py manifests FILE...     rendered manifests; a file whose name begins with `production` must meet more rules
 check.py dockerfile            deploy/Dockerfile
-check.py compose               deploy/compose.yaml, alone and with deploy/compose/redis-cluster.yaml
+check.py compose               deploy/compose.yaml, alone and with each overlay of OVERLAYS
 check.py pins                  the versions and digests of all images
 
 --programs: the folder of the built programs, which list their variables and commands. Without it, neither is checked.
@@ -22,6 +22,8 @@ from checks.programs import Programs
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+# The overlays of Compose in deploy/compose/.
+OVERLAYS = ("redis-cluster.yaml", "files-bucket.yaml")
 
 
 def documented_secrets() -> set[tuple[str, str]]:
@@ -76,10 +78,12 @@ def main() -> int:
         images.check(dockerfile.read(DOCKERFILE), images.read(DOCKERFILE), programs, findings)
     else:
         file = ROOT / "deploy" / "compose.yaml"
-        alone, overlay = compose.load(file), compose.load(file.parent / "compose" / "redis-cluster.yaml")
-        for name, whole in (("", alone), ("redis-cluster.yaml: ", compose.merge(alone, overlay))):
+        whole = {"": compose.load(file)}
+        for name in OVERLAYS:
+            whole[f"{name}: "] = compose.merge(whole[""], compose.load(file.parent / "compose" / name))
+        for name, one in whole.items():
             found = Findings()
-            compose.check(whole, file.parent, programs, dockerfile.read(DOCKERFILE), found)
+            compose.check(one, file.parent, programs, dockerfile.read(DOCKERFILE), found)
             findings.found.extend((rule, f"{name}{where}", why) for rule, where, why in found.found)
     for line in findings.lines():
         print(line)

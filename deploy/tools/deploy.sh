@@ -140,7 +140,8 @@ render() {
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
   done
-  for overlay in ingress traefik redis-cluster external-secrets internal-tls alertmanager probe webhooks files push; do
+  for overlay in ingress traefik redis-cluster external-secrets internal-tls alertmanager probe webhooks files files-bucket \
+    push; do
     kustomize build "$here/tests/$overlay" >"$folder/production-$overlay.yaml" || return 1
   done
   # Production with components in its own list, as docs/DEPLOY.md tells operators: its patches apply to them too.

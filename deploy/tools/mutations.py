@@ -26,9 +26,11 @@ RULE_TESTS = [f"deploy/prometheus/tests/{name}.yml" for name in ("slo_edge", "we
 CHART, GENERATOR = "deploy/helm/tidings", "deploy/tools/helm/table.py"
 
 # The components that no overlay of k8s/ uses, as in deploy.sh.
-OVERLAYS = ["ingress", "traefik", "redis-cluster", "external-secrets", "internal-tls", "alertmanager", "probe", "webhooks", "files", "push"]
+OVERLAYS = ["ingress", "traefik", "redis-cluster", "external-secrets", "internal-tls", "alertmanager", "probe", "webhooks"]
+OVERLAYS += ["files", "files-bucket", "push"]
 
 FILES, PUSH = "k8s/components/files", "k8s/components/push"
+BUCKET, COMPOSE_BUCKET = f"{FILES}/bucket", "deploy/compose/files-bucket.yaml"
 
 # File, text, and what replaces its first occurrence.
 MUTATIONS = [
@@ -190,6 +192,22 @@ MUTATIONS = [
     (f"{FILES}/gateway-api/route.yaml", "request: 3660s", "request: 30s"),
     (f"{FILES}/ingress/ingress.yaml", "/v1/files", "/v1/file"),
     (f"{FILES}/ingress/ingress.yaml", "router.pathmatcher: PathRegexp", "router.pathmatcher: PathPrefix"),
+    (f"{FILES}/external-secrets/secret.yaml", "key: tidings/files", "key: tidings/file"),
+    (f"{BUCKET}/deployment.yaml", "name: TIDINGS_FILES_FOLDER", "name: TIDINGS_FILES_FOLDERS"),
+    (f"{BUCKET}/deployment.yaml", "- name: content\n", "- name: contents\n"),
+    (f"{BUCKET}/kustomization.yaml", "  - path: claim.yaml\n", ""),
+    (f"{BUCKET}/settings/deployment.yaml", "value: s3://", "value: https://"),
+    (f"{BUCKET}/settings/deployment.yaml", "name: AWS_REGION", "name: AWS_REGIONS"),
+    (f"{BUCKET}/settings/kustomization.yaml", "port: 443", "port: 80"),
+    (f"{BUCKET}/settings/kustomization.yaml", "                  - 169.254.0.0/16\n", ""),
+    (f"{BUCKET}/keys/deployment.yaml", "key: access-key-id", "key: access-key"),
+    (f"{BUCKET}/keys/deployment.yaml", "- name: AWS_SECRET_ACCESS_KEY", "- name: TIDINGS_FILES_SECRET"),
+    (f"{BUCKET}/external-secrets/secret.yaml", "property: secret-access-key", "property: secret"),
+    (COMPOSE_BUCKET, "TIDINGS_FILES_FOLDER: !reset null", "TIDINGS_FILES_FOLDER: /var/lib/tidings-files"),
+    (COMPOSE_BUCKET, "volumes: !reset []", "volumes: [content:/var/lib/tidings-files]"),
+    (COMPOSE_BUCKET, "AWS_ENDPOINT_URL: null", "AWS_ENDPOINTS_URL: null"),
+    (COMPOSE_BUCKET, "AWS_SECRET_ACCESS_KEY: null", "AWS_SECRET_ACCESS_KEY: abc"),
+    (f"{PUSH}/external-secrets/secret.yaml", "secretKey: vapid-key", "secretKey: vapid"),
     (f"{PUSH}/network.yaml", "              - 169.254.0.0/16\n", ""),
     (f"{PUSH}/network.yaml", "port: 6379", "port: 6380"),
     (f"{PUSH}/deployment.yaml", "replicas: 2", "replicas: 1"),
@@ -236,6 +254,12 @@ MUTATIONS = [
     (GENERATOR, '{"helm.sh/resource-policy": "keep"}', "{}"),
     (GENERATOR, 'LEFT_OUT = {"Namespace", ', 'LEFT_OUT = {"PodDisruptionBudget", "Namespace", '),
     (GENERATOR, '{"checksum/settings": digest, ', "{"),
+    (GENERATOR, 'When(f"not {BUCKET}", content)', "content"),
+    (GENERATOR, 'claim) (not {BUCKET})"', 'claim)"'),
+    (GENERATOR, '{EXTERNAL} {BUCKET} {KEYS}"', '{EXTERNAL} {BUCKET}"'),
+    (GENERATOR, 'conditions[key] = f"and {BUCKET} {KEYS}"', "conditions[key] = BUCKET"),
+    (f"{CHART}/templates/refusals.yaml", "if and .Values.files.bucket.url", "if and false .Values.files.bucket.url"),
+    (f"{CHART}/values.schema.json", "^$|^s3://", "^$|^[a-z0-9]+://"),
     (f"{CHART}/templates/gateway.yaml", "path: /readyz", "path: /healthz"),
     (f"{CHART}/templates/_helpers.tpl", "add 35 (div", "add 15 (div"),
     (f"{CHART}/values.yaml", "drainMs: 60000", "drainMs: 30000"),

@@ -13,7 +13,7 @@ import yaml
 from . import backups, edge, limits
 from .images import program_of
 from .model import Findings, UniqueLoader
-from .policy import IMAGE
+from .policy import BUCKET_KEYS, IMAGE, SECRET
 from .programs import FOLDERS, Programs
 from .schemas import place
 from .stopping import seconds, stop_time_s
@@ -26,14 +26,24 @@ ONE_SHOT = {"migrations", "redis-cluster", "rehearsal"}
 PORTS = {"alertmanager": 9093, "redis": 6379, "redis-exporter": 9121, "postgres-exporter": 9187, "backup": 9854}
 # Lists that an overlay replaces. All other lists are joined.
 REPLACED = {"command", "entrypoint", "test"}
-# Names of variables that may contain a secret.
-SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|(REDIS|DATABASE)_URL")
+# The variables of secrets that may come from the environment of the command.
+PASSED_ON = {"files": BUCKET_KEYS["tidings-files", "files"] | {"AWS_SESSION_TOKEN"}}
+# A value of an overlay that removes what is below it.
+RESET = object()
+
+
+class Loader(UniqueLoader):
+    """Knows the tag `!reset`."""
+
+
+Loader.add_constructor("!reset", lambda loader, node: RESET)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads the file, resolves its merges, and replaces variables by their defaults."""
+    """Reads the file, resolves its merges, and replaces variables by their defaults. A variable that has none, but must
+    be set (`:?`), becomes `null`, which Compose also takes from its environment."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", path.read_text())
-    return yaml.load(text, Loader=UniqueLoader)
+    return yaml.load(re.sub(r"\$\{\w+:\?[^}]*\}", "null", text), Loader=Loader)
 
 
 def merge(below: Any, above: Any, key: str = "") -> Any:
@@ -42,7 +52,8 @@ def merge(below: Any, above: Any, key: str = "") -> Any:
     if key == "networks" and isinstance(below, list) != isinstance(above, list):
         below, above = (dict.fromkeys(one) if isinstance(one, list) else one for one in (below, above))
     if isinstance(below, dict) and isinstance(above, dict):
-        return below | {name: merge(below[name], one, name) if name in below else one for name, one in above.items()}
+        merged = below | {name: merge(below[name], one, name) if name in below else one for name, one in above.items()}
+        return {name: one for name, one in merged.items() if one is not RESET}
     if not (isinstance(below, list) and isinstance(above, list)) or key in REPLACED:
         return above
     if key == "volumes":
@@ -111,7 +122,8 @@ def _restricted(name: str, service: dict, findings: Findings) -> None:
     if not IMAGE.match(service.get("image", "")):
         findings.add("image", name, f"{service.get('image')} names no version")
     for variable, value in (service.get("environment") or {}).items():
-        if SECRET.search(variable) and not variable.endswith(("_FILE", "__FILE")):
+        is_passed_on = variable in PASSED_ON.get(name, set()) and value is None
+        if SECRET.search(variable) and not is_passed_on:
             findings.add("secret", name, f"{variable} stands in the environment")
         if isinstance(value, bool):
             findings.add("environment", name, f"{variable} is no text")
@@ -164,7 +176,8 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
     target = program.removeprefix("tidings-")
     if service.get("build", {}).get("target") != target or target not in stages:
         findings.add("image", name, f"is not built from the stage {target}")
-    environment = {key: str(value) for key, value in (service.get("environment") or {}).items()}
+    given = service.get("environment") or {}
+    environment = {key: None if value is None else str(value) for key, value in given.items()}
     if programs is not None:
         programs.check_arguments(program, service.get("command", []), name, findings)
     if program == "tidings-migrations":
@@ -177,7 +190,7 @@ def _ours(name: str, service: dict, services: dict, program: str, programs: Prog
         findings.add("stopping", name, f"has {grace:.0f} s to end, and takes up to {needed:.0f} s")
     if "front" not in service.get("networks", []):
         findings.add("network", name, "cannot be reached from the load balancer")
-    for url in environment.get("TIDINGS_PERSISTENCE_URLS", "").split(","):
+    for url in (environment.get("TIDINGS_PERSISTENCE_URLS") or "").split(","):
         found = re.fullmatch(r"http://([a-z0-9\-]+):(\d+)", url)
         if url and (found is None or found[1] not in services or int(found[2]) - 20_000 not in stages["persistence"].ports()):
             findings.add("ports", name, f"{url} is no internal listener of a service here")

@@ -1,6 +1,8 @@
 """Checks that the network policies allow all necessary connections and no others."""
 
-from .model import NAME, Findings, Manifest, Rendered, ports, selects
+from urllib.parse import urlsplit
+
+from .model import NAME, Findings, Manifest, Rendered, ports, selects, settings
 
 CLIENTS, MONITORING = "clients", "monitoring"
 ACCESS = "tidings.example/access"
@@ -48,7 +50,7 @@ NEEDED_OUT = {
 # The DNS servers: those of the cluster, and the address of the cache on each node.
 NAME_SERVERS = {"kube-dns", "169.254.20.10/32"}
 # Those that may go to the Internet, but to none of these networks there.
-TO_INTERNET = {"tidings-webhooks", "tidings-push"}
+TO_INTERNET = {"tidings-webhooks", "tidings-push", "tidings-files"}
 PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 ALLOWED_OUT = {"tidings-gateway": {4317}, "tidings-persistence": {4317}}
 
@@ -76,7 +78,7 @@ def check(rendered: Rendered, findings: Findings) -> None:
         findings.add("network", target, f"{who} may not talk to its port {port}")
     for one in workloads:
         out = _egress(one, policies, workloads, findings)
-        needed_out = NEEDED_OUT.get(one.name, set())
+        needed_out = NEEDED_OUT.get(one.name, set()) | _bucket_ports(rendered, one)
         for port in sorted(needed_out - out):
             findings.add("network", one.where, f"may not go to port {port}")
         if 53 in needed_out & out and (asked := _name_servers(one, policies)) != NAME_SERVERS:
@@ -143,6 +145,16 @@ def _egress(one: Manifest, policies: list[Manifest], workloads: list[Manifest], 
             for port in rule["ports"]:
                 found |= _numbers(port["port"], rule["to"], workloads)
     return found
+
+
+def _bucket_ports(rendered: Rendered, one: Manifest) -> set[int]:
+    """The port of the bucket, if the workload has one."""
+    for container in one.containers():
+        environment = settings(rendered, one, container)
+        if "TIDINGS_FILES_BUCKET" in environment:
+            endpoint = urlsplit(environment.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com")
+            return {endpoint.port or (80 if endpoint.scheme == "http" else 443)}
+    return set()
 
 
 def _name_servers(one: Manifest, policies: list[Manifest]) -> set[str]:

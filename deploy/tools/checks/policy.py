@@ -10,12 +10,17 @@ SERVICES = ("tidings-gateway", "tidings-persistence")
 UNSCALED = ("tidings-webhooks", "tidings-files", "tidings-push")
 # An image with a name and a fixed version. Tags that move, such as `latest`, are not versions.
 IMAGE = re.compile(r"^[a-z0-9._\-/:]+:(?!latest$|stable$|edge$)[A-Za-z0-9._\-]+(@sha256:[0-9a-f]{64})?$")
+# Names of variables that may contain a secret. Secrets are in files, which programs name by variables in `_FILE`.
+SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|(REDIS|DATABASE)_URL)(?!.*_FILE$)")
+# The container, by workload and name, whose key of a bucket is in variables: its library for buckets reads no files.
+BUCKET_KEYS = {("tidings-files", "files"): {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}}
 
 
 def check(rendered: Rendered, findings: Findings, production: bool) -> None:
     """Checks all workloads of an overlay."""
     for one in rendered.workloads():
         _restricted(one, findings)
+        _secret_variables(one, findings)
         _resources(one, findings)
         if one.name in SERVICES + UNSCALED:
             _probes(one, findings)
@@ -67,6 +72,19 @@ def _restricted(one: Manifest, findings: Findings) -> None:
         findings.add("restricted", one.where, why)
     if pod.get("automountServiceAccountToken") is not False or not pod.get("serviceAccountName"):
         findings.add("token", one.where, "it needs a serviceAccountName and automountServiceAccountToken: false")
+
+
+def _secret_variables(one: Manifest, findings: Findings) -> None:
+    for container in one.containers():
+        allowed = BUCKET_KEYS.get((one.name, container["name"]), set())
+        for env in container.get("env", []):
+            refers = "secretKeyRef" in env.get("valueFrom", {})
+            if refers and env["name"] not in allowed:
+                findings.add("secret", one.where, f"{env['name']} holds a secret, which belongs into a file")
+            elif not refers and SECRET.search(env["name"]):
+                findings.add("secret", one.where, f"{env['name']} stands in the manifest")
+        if any("secretRef" in source for source in container.get("envFrom", [])):
+            findings.add("secret", one.where, "all keys of a secret are variables")
 
 
 def _resources(one: Manifest, findings: Findings) -> None:

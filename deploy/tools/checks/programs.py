@@ -11,6 +11,10 @@ from .model import Findings
 
 # Variables that libraries of the programs read.
 LIBRARY_VARIABLES = {"MIMALLOC_PURGE_DELAY"}
+# The same for a program that knows TIDINGS_FILES_BUCKET.
+BUCKET_VARIABLES = {"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+# The values of variables that are known only at run time, where `a-pod` is no valid value.
+RUN_TIME_VALUES = {"TIDINGS_FILES_BUCKET": "s3://bucket/prefix", "AWS_ENDPOINT_URL": "https://s3.example.com"}
 # The contents of secret files when settings are tested.
 STAND_INS = {
     "REDIS_URL_FILE": "redis://:secret@redis:6379/",
@@ -93,8 +97,10 @@ class Programs:
 
     def check_environment(self, name: str, environment: dict[str, str | None], where: str, findings: Findings) -> None:
         """Checks the variables of a container: the program knows each one, and accepts all of them together."""
-        known = self.variables(name)
-        for variable in sorted(environment.keys() - known - LIBRARY_VARIABLES):
+        known = self.variables(name) | LIBRARY_VARIABLES
+        if "TIDINGS_FILES_BUCKET" in known:
+            known |= BUCKET_VARIABLES
+        for variable in sorted(environment.keys() - known):
             findings.add("environment", where, f"{name} reads no {variable}")
         if "--check-config" not in self.ask(name, "--help").stdout:
             return
@@ -115,7 +121,7 @@ class Programs:
                     value = str(file)
                 if variable in FOLDERS:
                     value = folder
-                given[variable] = "a-pod" if value is None else value
+                given[variable] = RUN_TIME_VALUES.get(variable, "a-pod") if value is None else value
             asked = subprocess.run(
                 [self.path(name), "--check-config"],
                 env={"PATH": os.environ.get("PATH", "")} | given,

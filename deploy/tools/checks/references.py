@@ -30,6 +30,9 @@ ROUTES_BESIDE = {
 # The kinds of routes that have only one of these types.
 TYPES_OF = {"RegularExpression": "HTTPRoute", "ImplementationSpecific": "Ingress"}
 
+# The beginnings of the names of secrets that cert-manager and operators make.
+SECRETS_OF_OTHERS = ("tidings-internal-tls-", "tidings-ca", "tidings-monitoring")
+
 
 # The exporter of each PodMonitor whose name is the job of an exporter.
 EXPORTERS = {"redis": "redis-exporter", "postgresql": "postgres-exporter"} | {
@@ -69,6 +72,33 @@ def check(rendered: Rendered, findings: Findings, documented: set[tuple[str, str
         findings.add("reference", "monitoring", "PodMonitor and PrometheusRule do not carry the same label `release`")
     for one in rendered.workloads():
         _used(rendered, one, findings, documented)
+    _external(rendered, findings, documented)
+    claimed = {
+        volume.get("persistentVolumeClaim", {}).get("claimName")
+        for one in rendered.workloads() for volume in one.pod.get("volumes", [])
+    }  # fmt: skip
+    for claim in rendered.of("PersistentVolumeClaim"):
+        if claim.name not in claimed:
+            findings.add("reference", claim.where, "no pod uses it")
+
+
+def _external(rendered: Rendered, findings: Findings, documented: set[tuple[str, str]]) -> None:
+    """With the External Secrets Operator each secret of a workload has an ExternalSecret, which reads the entry and the
+    property of the same name."""
+    made: set[tuple[str, str]] = set()
+    for one in rendered.of("ExternalSecret"):
+        for data in one.spec["data"]:
+            made.add((one.name, data["secretKey"]))
+            wanted = {"key": f"tidings/{one.name.removeprefix('tidings-')}", "property": data["secretKey"]}
+            if data["remoteRef"] != wanted:
+                findings.add("secret", one.where, f"reads {data['remoteRef']}, not {wanted}")
+    for name, key in sorted(made - documented):
+        findings.add("secret", name, f"{key} is not in the table of secrets in docs/DEPLOY.md")
+    if made:
+        for one in rendered.workloads():
+            for name, key in sorted(set(secrets(one)) - made):
+                if not name.startswith(SECRETS_OF_OTHERS):
+                    findings.add("secret", one.where, f"no ExternalSecret makes {key} of {name}")
 
 
 def _service(rendered: Rendered, service: Manifest, findings: Findings) -> None:
@@ -189,6 +219,9 @@ def _used(rendered: Rendered, one: Manifest, findings: Findings, documented: set
             findings.add("reference", one.where, f"PersistentVolumeClaim {claim} is not there")
         elif one.kind == "Deployment" and made.spec.get("accessModes") != ["ReadWriteMany"]:
             findings.add("reference", one.where, f"its replicas cannot share {claim}, which is not ReadWriteMany")
+    used = {mount["name"] for container in one.containers() for mount in container.get("volumeMounts", [])}
+    for name in sorted(mounted - used):
+        findings.add("reference", one.where, f"no container mounts the volume {name}")
     for container in one.containers():
         for mount in container.get("volumeMounts", []):
             if mount["name"] not in mounted:

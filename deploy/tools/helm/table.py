@@ -12,6 +12,9 @@ RETENTION, SCALED, POLICIES = f"{V}.retention.enabled", f"{V}.autoscaling.enable
 MIGRATIONS, INTERNAL_TLS = f"{V}.migrations.enabled", f"{V}.internalTls.enabled"
 REDIS_X, POSTGRESQL_X = f"{V}.exporters.redis.enabled", f"{V}.exporters.postgresql.enabled"
 MONITORING, PROBE = f"{V}.monitoring.enabled", f"{V}.probe.enabled"
+EXTERNAL = f"{V}.externalSecrets.enabled"
+# Where the files are: in a bucket, or else in a folder.
+BUCKET, KEYS = f"{V}.files.bucket.url", f"{V}.files.bucket.keys"
 # The programs beside the services that have an API.
 COMPANIONS = ("webhooks", "files", "push")
 
@@ -30,8 +33,8 @@ OBJECTS: dict[tuple[str, str], tuple[str, str]] = {
     ("PodMonitor", "tidings-probe"): ("probe", f"and {PROBE} {MONITORING}"),
     ("CronJob", "tidings-retention"): ("retention", RETENTION),
     ("Job", "tidings-migrations"): ("migrations", MIGRATIONS),
-    ("ExternalSecret", "tidings-database-owner"): ("migrations", f"and {V}.externalSecrets.enabled {MIGRATIONS}"),
-    ("ExternalSecret", "*"): ("external-secrets", f"{V}.externalSecrets.enabled"),
+    ("ExternalSecret", "tidings-database-owner"): ("migrations", f"and {EXTERNAL} {MIGRATIONS}"),
+    ("ExternalSecret", "*"): ("external-secrets", EXTERNAL),
     ("AlertmanagerConfig", "tidings"): ("alertmanager", f"{V}.alertmanager.enabled"),
     ("Certificate", "*"): ("internal-tls", INTERNAL_TLS),
     ("Issuer", "*"): ("internal-tls", INTERNAL_TLS),
@@ -52,9 +55,12 @@ for kind in ("Deployment", "Service", "ServiceAccount", "PodDisruptionBudget"):
         OBJECTS[kind, name] = (file, condition)
 for name in COMPANIONS:
     for kind, also in (("Ingress", INGRESS), ("HTTPRoute", GATEWAY_API), ("PodMonitor", MONITORING),
-                       ("NetworkPolicy", POLICIES)):  # fmt: skip
+                       ("NetworkPolicy", POLICIES), ("ExternalSecret", EXTERNAL)):  # fmt: skip
         OBJECTS[kind, f"tidings-{name}"] = (name, f"and {V}.{name}.enabled {also}")
-OBJECTS["PersistentVolumeClaim", "tidings-files"] = ("files", f"and {V}.files.enabled (not {V}.files.storage.claim)")
+OBJECTS["PersistentVolumeClaim", "tidings-files"] = (
+    "files", f"and {V}.files.enabled (not {V}.files.storage.claim) (not {BUCKET})"
+)  # fmt: skip
+OBJECTS["ExternalSecret", "tidings-bucket"] = ("files", f"and {V}.files.enabled {EXTERNAL} {BUCKET} {KEYS}")
 # The namespace is that of the release, and these two are read from the files of k8s/ and deploy/ (templates/alerts-and-dashboards.yaml).
 LEFT_OUT = {"Namespace", "PrometheusRule"}
 DASHBOARDS = "tidings-dashboard-"
@@ -69,7 +75,10 @@ SECRETS = {
     "tidings-monitoring": "monitoring",
     "tidings-files": "files",
     "tidings-push": "push",
+    "tidings-bucket": "bucket",
 }
+# The values that name the keys of a secret with more than one.
+SECRET_KEYS = {"access-key-id": "idKey", "secret-access-key": "secretKey"}
 
 # cert-manager makes these under fixed names (k8s/components/internal-tls).
 TLS_SECRETS = "tidings-internal-tls-"
@@ -267,8 +276,7 @@ def companion(one: dict) -> None:
     secrets(pod)
     authorities(pod, redis=name == "push", database=True)
     if name == "files":
-        put(one, ["spec", "template", "spec", "volumes", 1, "persistentVolumeClaim", "claimName"],
-            f'default "tidings-files" {values}.storage.claim')  # fmt: skip
+        contents(one, pod, container)
     if name == "push":
         variable(container, "TIDINGS_PUSH_VAPID_SUBJECT")["value"] = Expr(f"{values}.vapidSubject")
     if any("configMapKeyRef" in env.get("valueFrom", {}) for env in container["env"] if isinstance(env, dict)):
@@ -279,6 +287,36 @@ def companion(one: dict) -> None:
     container["volumeMounts"].append(Each(f"{values}.volumeMounts"))
     pod["volumes"].append(Each(f"{values}.volumes"))
     scheduled(pod, values)
+
+
+def contents(one: dict, pod: dict, container: dict) -> None:
+    """The folder of the files, or the bucket in its place."""
+    bucket, env = f"{V}.files.bucket", container["env"]
+    put(one, ["spec", "template", "spec", "volumes", 1, "persistentVolumeClaim", "claimName"],
+        f'default "tidings-files" {V}.files.storage.claim')  # fmt: skip
+    for items in (pod["volumes"], container["volumeMounts"]):
+        content = next(item for item in items if item["name"] == "content")
+        items[items.index(content)] = When(f"not {BUCKET}", content)
+    variable(container, "TIDINGS_FILES_BUCKET")["value"] = Expr(f"{bucket}.url")
+    variable(container, "AWS_REGION")["value"] = Expr(f"{bucket}.region")
+    conditions = {"TIDINGS_FILES_FOLDER": f"not {BUCKET}", "TIDINGS_FILES_BUCKET": BUCKET, "AWS_REGION": BUCKET}
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        reference = variable(container, key)["valueFrom"]["secretKeyRef"]
+        value = SECRET_KEYS[reference["key"]]
+        reference.update(name=Expr(f"{V}.secrets.bucket.name"), key=Expr(f"{V}.secrets.bucket.{value}"))
+        conditions[key] = f"and {BUCKET} {KEYS}"
+    for name, condition in conditions.items():
+        found = variable(container, name)
+        env[env.index(found)] = When(condition, found)
+    endpoint = {"name": "AWS_ENDPOINT_URL", "value": Expr(f"{bucket}.endpoint")}
+    env.append(When(f"and {BUCKET} {bucket}.endpoint", endpoint))
+
+
+def account(one: dict) -> None:
+    """The service account of the files, to which a platform may give the rights to the bucket."""
+    if one["metadata"]["name"] == "tidings-files":
+        annotations = f"{V}.files.serviceAccountAnnotations"
+        one["metadata"]["annotations"] = When(annotations, Expr(annotations))
 
 
 def claim(one: dict) -> None:
@@ -396,6 +434,9 @@ def policy(one: dict) -> None:
             ]
         elif any(port["port"] == 53 for port in rule["ports"]):
             rule["to"] = Expr(f"{values}.dns")
+        elif name == "tidings-files":
+            ports_of = [{"port": Expr(f"{V}.files.bucket.port"), "protocol": "TCP"}]
+            rules[-1] = When(BUCKET, {"to": Expr(f"{V}.files.bucket.to"), "ports": ports_of})
         elif name in ("tidings-probe", "tidings-webhooks", "tidings-push"):
             rule["to"] = Expr(f"{V}.{name.removeprefix('tidings-')}.to")
         elif name == "traces":
@@ -409,19 +450,21 @@ def external(one: dict) -> None:
     """A secret that the External Secrets Operator makes, under the name that the pods use."""
     name = one["metadata"]["name"]
     values, secret = f"{V}.externalSecrets", f"{V}.secrets.{SECRETS[name]}"
-    reference = one["spec"]["data"][0]
     one["metadata"]["name"] = Expr(f"{secret}.name")
     one["spec"]["refreshInterval"] = Expr(f"{values}.refreshInterval")
     one["spec"]["secretStoreRef"] = Expr(f"{values}.store")
-    key = reference["remoteRef"]["key"].removeprefix("tidings/")
-    reference.update(secretKey=Expr(f"{secret}.key"))
-    reference["remoteRef"]["key"] = Expr(f'print {values}.prefix "{key}"')
+    for reference in one["spec"]["data"]:
+        key = reference["remoteRef"]["key"].removeprefix("tidings/")
+        value = SECRET_KEYS[reference["secretKey"]] if name == "tidings-bucket" else "key"
+        reference.update(secretKey=Expr(f"{secret}.{value}"))
+        reference["remoteRef"]["key"] = Expr(f'print {values}.prefix "{key}"')
 
 
 FIELDS = {
     "HTTPRoute": route, "Ingress": ingress, "Middleware": middleware, "HorizontalPodAutoscaler": gateways_scaled,
     "ScaledObject": persistence_scaled, "PodMonitor": monitor, "NetworkPolicy": policy, "ExternalSecret": external,
     "CronJob": retention, "Job": job, "PersistentVolumeClaim": claim,
+    "ServiceAccount": account,
 }  # fmt: skip
 
 

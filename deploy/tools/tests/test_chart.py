@@ -28,6 +28,7 @@ CASES = {
     "production-alertmanager": ["production-alertmanager", "production-migrations"],
     "production-webhooks": ["production-webhooks", "production-migrations"],
     "production-files": ["production-files", "production-migrations"],
+    "production-files-bucket": ["production-files-bucket", "production-migrations"],
     "production-push": ["production-push", "production-migrations"],
     "plain": ["plain"],
     "private": ["private"],
@@ -172,6 +173,17 @@ REFUSED: list[tuple[str, str]] = [
     ("migrations: {deadlineSeconds: 5}", "deadlineSeconds"),
     ("files: {storage: {size: plenty}}", "size"),
     ("files: {env: {TIDINGS_FILES_FOLDER: /srv}}", "TIDINGS_FILES_FOLDER"),
+    ("files: {bucket: {url: 'https://files.example.com'}}", "url"),
+    ("files: {bucket: {url: 's3://files/a?b'}}", "url"),
+    ("files: {bucket: {url: 's3://files'}, storage: {claim: contents}}", "files.storage.claim"),
+    ("files: {bucket: {region: ''}}", "region"),
+    ("files: {bucket: {endpoint: 's3.example.com:9000'}}", "endpoint"),
+    ("files: {bucket: {keys: {id: abc}}}", "keys"),
+    ("files: {bucket: {secret: abc}}", "secret"),
+    ("files: {bucket: {to: []}}", "to"),
+    ("files: {bucket: {port: 0}}", "port"),
+    ("files: {env: {TIDINGS_FILES_BUCKET: 's3://files'}}", "TIDINGS_FILES_BUCKET"),
+    ("files: {env: {AWS_SECRET_ACCESS_KEY: abc}}", "AWS_SECRET_ACCESS_KEY"),
     ("push: {vapidSubject: ops@example.com}", "vapidSubject"),
     ("push: {to: []}", "to"),
 ]  # fmt: skip
@@ -216,6 +228,41 @@ class Claims(unittest.TestCase):
         files = given.named("Deployment", "tidings-files")
         assert files is not None
         self.assertIn({"name": "content", "persistentVolumeClaim": {"claimName": "else"}}, files.pod["volumes"])
+
+
+@unittest.skipUnless(HELM, "Helm is not installed")
+class Buckets(unittest.TestCase):
+    """The files in a bucket, with a key or with an identity of the platform."""
+
+    def test_identity_of_the_platform_takes_the_place_of_keys(self) -> None:
+        values = """
+            externalSecrets: {enabled: true}
+            files:
+              enabled: true
+              bucket: {url: "s3://files", keys: false}
+              serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/files"}
+        """
+        made = Rendered.read(helm_template(values).stdout)
+        account, files = (made.named(kind, "tidings-files") for kind in ("ServiceAccount", "Deployment"))
+        assert account is not None and files is not None
+        role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/files"}
+        self.assertEqual(account.data["metadata"]["annotations"], role)
+        variables = {env["name"] for env in next(files.containers())["env"]}
+        self.assertIn("TIDINGS_FILES_BUCKET", variables)
+        self.assertFalse({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} & variables)
+        self.assertIsNone(made.named("ExternalSecret", "tidings-bucket"))
+
+    def test_external_secrets_are_only_those_of_enabled_parts(self) -> None:
+        companions = {"tidings-files", "tidings-push", "tidings-bucket"}
+        for values, wanted in (
+            ("", set()),
+            ("files: {enabled: true}", {"tidings-files"}),
+            ("files: {enabled: true, bucket: {url: 's3://files'}}", {"tidings-files", "tidings-bucket"}),
+            ("files: {bucket: {url: 's3://files'}}", set()),
+            ("push: {enabled: true}", {"tidings-push"}),
+        ):
+            made = Rendered.read(helm_template(f"externalSecrets: {{enabled: true}}\n{values}\n").stdout)
+            self.assertEqual({one.name for one in made.of("ExternalSecret")} & companions, wanted, values)
 
 
 @unittest.skipUnless(HELM, "Helm is not installed")

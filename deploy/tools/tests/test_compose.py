@@ -15,7 +15,7 @@ import check
 
 FILE = check.ROOT / "deploy" / "compose.yaml"
 WHOLE = compose.load(FILE)
-CLUSTER = compose.merge(WHOLE, compose.load(FILE.parent / "compose" / "redis-cluster.yaml"))
+CLUSTER, BUCKET = (compose.merge(WHOLE, compose.load(FILE.parent / "compose" / name)) for name in check.OVERLAYS)
 
 
 def findings(whole: dict, folder: Path = FILE.parent) -> Findings:
@@ -24,10 +24,14 @@ def findings(whole: dict, folder: Path = FILE.parent) -> Findings:
     return found
 
 
-def broken(how: Callable[[dict], object]) -> Findings:
-    whole = copy.deepcopy(WHOLE)
+def broken(how: Callable[[dict], object], whole: dict = WHOLE) -> Findings:
+    whole = copy.deepcopy(whole)
     how(whole["services"])
     return findings(whole)
+
+
+def with_bucket(how: Callable[[dict], object]) -> Findings:
+    return broken(how, BUCKET)
 
 
 def of(service: str, **changes: object) -> Callable[[dict], object]:
@@ -38,7 +42,7 @@ def without(service: str, key: str) -> Callable[[dict], object]:
     return lambda services: services[service].pop(key)
 
 
-def told(service: str, **variables: str) -> Callable[[dict], object]:
+def told(service: str, **variables: str | None) -> Callable[[dict], object]:
     return lambda services: services[service]["environment"].update(variables)
 
 
@@ -104,6 +108,23 @@ PROGRAM_FAULTS: list[tuple[str, str, Callable[[dict], object]]] = [
     ("command", "a command that is not there", of("migrations", command=["upp"])),
 ]
 
+BUCKET_FAULTS: list[tuple[str, str, Callable[[dict], object]]] = [
+    ("secret", "a key of the bucket in the file", told("files", AWS_SECRET_ACCESS_KEY="x")),
+    ("secret", "the id of a key in the file", told("files", AWS_ACCESS_KEY_ID="x")),
+    ("secret", "a key of the bucket that another service is given", told("push", AWS_SECRET_ACCESS_KEY=None)),
+    ("secret", "another secret that is passed on", told("files", TIDINGS_FILES_SECRET=None)),
+    ("files", "a folder that is no volume", told("files", TIDINGS_FILES_FOLDER="/var/lib/tidings-files")),
+]
+BUCKET_PROGRAM_FAULTS: list[tuple[str, str, Callable[[dict], object]]] = [
+    ("environment", "a folder together with a bucket",
+     lambda services: services["files"].update(
+         volumes=["files-data:/data"], environment=services["files"]["environment"] | {"TIDINGS_FILES_FOLDER": "/data"})),
+    ("environment", "a bucket that is not of S3", told("files", TIDINGS_FILES_BUCKET="https://files.example.com")),
+    ("environment", "an endpoint without a scheme", told("files", AWS_ENDPOINT_URL="s3.example.com:9000")),
+    ("environment", "a variable of the bucket that nobody reads", told("files", AWS_ENDPOINTS_URL=None)),
+    ("environment", "a bucket for a program that has none", told("push", AWS_REGION="eu-central-1")),
+]  # fmt: skip
+
 
 class Compose(unittest.TestCase):
     """See the head."""
@@ -126,6 +147,14 @@ class Compose(unittest.TestCase):
     def test_cluster_overlay_has_no_findings(self) -> None:
         self.assertEqual(findings(CLUSTER).lines(), [])
 
+    def test_bucket_overlay_has_no_findings_and_no_folder(self) -> None:
+        self.assertEqual(findings(BUCKET).lines(), [])
+        files = BUCKET["services"]["files"]
+        self.assertNotIn("TIDINGS_FILES_FOLDER", files["environment"])
+        self.assertNotIn("volumes", files)
+        self.assertIsNone(files["environment"]["AWS_SECRET_ACCESS_KEY"])
+        self.assertIn("TIDINGS_FILES_FOLDER", WHOLE["services"]["files"]["environment"])
+
     def test_the_cluster_is_formed_of_all_its_nodes(self) -> None:
         services = CLUSTER["services"]
         nodes = {name: one for name, one in services.items() if one["image"].startswith("redis:") and "healthcheck" in one}
@@ -139,11 +168,13 @@ class Compose(unittest.TestCase):
             self.assertTrue({"redis-cluster"} <= set(services[name]["networks"]) & set(services[name]["depends_on"]))
 
     def test_overlay_merge_matches_compose(self) -> None:
-        below = {"command": ["a"], "secrets": ["b"], "networks": ["c"], "volumes": ["d:/data", "e:/x"], "user": "1"}
-        above = {"command": ["f"], "secrets": ["b", "g"], "networks": {"h": {}}, "volumes": ["i:/data"], "user": "2"}
+        below = {"command": ["a"], "secrets": ["b"], "networks": ["c"], "volumes": ["d:/data", "e:/x"], "user": "1",
+                 "environment": {"J": "1", "K": "2"}, "tmpfs": ["/tmp"]}  # fmt: skip
+        above = {"command": ["f"], "secrets": ["b", "g"], "networks": {"h": {}}, "volumes": ["i:/data"], "user": "2",
+                 "environment": {"J": compose.RESET}, "tmpfs": compose.RESET}  # fmt: skip
         merged = {
             "command": ["f"], "secrets": ["b", "g"], "networks": {"c": None, "h": {}}, "volumes": ["e:/x", "i:/data"],
-            "user": "2",
+            "user": "2", "environment": {"K": "2"},
         }
         self.assertEqual(compose.merge(below, above), merged)
 
@@ -154,3 +185,5 @@ class Compose(unittest.TestCase):
 
 refused(Compose, broken, dict, BROKEN)
 refused(Compose, broken, dict, PROGRAM_FAULTS, PROGRAMS is not None)
+refused(Compose, with_bucket, dict, BUCKET_FAULTS)
+refused(Compose, with_bucket, dict, BUCKET_PROGRAM_FAULTS, PROGRAMS is not None)

@@ -301,6 +301,30 @@ def unknown_field_of(kind: str) -> Break:
     return lambda what: what.of(kind)[0].spec.update(vault={})
 
 
+def external(what: Rendered, name: str) -> list:
+    """The keys that an ExternalSecret makes."""
+    return what.named("ExternalSecret", name).spec["data"]
+
+
+def files_egress(what: Rendered) -> list:
+    return what.named("NetworkPolicy", "tidings-files").spec["egress"]
+
+
+def bucket_variable(what: Rendered, name: str) -> dict:
+    """A variable of tidings-files."""
+    return next(one for one in container(what, name="tidings-files")["env"] if one["name"] == name)
+
+
+def bucket_key(**changed: object) -> Break:
+    """Replaces the content of the key of the bucket."""
+    def change(what: Rendered) -> None:
+        env = container(what, name="tidings-files")["env"]
+        env.remove(bucket_variable(what, "AWS_SECRET_ACCESS_KEY"))
+        env.append({"name": "AWS_SECRET_ACCESS_KEY", **changed})
+
+    return change
+
+
 def add_clean_test(name: str, production: bool) -> None:
     """Makes a test that an unchanged overlay has no findings."""
     one_by_one(
@@ -330,14 +354,64 @@ add_clean_test("production-internal-tls", True)
 add_clean_test("production-probe", True)
 add_clean_test("production-webhooks", True)
 add_clean_test("production-files", True)
+add_clean_test("production-files-bucket", True)
 add_clean_test("production-push", True)
 add_clean_test("production-own", True)
 refused(
     Manifests,
     lambda how: broken("production-external-secrets", how),
     nothing,
-    [("schema", "an ExternalSecret with a field that is not there", unknown_field_of("ExternalSecret"))],
-)
+    [
+        ("schema", "an ExternalSecret with a field that is not there", unknown_field_of("ExternalSecret")),
+        ("secret", "a secret that no ExternalSecret makes", lambda what: drop(what, "ExternalSecret", "tidings-push")),
+        ("secret", "a key that no ExternalSecret makes", lambda what: external(what, "tidings-bucket").pop()),
+        ("secret", "the entry of another secret",
+         lambda what: external(what, "tidings-files")[0]["remoteRef"].update(key="tidings/push")),
+        ("secret", "a secret that is not in the documentation",
+         lambda what: what.named("ExternalSecret", "tidings-files").data["metadata"].update(name="tidings-else")),
+        ("network", "a bucket at the address of the machine's metadata",
+         lambda what: files_egress(what)[1]["to"][0]["ipBlock"]["except"].remove("169.254.0.0/16")),
+    ],
+)  # fmt: skip
+refused(
+    Manifests,
+    lambda how: broken("production-files-bucket", how),
+    nothing,
+    [
+        ("secret", "a key of the bucket in the open", bucket_key(value="abc")),
+        ("secret", "another key of its secret", bucket_key(valueFrom={"secretKeyRef": {"name": "tidings-bucket", "key": "x"}})),
+        ("secret", "a secret in a variable of another container",
+         lambda what: container(what)["env"].append(bucket_variable(what, "AWS_SECRET_ACCESS_KEY"))),
+        ("secret", "a secret in another variable",
+         lambda what: bucket_variable(what, "AWS_SECRET_ACCESS_KEY").update(name="TIDINGS_FILES_SECRET")),
+        ("secret", "a whole secret in variables",
+         lambda what: container(what).update(envFrom=[{"secretRef": {"name": "tidings-bucket"}}])),
+        ("network", "a bucket that cannot be reached", lambda what: files_egress(what).pop(1)),
+        ("network", "a bucket at another port",
+         lambda what: bucket_variable(what, "AWS_ENDPOINT_URL").update(value="https://s3.example.com")),
+        ("reference", "a claim that no pod uses",
+         add({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta("tidings-files"),
+              "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}})),
+        ("reference", "a volume that no container mounts",
+         lambda what: what.named("Deployment", "tidings-files").pod["volumes"].append({"name": "content", "emptyDir": {}})),
+    ],
+)  # fmt: skip
+refused(
+    Manifests,
+    lambda how: broken("production-files-bucket", how),
+    nothing,
+    [
+        ("environment", "a folder together with a bucket",
+         lambda what: container(what, name="tidings-files")["env"].append({"name": "TIDINGS_FILES_FOLDER", "value": "/tmp"})),
+        ("environment", "a bucket that is not of S3",
+         lambda what: bucket_variable(what, "TIDINGS_FILES_BUCKET").update(value="https://files.example.com")),
+        ("environment", "a variable of the bucket that nobody reads",
+         lambda what: bucket_variable(what, "AWS_ENDPOINT_URL").update(name="AWS_ENDPOINTS_URL")),
+        ("environment", "a region for a program without a bucket",
+         lambda what: container(what)["env"].append({"name": "AWS_REGION", "value": "eu-central-1"})),
+    ],
+    PROGRAMS is not None,
+)  # fmt: skip
 refused(
     Manifests,
     lambda how: broken("production-internal-tls", how),
