@@ -4,8 +4,8 @@ import type { Stack, SystemAddresses } from "../../ts/test-system/stack.js";
 export interface Environment {
   /** The origin of the demo. */
   readonly demo: string;
-  /** The origin of a demo with files. It uses the same system. */
-  readonly demoWithFiles: string;
+  /** The origin of a demo with files and push. It uses the same system. */
+  readonly demoWithServices: string;
   /** The endpoint of the browser, for Playwright. */
   readonly browser: string;
   /** The URL that controls the system: see `serveControl`. */

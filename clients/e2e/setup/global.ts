@@ -1,7 +1,7 @@
 /**
  * Starts one browser for all tests, and for each worker an environment of its own: a system of two gateways behind
- * proxies with the files service, and the demo's servers. Files of different workers run in parallel and cannot disturb
- * each other.
+ * proxies with the services of files and push, and the demo's servers. Files of different workers run in parallel and cannot
+ * disturb each other.
  */
 import type { TestProject } from "vitest/node";
 import { startOneOrigin } from "../../ts/test-system/one-origin.js";
@@ -48,6 +48,7 @@ async function startEnvironment(browser: string, cleanups: (() => unknown)[]): P
     persistence: 1,
     proxied: true,
     files: true,
+    push: true,
     // Gateways and clients notice a silent connection within seconds.
     gatewayEnv: { TIDINGS_HEARTBEAT_MS: 2000 },
   });
@@ -56,10 +57,10 @@ async function startEnvironment(browser: string, cleanups: (() => unknown)[]): P
   cleanups.push(control.close);
   const demo = await serveDemo(stack.at);
   cleanups.push(demo.close);
-  const oneOrigin = await startOneOrigin(stack.gateway(), stack.http(), stack.at.files ?? undefined);
+  const oneOrigin = await startOneOrigin(stack.gateway(), stack.http(), stack.at);
   cleanups.push(() => oneOrigin.close());
-  const demoWithFiles = await serveDemo(stack.at, oneOrigin.origin);
-  cleanups.push(demoWithFiles.close);
-  const urls = { demo: demo.url, demoWithFiles: demoWithFiles.url, control: control.url };
+  const demoWithServices = await serveDemo(stack.at, oneOrigin.origin);
+  cleanups.push(demoWithServices.close);
+  const urls = { demo: demo.url, demoWithServices: demoWithServices.url, control: control.url };
   return { ...urls, browser, addresses: stack.at };
 }

@@ -61,8 +61,8 @@ export class Chat {
     const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;
-    const { demo, demoWithFiles } = this.environment;
-    await person.page.goto(`${options.files ? demoWithFiles : demo}/${query}`);
+    const { demo, demoWithServices } = this.environment;
+    await person.page.goto(`${options.services ? demoWithServices : demo}/${query}`);
     return person;
   }
 
@@ -74,11 +74,11 @@ export class Chat {
   }
 
   /** Opens another tab in the browser context of a user, who is signed in there as well. */
-  async openTab(person: Person): Promise<Person> {
+  async openTab(person: Person, origin = this.environment.demo): Promise<Person> {
     const page = await person.page.context().newPage();
     const tab = new Person(person.name, page);
     this.#people.push(tab);
-    await page.goto(`${this.environment.demo}/`);
+    await page.goto(`${origin}/`);
     await tab.waitUntilReady();
     return tab;
   }

@@ -6,8 +6,8 @@ import { expect } from "vitest";
 export interface PersonOptions {
   /** The gateway that the page uses. By default the page changes to another gateway with each attempt. */
   readonly gateway?: number;
-  /** Whether the page is of the demo with files. */
-  readonly files?: boolean;
+  /** Whether the page is of the demo with files and push. */
+  readonly services?: boolean;
   /** The browser context of another user. By default each user has a new one. */
   readonly context?: BrowserContext;
   /** Whether `received` records network data. Set it only when a test needs this, because it copies every answer. */

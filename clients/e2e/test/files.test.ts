@@ -22,8 +22,8 @@ afterEach(async () => {
 
 /** Two users in a room, in the demo with files. */
 async function twoPeople(roomName: string): Promise<{ ada: Person; bo: Person; room: string }> {
-  const ada = await chat.signedIn("Ada", { files: true });
-  const bo = await chat.signedIn("Bo", { files: true });
+  const ada = await chat.signedIn("Ada", { services: true });
+  const bo = await chat.signedIn("Bo", { services: true });
   const name = chat.name(roomName);
   const room = await chat.room(name, [ada.id, bo.id]);
   await ada.open(name);

@@ -17,6 +17,7 @@ const entries = {
   "@tidings/client/live": resolve(clients, "ts/src/live.ts"),
   "@tidings/client/offline": resolve(clients, "ts/src/offline.ts"),
   "@tidings/client/polls": resolve(clients, "ts/src/polls.ts"),
+  "@tidings/client/push": resolve(clients, "ts/src/push.ts"),
   "@tidings/client/storage": resolve(clients, "ts/src/storage.ts"),
   "@tidings/client/testing": resolve(clients, "ts/src/testing.ts"),
   "@tidings/react": resolve(clients, "react/src/index.ts"),

@@ -9,4 +9,5 @@ export * from "./http.js";
 export * from "./index.js";
 export * from "./live.js";
 export * from "./offline.js";
+export * from "./push.js";
 export * from "./storage.js";

@@ -18,7 +18,7 @@ const system = new System({ files: true });
 let oneOrigin: OneOrigin;
 beforeAll(async () => {
   const { stack } = system;
-  oneOrigin = await startOneOrigin(stack.gateway(), stack.http(), stack.at.files ?? undefined);
+  oneOrigin = await startOneOrigin(stack.gateway(), stack.http(), stack.at);
 });
 afterAll(() => oneOrigin.close());
 

@@ -1,13 +1,16 @@
 /**
  * All services behind one origin, like a reverse proxy in production: the paths of gateways and WebSockets go to the
- * gateway, those of files to the files service if there is one, all other paths to persistence.
+ * gateway, those of files and push to their services if there are any, all other paths to persistence.
  */
 import { createServer, request } from "node:http";
 import { type AddressInfo, connect } from "node:net";
+import type { SystemAddresses } from "./stack.js";
 
 const GATEWAY_PATHS = /^\/v1\/(ws|poll|transport)\b/;
-/** As in deploy/haproxy/haproxy.cfg. */
+// The paths of both services are as in deploy/haproxy/haproxy.cfg.
 const FILES_PATHS = /^\/v1\/(rooms\/[^/]+\/(messages\/[^/]+\/)?)?files(\/|\?|$)/;
+
+const PUSH_PATHS = /^\/v1\/(push|me\/devices|me\/mutes)(\/|\?|$)/;
 
 /** A running proxy. */
 export interface OneOrigin {
@@ -15,15 +18,16 @@ export interface OneOrigin {
   close(): void;
 }
 
-/** Starts a proxy in front of a gateway, a persistence node and the files service. */
+/** Starts a proxy in front of a gateway, a persistence node, and the services of files and push. */
 export async function startOneOrigin(
   gateway: string,
   persistence: string,
-  files = persistence,
+  { files, push }: Partial<Pick<SystemAddresses, "files" | "push">> = {},
 ): Promise<OneOrigin> {
   const serviceOf = (path: string) => {
     if (GATEWAY_PATHS.test(path)) return gateway;
-    return FILES_PATHS.test(path) ? files : persistence;
+    if (files && FILES_PATHS.test(path)) return files;
+    return push && PUSH_PATHS.test(path) ? push : persistence;
   };
   const targetUrl = (path = "") => new URL(path, serviceOf(path));
   const server = createServer((incoming, answer) => {

@@ -20,6 +20,8 @@ export interface StackOptions {
   readonly proxied?: boolean;
   /** Also starts the files service. */
   readonly files?: boolean;
+  /** Also turns on the feed and starts the push service, whose endpoints may be on this machine. */
+  readonly push?: boolean;
 }
 
 /** The addresses of the system; origins such as `http://127.0.0.1:10042`. */
@@ -29,6 +31,8 @@ export interface SystemAddresses {
   readonly persistence: readonly string[];
   /** The files service, without a proxy; null without `files`. Persistence does not serve its paths. */
   readonly files: string | null;
+  /** The push service, in the same way. */
+  readonly push: string | null;
   /** The nodes themselves, without the proxies. */
   readonly direct: {
     readonly gateways: readonly string[];
@@ -236,6 +240,7 @@ function toFlags(options: StackOptions): string[] {
     ...env("--persistence-env", options.persistenceEnv),
     ...(options.proxied === true ? ["--proxied"] : []),
     ...(options.files === true ? ["--files"] : []),
+    ...(options.push === true ? ["--push"] : []),
   ];
 }
 

@@ -75,7 +75,7 @@ async function openFile(request) {
   }
 }
 
-// Shows a push message: a JSON object {title, body, room, seq, tag}. docs/clients/GUIDE.md describes it.
+// Shows a push message: a JSON object {title, sender, body, unread, room, seq, tag}. docs/clients/GUIDE.md describes it.
 self.addEventListener("push", (event) => {
   event.waitUntil(showPush(parsePush(event.data)));
 });
@@ -83,6 +83,14 @@ self.addEventListener("push", (event) => {
 self.addEventListener("notificationclick", (event) => {
   event.notification.close();
   event.waitUntil(openMessage(event.notification.data ?? {}));
+});
+
+// The browser has ended the subscription, or has another one. Pages register it, because they have the token of the user.
+self.addEventListener("pushsubscriptionchange", (event) => {
+  const tellPages = async () => {
+    for (const page of await findPages()) page.postMessage({ type: "tidings:subscription" });
+  };
+  event.waitUntil(tellPages());
 });
 
 /** Parses a push message. A field of another type counts as absent, because the browser expects a notification anyway. */
@@ -95,34 +103,51 @@ function parsePush(data) {
   }
   const textOf = (value, longest) =>
     typeof value === "string" && value !== "" ? value.slice(0, longest) : undefined;
+  const numberOf = (value) => (Number.isSafeInteger(value) && value > 0 ? value : undefined);
+  const title = textOf(sent.title, 200);
   const room = textOf(sent.room, 128);
   return {
-    title: textOf(sent.title, 200) ?? "Tidings",
-    body: textOf(sent.body, 500) ?? "New message",
+    title: title ?? "Tidings",
+    body: bodyOf(title, textOf(sent.sender, 200), textOf(sent.body, 500), numberOf(sent.unread)),
     tag: textOf(sent.tag, 200) ?? (room && `tidings/${room}`),
     room,
-    seq: Number.isSafeInteger(sent.seq) && sent.seq > 0 ? sent.seq : undefined,
+    seq: numberOf(sent.seq),
   };
 }
 
-/** Shows a notification, unless the user looks at the page. */
+/** The text of a notification. The title of a direct room is the sender, who is not named again. */
+function bodyOf(title, sender, body, unread = 1) {
+  const named = sender !== undefined && sender !== title;
+  if (body !== undefined) return named ? `${sender}: ${body}` : body;
+  // The server counts up to 100.
+  if (unread > 1) return `${unread < 100 ? unread : "100 or more"} new messages`;
+  return named ? `New message from ${sender}` : "New message";
+}
+
+/** Shows a notification, always: browsers end the subscription of a worker that gets messages and shows nothing. */
 async function showPush({ title, body, tag, room, seq }) {
-  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-  if (pages.some((page) => page.visibilityState === "visible")) return;
-  const options = { body, icon: "/icon.svg", data: { room, seq } };
-  await self.registration.showNotification(title, tag === undefined ? options : { ...options, tag });
+  const options = { body, icon: "/icon.svg", data: { room, seq }, ...(tag !== undefined && { tag }) };
+  const [shown] = tag === undefined ? [] : await self.registration.getNotifications({ tag });
+  // A hidden page may have shown this message already, with more of it. Push services may also change the order.
+  if (shown?.data?.seq >= seq)
+    await self.registration.showNotification(shown.title, { ...options, body: shown.body, data: shown.data });
+  else await self.registration.showNotification(title, options);
 }
 
 /** Focuses the page and opens a message in it. Without a page opens a new one. */
 async function openMessage({ room, seq }) {
-  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-  // Another page of the site is no chat.
-  const page = pages.find(({ url }) => /^\/(index\.html|[^/.]*)$/.test(new URL(url).pathname));
+  const [page] = await findPages();
   if (page === undefined) {
     const place = seq === undefined ? "" : `/at/${seq}`;
     await self.clients.openWindow(room === undefined ? "/" : `/#/room/${encodeURIComponent(room)}${place}`);
     return;
   }
-  const focused = await page.focus();
-  if (room !== undefined) focused.postMessage({ type: "tidings:open", room, seq });
+  if (room !== undefined) page.postMessage({ type: "tidings:open", room, seq });
+  await page.focus();
+}
+
+/** The open pages of the chat, the one that was used last first. Another page of the site is no chat. */
+async function findPages() {
+  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  return pages.filter(({ url }) => /^\/(index\.html|[^/.]*)$/.test(new URL(url).pathname));
 }

@@ -14,6 +14,7 @@ import { userIdOf } from "../serve/names.mjs";
 import { Account } from "./shell/Account.tsx";
 import { Welcome } from "./shell/Welcome.tsx";
 import { AccountContext } from "./state/account.ts";
+import { endPush } from "./state/endPush.ts";
 import type { Session } from "./state/session.ts";
 import { useSound } from "./state/sound.ts";
 
@@ -33,7 +34,9 @@ export function Chat({ session, files, onSignOut }: ChatProps) {
   const account = useMemo(
     () => ({
       name: session.name,
-      signOut: () => {
+      signOut: async () => {
+        // Needs the token of the user, so it comes first.
+        await endPush(client);
         // Deletes the cached rooms and messages, and keeps unsent ones. A storage that fails has cached nothing.
         signOut(client).catch(() => {});
         onSignOut();
@@ -53,7 +56,7 @@ export function Chat({ session, files, onSignOut }: ChatProps) {
       >
         <PageTitle app="Tidings" />
         <FaviconBadge />
-        <Notifications sound={sound} icon="/icon.svg" />
+        <Notifications push sound={sound} icon="/icon.svg" />
       </ChatApp>
     </AccountContext.Provider>
   );

@@ -1,3 +1,4 @@
+import type { TidingsClientLike } from "@tidings/client";
 import { useTidings } from "@tidings/react";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import {
@@ -7,9 +8,10 @@ import {
   wantsNotification,
 } from "../logic/notify.js";
 import { useChatUi } from "../state/chatUi.js";
+import { keepPush } from "../state/keepPush.js";
 import { claimNotification, markVisible } from "../state/notifyLocks.js";
 import { notifyPermission } from "../state/notifyPermission.js";
-import { showNotification } from "../state/showNotification.js";
+import { closeNotifications, showNotification } from "../state/showNotification.js";
 import { playTone } from "../state/tone.js";
 import { tryStorage } from "../state/tryStorage.js";
 import { Icon } from "../ui/Icon.js";
@@ -25,6 +27,11 @@ export interface NotificationsProps {
   readonly sound?: boolean;
   /** The address of the icon of notifications. */
   readonly icon?: string | undefined;
+  /**
+   * Whether the service worker of the page shows push messages of the server; false by default. Then this browser is
+   * registered for them once the user permits notifications, and the worker also shows the notifications of open pages.
+   */
+  readonly push?: boolean;
 }
 
 /** Where the time of "Not now" is kept, in ms since 1970. */
@@ -33,16 +40,22 @@ const DECLINED_KEY = "tidings.notifications.declined";
 const DECLINED_MS = 14 * 24 * 3_600_000;
 
 /**
- * Shows a notification for new messages while no tab shows the chat, according to the level of their room. Asks for the
- * permission with a notice, after the first message that arrives while the page is hidden.
+ * Shows a notification for new messages while no tab shows the chat, according to the level of their room, and closes it
+ * when the room is read. Asks for the permission with a notice, after the first message that arrives while the page is
+ * hidden.
  */
-export function Notifications({ preview = "public", sound = false, icon }: NotificationsProps): ReactNode {
+export function Notifications({
+  preview = "public",
+  sound = false,
+  icon,
+  push = false,
+}: NotificationsProps): ReactNode {
   const client = useTidings();
   const { user, go, goToMessage } = useChatUi();
   const [isAsking, setIsAsking] = useState(false);
-  const latest = useRef({ preview, sound, icon, user });
+  const latest = useRef({ preview, sound, icon, push, user });
   useEffect(() => {
-    latest.current = { preview, sound, icon, user };
+    latest.current = { preview, sound, icon, push, user };
   });
 
   useEffect(() => {
@@ -57,9 +70,10 @@ export function Notifications({ preview = "public", sound = false, icon }: Notif
       const permission = notifyPermission();
       if (permission === "default" && !isDeclined()) setIsAsking(true);
       if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;
-      const { title, body } = notificationText(message, summary, me, latest.current.preview);
+      const { icon, preview, push: byWorker } = latest.current;
+      const { title, body } = notificationText(message, summary, me, preview);
       const { room, seq } = message;
-      const shown = await showNotification({ title, body, room, seq, icon: latest.current.icon }, open);
+      const shown = await showNotification({ title, body, room, seq, icon, byWorker }, open);
       if (shown && latest.current.sound) playTone();
     };
     const removeListener = client.on("event", (event) => {
@@ -79,6 +93,8 @@ export function Notifications({ preview = "public", sound = false, icon }: Notif
   }, [client, go, goToMessage]);
 
   useEffect(() => markVisible(user ?? ""), [user]);
+  useEffect(() => closeWhenRead(client), [client]);
+  useEffect(() => (push ? keepPush(client) : undefined), [client, push]);
 
   if (!isAsking) return null;
   const answer = (allow: boolean) => {
@@ -98,6 +114,20 @@ export function Notifications({ preview = "public", sound = false, icon }: Notif
       </button>
     </section>
   );
+}
+
+/** Closes the notifications of rooms that the user reads, here or elsewhere. Returns a function that ends this. */
+function closeWhenRead(client: TidingsClientLike): () => void {
+  let readSeqs = new Map<string, number>();
+  const update = () => {
+    const before = readSeqs;
+    const { items } = client.rooms.get();
+    if (items.every(({ id, readSeq }) => before.get(id) === readSeq)) return;
+    readSeqs = new Map(items.map(({ id, readSeq }) => [id, readSeq]));
+    void closeNotifications((room, seq) => seq <= (readSeqs.get(room) ?? 0));
+  };
+  update();
+  return client.rooms.subscribe(update);
 }
 
 function isDeclined(): boolean {

@@ -1,0 +1,136 @@
+// Push messages, from the real service to the real service worker.
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { sign } from "../../ts/test-system/token.js";
+import { Chat } from "../support/chat.js";
+import {
+  clickNotification,
+  notificationsOf,
+  permitNotifications,
+  prepareNotifications,
+} from "../support/notifications.js";
+import type { Person } from "../support/person.js";
+import { PushService } from "../support/push.js";
+
+const chat = new Chat();
+const service = new PushService();
+
+beforeAll(() => service.start());
+afterAll(() => service.stop());
+afterEach(() => expect(service.failures.splice(0)).toEqual([]));
+
+/** Sends a request to the push service of the system as this user. */
+async function request<T>(user: string, method: string, path: string, body?: object): Promise<T> {
+  const { push, jwt_secret } = chat.environment.addresses;
+  const headers = { authorization: `Bearer ${sign(user, jwt_secret)}`, "content-type": "application/json" };
+  const answer = await fetch(`${push}/v1${path}`, {
+    method,
+    headers,
+    ...(body && { body: JSON.stringify(body) }),
+  });
+  expect(answer.ok, `${method} ${path}: ${answer.status}`).toBe(true);
+  return (await answer.json()) as T;
+}
+
+/** The endpoints of the user's devices. */
+async function endpointsOf(user: string): Promise<string[]> {
+  const { devices } = await request<{ devices: { endpoint: string }[] }>(user, "GET", "/me/devices");
+  return devices.map(({ endpoint }) => endpoint);
+}
+
+/** Bo has a browser with push, and shares a room with Ada, who has it open. */
+async function twoPeople(roomName: string, others: readonly string[] = []) {
+  const { demoWithServices } = chat.environment;
+  const ada = await chat.signedIn("Ada");
+  const context = await chat.browser.newContext({ serviceWorkers: "allow" });
+  await prepareNotifications(context, demoWithServices);
+  const browser = await service.serve(context, demoWithServices);
+  const bo = await chat.signedIn("Bo", { services: true, context });
+  const name = chat.name(roomName);
+  const room = await chat.room(name, [ada.id, bo.id, ...others]);
+  await ada.open(name);
+  return { ada, bo, name, room, browser };
+}
+
+/** Permits notifications, and waits until the page has registered its browser. */
+async function permit(bo: Person): Promise<void> {
+  expect(await endpointsOf(bo.id)).toEqual([]);
+  await permitNotifications(bo.page.context(), chat.environment.demoWithServices);
+  await expect.poll(() => endpointsOf(bo.id)).toHaveLength(1);
+}
+
+/** Closes the page of the user. Returns another page of the site, which is no chat. */
+async function leave(person: Person) {
+  const page = await person.page.context().newPage();
+  await page.goto(`${chat.environment.demoWithServices}/icon.svg`);
+  await person.page.close();
+  const status = async () => {
+    const path = `/presence?user=${person.id}`;
+    return (await chat.http<{ users: { status: string }[] }>(person.id, "GET", path)).users[0]?.status;
+  };
+  await expect.poll(status).toBe("offline");
+  return page;
+}
+
+test("a user without an open page is told of messages, and a click opens the last one", async () => {
+  const { ada, bo, name, room } = await twoPeople("Away");
+  await permit(bo);
+  const origin = chat.environment.demoWithServices;
+  const page = await leave(bo);
+  await ada.say("tea?");
+  const tag = `tidings/${room}`;
+  await expect
+    .poll(() => notificationsOf(page))
+    .toEqual([{ title: name, body: `New message from ${ada.name}`, tag }]);
+  await ada.say("or coffee?");
+  await expect.poll(() => notificationsOf(page)).toEqual([{ title: name, body: "2 new messages", tag }]);
+
+  const back = await chat.openTab(bo, origin);
+  await clickNotification(back.page.context());
+  await back.page.getByRole("heading", { level: 1, name }).waitFor();
+  await back.row("or coffee?").waitFor();
+  expect(new URL(back.page.url()).hash).toContain(room);
+  // The page closes what the user has read.
+  await expect.poll(() => notificationsOf(page)).toEqual([]);
+});
+
+test("a notification is closed when its room is read in a page", async () => {
+  const { ada, bo, name } = await twoPeople("Read");
+  await permit(bo);
+  const page = await leave(bo);
+  await ada.say("tea?");
+  await expect.poll(() => notificationsOf(page)).toHaveLength(1);
+  const back = await chat.openTab(bo, chat.environment.demoWithServices);
+  expect(await notificationsOf(page)).toHaveLength(1);
+  await back.open(name);
+  await back.row("tea?").waitFor();
+  await expect.poll(() => notificationsOf(page)).toEqual([]);
+});
+
+test("after the sign-out the browser is no device and gets nothing", async () => {
+  const carol = chat.name("carol").replaceAll(" ", "-");
+  const { ada, bo, browser, room } = await twoPeople("Signed out", [carol]);
+  await permit(bo);
+  const other = service.device();
+  await request(carol, "POST", "/me/devices", other.subscription);
+  const page = await leave(bo);
+  await ada.say("before");
+  await expect.poll(() => notificationsOf(page)).toHaveLength(1);
+  await expect.poll(() => other.received.map(({ seq }) => seq)).toEqual([1]);
+
+  const back = await chat.openTab(bo, chat.environment.demoWithServices);
+  await back.account.click();
+  await back.page.getByRole("menuitem", { name: "Sign out" }).click();
+  await back.page.getByLabel("Your name").waitFor();
+  expect(await endpointsOf(bo.id)).toEqual([]);
+  expect(await notificationsOf(page)).toEqual([]);
+  await back.page.close();
+  await ada.say("after");
+  await expect
+    .poll(() => other.received.map(({ room, seq }) => [room, seq]))
+    .toEqual([
+      [room, 1],
+      [room, 2],
+    ]);
+  expect(browser.received.map(({ seq }) => seq)).toEqual([1]);
+  expect(await notificationsOf(page)).toEqual([]);
+});
