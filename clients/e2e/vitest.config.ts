@@ -6,20 +6,11 @@ const usesFirefox = process.env.TIDINGS_BROWSER === "firefox";
 
 /**
  * The files that need Chromium. Their tests use the protocol of Chromium, emulate phones, switch off the content
- * security policy of a page, read the frames of WebSockets, hold requests with bytes of files, wait for downloads, give
- * push messages to a service worker, or compare error messages of Chromium. Playwright offers none of these with WebDriver BiDi, or nobody has tried. Firefox
+ * security policy of a page, read the frames of WebSockets, hold requests with bytes of files, wait for downloads, or
+ * compare error messages of Chromium. Playwright offers none of these with WebDriver BiDi, or nobody has tried. Firefox
  * reports no long tasks.
  */
-const NEEDS_CHROMIUM = [
-  "accessibility",
-  "examples",
-  "failover",
-  "menus",
-  "phone",
-  "policy",
-  "privacy",
-  "push",
-]
+const NEEDS_CHROMIUM = ["accessibility", "examples", "failover", "menus", "phone", "policy", "privacy"]
   .concat("files", "live.long", "slow-network.long")
   .map((name) => `test/${name}.test.ts`);
 

@@ -1,15 +1,16 @@
 /**
  * Starts one browser for all tests, and for each worker an environment of its own: a system of two gateways behind
- * proxies with the services of files and push, and the demo's servers. Files of different workers run in parallel and cannot
- * disturb each other.
+ * proxies with the services of files and push, and the demo's servers. Files of different workers run in parallel and
+ * cannot disturb each other.
  */
 import type { TestProject } from "vitest/node";
 import { startOneOrigin } from "../../ts/test-system/one-origin.js";
 import { Stack } from "../../ts/test-system/stack.js";
-import { launchBrowser } from "./browser.js";
+import { launchBrowser, usesFirefox } from "./browser.js";
 import { serveControl } from "./control.js";
 import { buildDemo, serveDemo } from "./demo.js";
 import type { Environment } from "./environment.js";
+import { startFirefoxPush } from "./firefox-push.js";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -24,7 +25,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
     for (const one of cleanups.splice(0).reverse()) await one();
   };
   try {
-    const browser = await launchBrowser();
+    const firefoxPush = usesFirefox ? await startFirefoxPush() : undefined;
+    cleanups.push(() => firefoxPush?.close());
+    const browser = await launchBrowser(firefoxPush?.preferences);
     cleanups.push(() => browser.close());
     const environments = Array.from({ length: project.config.maxWorkers }, () =>
       startEnvironment(browser.wsEndpoint(), cleanups),

@@ -58,6 +58,7 @@ export class Chat {
     const context = options.context ?? (await this.browser.newContext(device));
     context.setDefaultTimeout(ACTION_TIMEOUT_MS);
     if (usesFirefox && options.context === undefined) await context.addInitScript(insertTextLikeUser);
+    await options.prepare?.(context);
     const person = new Person(this.name(namePrefix), await context.newPage(), options.recordNetwork);
     this.#people.push(person);
     const query = options.gateway === undefined ? "" : `?gateway=${options.gateway}`;

@@ -1,8 +1,9 @@
 /**
  * The notifications of a service worker. `chromium-headless-shell` has none, so there stand-ins keep what the worker
- * shows; with another Chromium they are real.
+ * shows; in another Chromium and in Firefox they are real.
  */
 import type { BrowserContext, Page } from "playwright-core";
+import { usesFirefox } from "../setup/browser.js";
 
 /** A notification as the user sees it. */
 export interface ShownNotification {
@@ -13,6 +14,7 @@ export interface ShownNotification {
 
 /** Prepares the notifications of a new context. The user has not permitted them yet. */
 export async function prepareNotifications(context: BrowserContext, origin: string): Promise<void> {
+  if (usesFirefox) return;
   const page = await context.newPage();
   await page.goto(`${origin}/icon.svg`);
   await permitNotifications(context, origin);
@@ -40,7 +42,7 @@ export function notificationsOf(page: Page): Promise<ShownNotification[]> {
 }
 
 /**
- * Clicks on the only notification. A headless browser has nothing to click on, so the worker gets the event of a click.
+ * Clicks on the only notification, in Chromium. A headless browser has nothing to click on, so the worker gets the event of a click.
  * It may not focus a page, because browsers permit that only to the event of a real click.
  */
 export async function clickNotification(context: BrowserContext): Promise<void> {

@@ -12,6 +12,8 @@ export interface PersonOptions {
   readonly context?: BrowserContext;
   /** Whether `received` records network data. Set it only when a test needs this, because it copies every answer. */
   readonly recordNetwork?: boolean | undefined;
+  /** Prepares a new browser context before it opens the page. */
+  readonly prepare?: (context: BrowserContext) => Promise<void>;
   /** Settings of a new browser context: size, colours, touch. */
   readonly device?: Parameters<import("playwright-core").Browser["newContext"]>[0];
 }

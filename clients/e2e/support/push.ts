@@ -1,11 +1,13 @@
 /**
  * The push service of Chromium in the tests, because a test browser has none. It decrypts what the server sends, as a
- * browser does, and gives it to the real service worker. Written by RFC 8291, without the code of the sender.
+ * browser does, and gives it to the real service worker. Written by RFC 8291, without the code of the sender. Firefox
+ * uses `setup/firefox-push.ts`, and decrypts itself.
  */
 import { createDecipheriv, createECDH, hkdfSync, randomBytes, randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { BrowserContext, CDPSession, Page } from "playwright-core";
+import { usesFirefox } from "../setup/browser.js";
 
 /** A push message as the service worker gets it. */
 export interface PushMessage {
@@ -85,12 +87,13 @@ export class PushService {
     return { subscription: { endpoint, keys }, received: receiver.received };
   }
 
-  /** Makes this the push service of the pages of a context, whose service worker is that of `origin`. */
+  /** Makes this the push service of the pages of a Chromium context, whose service worker is that of `origin`. */
   async serve(
     context: BrowserContext,
     origin: string,
   ): Promise<{ readonly received: readonly PushMessage[] }> {
     const receiver = this.#add();
+    if (usesFirefox) return receiver;
     await context.exposeBinding("testPushService", async (_source, action: string, key = "") => {
       if (action === "subscribe") return receiver.subscribe(this.#origin, key);
       if (action === "unsubscribe") receiver.subscription = undefined;
@@ -118,7 +121,10 @@ export class PushService {
     const endpoint = this.#origin + request.url;
     const receiver = this.#receivers.find(({ subscription }) => subscription?.endpoint === endpoint);
     const end = (status: number) => void response.writeHead(status).end();
-    if (receiver === undefined) return end(410);
+    if (receiver === undefined) {
+      this.failures.push("a message for a subscription that does not exist any more");
+      return end(410);
+    }
     try {
       const { authorization, ttl, "content-encoding": encoding } = request.headers;
       const key = receiver.subscription?.applicationServerKey;

@@ -41,9 +41,9 @@ function inTurn<T>(change: () => Promise<T>, signal: AbortSignal | undefined): P
 
 /**
  * Registers this browser for notifications of the current user, unless it is registered. Subscribes again if the key of
- * the server has changed. Call it after each start of the page, because browsers may change their subscription. Ask the
- * user for the permission before, with `Notification.requestPermission()` in a click. A browser has one subscription: it
- * belongs to the user who was registered last. Rejects with TidingsError.
+ * the server has changed. Call it after each start of the page, because browsers may change their subscription. Before,
+ * ask the user for the permission with `Notification.requestPermission()`, in a click. A browser has one subscription,
+ * which belongs to the user who was registered last. Rejects with TidingsError.
  */
 export async function enablePush(
   client: TidingsClientLike,

@@ -75,7 +75,7 @@ async function openFile(request) {
   }
 }
 
-// Shows a push message: a JSON object {title, sender, body, unread, room, seq, tag}. docs/clients/GUIDE.md describes it.
+// Shows a push message: a JSON object {title, sender, body, unread, room, seq, tag}, see docs/clients/GUIDE.md.
 self.addEventListener("push", (event) => {
   event.waitUntil(showPush(parsePush(event.data)));
 });
@@ -85,7 +85,7 @@ self.addEventListener("notificationclick", (event) => {
   event.waitUntil(openMessage(event.notification.data ?? {}));
 });
 
-// The browser has ended the subscription, or has another one. Pages register it, because they have the token of the user.
+// The browser has ended the subscription, or has another one. Pages register it, because they have the user's token.
 self.addEventListener("pushsubscriptionchange", (event) => {
   const tellPages = async () => {
     for (const page of await findPages()) page.postMessage({ type: "tidings:subscription" });

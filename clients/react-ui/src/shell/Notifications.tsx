@@ -40,9 +40,9 @@ const DECLINED_KEY = "tidings.notifications.declined";
 const DECLINED_MS = 14 * 24 * 3_600_000;
 
 /**
- * Shows a notification for new messages while no tab shows the chat, according to the level of their room, and closes it
- * when the room is read. Asks for the permission with a notice, after the first message that arrives while the page is
- * hidden.
+ * Shows a notification for new messages while no tab shows the chat, according to the level of their room, and closes
+ * it when the room is read. Asks for the permission with a notice, after the first message that arrives while the page
+ * is hidden.
  */
 export function Notifications({
   preview = "public",
