@@ -55,6 +55,8 @@ export async function startFirefoxPush(): Promise<FirefoxPush> {
     });
   });
   const preferences = {
+    // Firefox switches this off while a program controls it.
+    "dom.push.connection.enabled": true,
     "dom.push.serverURL": `ws://${address}/`,
     "dom.push.testing.allowInsecureServerURL": true,
     "alerts.useSystemBackend": false,
