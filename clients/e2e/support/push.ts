@@ -29,6 +29,8 @@ class Receiver {
   readonly #ecdh = createECDH("prime256v1");
   readonly #publicKey = this.#ecdh.generateKeys();
   readonly #auth = randomBytes(16);
+  /** The endpoints of all its subscriptions, also of those that have ended. */
+  readonly endpoints: string[] = [];
   deliver: (text: string) => Promise<void> = async () => {};
   subscription: Subscription | undefined;
 
@@ -37,7 +39,9 @@ class Receiver {
       p256dh: this.#publicKey.toString("base64url"),
       auth: this.#auth.toString("base64url"),
     };
-    this.subscription = { endpoint: `${service}/${randomUUID()}`, applicationServerKey, keys };
+    const endpoint = `${service}/${randomUUID()}`;
+    this.endpoints.push(endpoint);
+    this.subscription = { endpoint, applicationServerKey, keys };
     return this.subscription;
   }
 
@@ -65,7 +69,7 @@ export class PushService {
   /** What went wrong with requests and deliveries. */
   readonly failures: string[] = [];
   readonly #server: Server = createServer((request, response) => void this.#answer(request, response));
-  readonly #receivers: Receiver[] = [];
+  readonly #receivers = new Set<Receiver>();
 
   async start(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
@@ -100,6 +104,8 @@ export class PushService {
       return receiver.subscription ?? null;
     });
     await context.addInitScript(useTestPushService);
+    // The server may repeat an attempt after the end of the test.
+    context.on("close", () => this.#receivers.delete(receiver));
     receiver.deliver = async (text) => {
       const [page] = context.pages();
       if (page === undefined)
@@ -111,7 +117,7 @@ export class PushService {
 
   #add(): Receiver {
     const receiver = new Receiver();
-    this.#receivers.push(receiver);
+    this.#receivers.add(receiver);
     return receiver;
   }
 
@@ -119,15 +125,17 @@ export class PushService {
     const chunks: Buffer[] = [];
     for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk);
     const endpoint = this.#origin + request.url;
-    const receiver = this.#receivers.find(({ subscription }) => subscription?.endpoint === endpoint);
+    const receiver = [...this.#receivers].find(({ endpoints }) => endpoints.includes(endpoint));
     const end = (status: number) => void response.writeHead(status).end();
-    if (receiver === undefined) {
-      this.failures.push("a message for a subscription that does not exist any more");
-      return end(410);
-    }
+    const fail = (status: number, reason: string) => {
+      if (receiver && this.#receivers.has(receiver)) this.failures.push(reason);
+      end(status);
+    };
+    if (receiver?.subscription?.endpoint !== endpoint)
+      return fail(410, "a message after the end of a subscription");
     try {
       const { authorization, ttl, "content-encoding": encoding } = request.headers;
-      const key = receiver.subscription?.applicationServerKey;
+      const key = receiver.subscription.applicationServerKey;
       if (key && !authorization?.endsWith(`, k=${key}`)) throw new Error(`another sender: ${authorization}`);
       if (encoding !== "aes128gcm" || !ttl) throw new Error(`no push message: ${encoding}, ${ttl}`);
       const text = receiver.decrypt(Buffer.concat(chunks));
@@ -135,8 +143,7 @@ export class PushService {
       receiver.received.push(JSON.parse(text));
       end(201);
     } catch (error) {
-      this.failures.push(String(error));
-      end(400);
+      fail(400, String(error));
     }
   }
 }

@@ -120,14 +120,14 @@ test("a notification is closed when its room is read in a page", async () => {
 
 test("after the sign-out the browser is no device and gets nothing", async () => {
   const carol = chat.name("carol").replaceAll(" ", "-");
-  const { ada, bo, room } = await twoPeople("Signed out", [carol]);
+  const { ada, bo } = await twoPeople("Signed out", [carol]);
   await permit(bo);
   const other = service.device();
   await request(carol, "POST", "/me/devices", other.subscription);
   const page = await leave(bo);
   await ada.say("before");
   await expect.poll(() => notificationsOf(page), TOLD).toHaveLength(1);
-  await expect.poll(() => other.received.map(({ seq }) => seq), TOLD).toEqual([1]);
+  await expect.poll(() => other.received.at(-1)?.seq, TOLD).toBe(1);
 
   const back = await chat.openTab(bo, chat.environment.demoWithServices);
   await back.account.click();
@@ -137,11 +137,6 @@ test("after the sign-out the browser is no device and gets nothing", async () =>
   expect(await notificationsOf(page)).toEqual([]);
   await back.page.close();
   await ada.say("after");
-  await expect
-    .poll(() => other.received.map(({ room, seq }) => [room, seq]), TOLD)
-    .toEqual([
-      [room, 1],
-      [room, 2],
-    ]);
+  await expect.poll(() => other.received.at(-1)?.seq, TOLD).toBe(2);
   expect(await notificationsOf(page)).toEqual([]);
 });
