@@ -42,8 +42,8 @@ export function notificationsOf(page: Page): Promise<ShownNotification[]> {
 }
 
 /**
- * Clicks on the only notification, in Chromium. A headless browser has nothing to click on, so the worker gets the event
- * of a click. It may not focus a page, because browsers permit that only to the event of a real click.
+ * Clicks on the only notification, in Chromium. A headless browser has nothing to click on, so the worker gets the
+ * event of a click. It may not focus a page, because browsers permit that only to the event of a real click.
  */
 export async function clickNotification(context: BrowserContext): Promise<void> {
   const [worker] = context.serviceWorkers();
