@@ -18,7 +18,8 @@ use crate::store::sweep::{self, BATCH_ROWS, RemovedFile, SEARCH_ROWS, SweepReaso
 const RETRY_PAUSE_S: i64 = 300;
 /// Pause before a file is looked at again whose search failed, in seconds.
 const SEARCH_PAUSE_S: i64 = 3600;
-/// Pause between the two removals of a content, in rounds of the sweep. Longer than an image takes to be processed.
+/// Rounds of the sweep between the two removals of a file's content. This time must be longer than the processing of an
+/// image.
 const REPEAT_ROUNDS: i64 = 10;
 
 /// The sweep of one replica.

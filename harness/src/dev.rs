@@ -1,12 +1,14 @@
 //! The developer's local system, which `./dev` starts, shows and stops. Touches `.dev/` and the processes that it
 //! started. Before it signals a process, it checks that it started this process.
 
-pub mod companions;
+pub mod companion;
+mod companions;
 mod demo;
 pub mod detached;
 pub mod down;
 mod environment;
 pub mod hints;
+mod launch;
 mod redis_cluster;
 pub mod redis_move;
 pub mod redis_plan;

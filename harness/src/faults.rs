@@ -121,8 +121,8 @@ pub struct FaultReport {
     pub fed: u64,
     /// Number of events that the receiver of webhooks got.
     pub webhook_events: u64,
-    /// Number of stored messages whose user was away, and told by push.
-    pub told: u64,
+    /// Number of stored messages of which `tidings-push` notified the user who is away.
+    pub notified: u64,
     /// Number of files that stored messages show. Each was downloaded and compared.
     pub shown_files: u64,
     /// Number of complete files that no stored message shows.
@@ -279,8 +279,8 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     clock::end_all_pauses(&world)?;
     let (webhook_events, not_received) = webhook.finish(&stored).await;
     violations.extend(not_received);
-    let (told, not_told) = away.check(&world).await?;
-    violations.extend(not_told);
+    let (notified, not_notified) = away.check(&world).await?;
+    violations.extend(not_notified);
     let reactions = history::read_reactions(world.stack.database()).await?;
     violations.extend(history::check_changes(&requested, &entries, &stored, &reactions));
     let nowhere = |rule, what| Violation { rule, room: String::new(), seq: 0, user: String::new(), what };
@@ -302,7 +302,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.answered = answered;
     report.fed = fed;
     report.webhook_events = webhook_events;
-    report.told = told;
+    report.notified = notified;
     report.shown_files = shared.shown;
     report.unshown_files = shared.unshown;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();

@@ -136,13 +136,13 @@ impl Stack {
         self.folder.path()
     }
 
-    /// The URL of the database for the programs that are beside persistence: through the proxy, if there is one.
+    /// The database URL for companion programs. It leads through the proxy if there is one.
     pub fn persistence_database_url(&self) -> &str {
         let proxied = self.settings.persistence.iter().find(|(name, _)| name == "DATABASE_URL");
         proxied.map_or(self.settings.database_url.as_str(), |(_, url)| url.as_str())
     }
 
-    /// The URL of Redis for the programs that are beside persistence: through the proxy, if there is one.
+    /// The Redis URL for companion programs. It leads through the proxy if there is one.
     pub fn persistence_redis_url(&self) -> String {
         let proxied = self.settings.persistence.iter().find(|(name, _)| name == "REDIS_URL");
         proxied.map_or_else(|| self.shards().services_url(), |(_, url)| url.clone())

@@ -1,5 +1,6 @@
 //! Files in a bucket (docs/decisions/0079-files-in-a-bucket.md): their multipart uploads, and which object has the
-//! content. These columns keep their defaults while the contents are in a folder. And when contents were removed.
+//! content. These columns keep their defaults while the contents are in a folder. Another column records when the content
+//! of a removed file was removed.
 
 use crate::online::Step;
 

@@ -16,13 +16,13 @@ import { PushService } from "../support/push.js";
 const chat = new Chat();
 const service = new PushService();
 /** How long a notification may take. Under load the server asks for a user's presence again after 30 s. */
-const TOLD = { timeout: 45_000 };
+const NOTIFICATION_TIMEOUT = { timeout: 45_000 };
 
 beforeAll(() => service.start());
 afterAll(() => service.stop());
 afterEach(() => expect(service.failures.splice(0)).toEqual([]));
 
-/** Sends a request to the push service of the system as this user. */
+/** Sends a request to `tidings-push` as this user. */
 async function request<T>(user: string, method: string, path: string, body?: object): Promise<T> {
   const { push, jwt_secret } = chat.environment.addresses;
   const headers = { authorization: `Bearer ${sign(user, jwt_secret)}`, "content-type": "application/json" };
@@ -69,7 +69,7 @@ async function permit(bo: Person): Promise<void> {
 async function leave(person: Person): Promise<Page> {
   const page = await person.page.context().newPage();
   await page.goto(`${chat.environment.demoWithServices}/icon.svg`);
-  // After the end of a connection the user keeps the status for some seconds, and online users are not told.
+  // A disconnected user stays online for some seconds, and `tidings-push` does not notify online users.
   await person.account.click();
   await person.page.getByRole("menuitemradio", { name: "Away" }).click();
   const status = async () => {
@@ -89,11 +89,11 @@ test("a user without an open page is told of messages, and a click opens the las
   await ada.say("tea?");
   const tag = `tidings/${room}`;
   await expect
-    .poll(() => notificationsOf(page), TOLD)
+    .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
     .toEqual([{ title: name, body: `New message from ${ada.name}`, tag }]);
   await ada.say("or coffee?");
   await expect
-    .poll(() => notificationsOf(page), TOLD)
+    .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
     .toEqual([{ title: name, body: "2 new messages", tag }]);
 
   const back = await chat.openTab(bo, origin);
@@ -110,7 +110,7 @@ test("a notification is closed when its room is read in a page", async () => {
   await permit(bo);
   const page = await leave(bo);
   await ada.say("tea?");
-  await expect.poll(() => notificationsOf(page), TOLD).toHaveLength(1);
+  await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
   const back = await chat.openTab(bo, chat.environment.demoWithServices);
   expect(await notificationsOf(page)).toHaveLength(1);
   await back.open(name);
@@ -118,7 +118,7 @@ test("a notification is closed when its room is read in a page", async () => {
   await expect.poll(() => notificationsOf(page)).toEqual([]);
 });
 
-test("after the sign-out the browser is no device and gets nothing", async () => {
+test("a signed-out browser is not registered and gets no push messages", async () => {
   const carol = chat.name("carol").replaceAll(" ", "-");
   const { ada, bo } = await twoPeople("Signed out", [carol]);
   await permit(bo);
@@ -126,8 +126,8 @@ test("after the sign-out the browser is no device and gets nothing", async () =>
   await request(carol, "POST", "/me/devices", other.subscription);
   const page = await leave(bo);
   await ada.say("before");
-  await expect.poll(() => notificationsOf(page), TOLD).toHaveLength(1);
-  await expect.poll(() => other.received.at(-1)?.seq, TOLD).toBe(1);
+  await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
+  await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(1);
 
   const back = await chat.openTab(bo, chat.environment.demoWithServices);
   await back.account.click();
@@ -137,6 +137,6 @@ test("after the sign-out the browser is no device and gets nothing", async () =>
   expect(await notificationsOf(page)).toEqual([]);
   await back.page.close();
   await ada.say("after");
-  await expect.poll(() => other.received.at(-1)?.seq, TOLD).toBe(2);
+  await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(2);
   expect(await notificationsOf(page)).toEqual([]);
 });

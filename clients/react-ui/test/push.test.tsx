@@ -151,7 +151,7 @@ test("a failed registration is repeated with the next connection", async () => {
   await waitFor(() => expect(pushRequests()).toContain("POST /me/devices"));
 });
 
-test("with push the worker shows the notifications, and they are closed when the room is read", async () => {
+test("worker notifications are closed when their room is read", async () => {
   const browser = new Browser();
   browser.permission = "granted";
   browser.use();

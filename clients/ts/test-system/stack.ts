@@ -20,7 +20,7 @@ export interface StackOptions {
   readonly proxied?: boolean;
   /** Also starts the files service. */
   readonly files?: boolean;
-  /** Also turns on the feed and starts the push service, whose endpoints may be on this machine. */
+  /** Also turns on the feed and starts `tidings-push`, and allows push endpoints on this machine. */
   readonly push?: boolean;
 }
 

@@ -156,7 +156,7 @@ test("without push, a service worker or the permission nothing is requested, and
   expect(server.requests).toEqual([]);
 });
 
-test("a server without push, and a browser that refuses to subscribe, are results", async () => {
+test("enablePush returns a state if push is missing or refused", async () => {
   server.key = undefined;
   expect(await enable()).toBe("not_offered");
   expect(browser.count).toBe(0);
@@ -193,7 +193,7 @@ test("a sign-out ends the subscription even if the server cannot be reached", as
   expect(browser.subscription).toBeUndefined();
 });
 
-test("a sign-out is not overtaken by an earlier registration, also if nobody waits for it", async () => {
+test("an earlier enablePush does not overtake disablePush", async () => {
   let open = () => {};
   server.gate = { method: "POST", opened: new Promise((resolve) => (open = resolve)) };
   const enabled = enable();

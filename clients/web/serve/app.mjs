@@ -90,7 +90,7 @@ async function readJson(request) {
 
 /**
  * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name. With
- * `programs`, the origins of the programs beside the services by their names, it also forwards the API to all services.
+ * `programs`, the origins of the companion programs by their names, it also forwards the API to all services.
  * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], programs?: Record<string, string>, now?: () => number}} options
  */
 export function createApp({

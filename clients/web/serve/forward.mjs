@@ -3,7 +3,7 @@
 import { request } from "node:http";
 
 /**
- * The paths of the programs beside the services, as in deploy/haproxy/haproxy.cfg.
+ * The paths of the companion programs, as in deploy/haproxy/haproxy.cfg.
  * @type {Readonly<Record<string, RegExp>>}
  */
 const PATHS = {
@@ -12,7 +12,7 @@ const PATHS = {
   webhooks: /^\/v1\/webhooks(\/|$)/,
 };
 
-/** The names of the programs beside the services. */
+/** The names of the companion programs. */
 export const PROGRAMS = Object.keys(PATHS);
 
 /**
@@ -36,7 +36,7 @@ export function originOf(pathname, programs, persistence) {
 export function forward(incoming, response, origin, fail) {
   const { method, headers } = incoming;
   const forwarded = request(new URL(incoming.url ?? "/", origin), { method, headers }, (answer) => {
-    // Also the headers that this server has set for its own answers are those of the service.
+    // Removes the headers of this server's own answers, so that only those of the service remain.
     for (const name of response.getHeaderNames()) response.removeHeader(name);
     response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
     answer.pipe(response);

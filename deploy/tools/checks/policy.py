@@ -80,11 +80,11 @@ def _secret_variables(one: Manifest, findings: Findings) -> None:
         for env in container.get("env", []):
             refers = "secretKeyRef" in env.get("valueFrom", {})
             if refers and env["name"] not in allowed:
-                findings.add("secret", one.where, f"{env['name']} holds a secret, which belongs into a file")
+                findings.add("secret", one.where, f"{env['name']} holds a secret: mount it as a file")
             elif not refers and SECRET.search(env["name"]):
-                findings.add("secret", one.where, f"{env['name']} stands in the manifest")
+                findings.add("secret", one.where, f"{env['name']} has its secret value in the manifest")
         if any("secretRef" in source for source in container.get("envFrom", [])):
-            findings.add("secret", one.where, "all keys of a secret are variables")
+            findings.add("secret", one.where, "envFrom exposes a whole secret: mount it as a file")
 
 
 def _resources(one: Manifest, findings: Findings) -> None:

@@ -369,7 +369,7 @@ refused(
          lambda what: external(what, "tidings-files")[0]["remoteRef"].update(key="tidings/push")),
         ("secret", "a secret that is not in the documentation",
          lambda what: what.named("ExternalSecret", "tidings-files").data["metadata"].update(name="tidings-else")),
-        ("network", "a bucket at the address of the machine's metadata",
+        ("network", "egress to the instance metadata service (169.254.0.0/16)",
          lambda what: files_egress(what)[1]["to"][0]["ipBlock"]["except"].remove("169.254.0.0/16")),
     ],
 )  # fmt: skip

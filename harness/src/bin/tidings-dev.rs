@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tidings_harness::Token;
-use tidings_harness::dev::companions::Companions;
+use tidings_harness::dev::companion::Companions;
 use tidings_harness::dev::redis_move::{ChosenMove, move_partitions};
 use tidings_harness::dev::state::State;
 use tidings_harness::dev::status::Status;
@@ -35,7 +35,7 @@ enum Command {
         /// Number of persistence nodes. Default: as last time, or 1.
         #[arg(long)]
         persistence: Option<usize>,
-        /// Programs beside the services: `files`, `push`, `webhooks`, separated by commas, or `none`. Default: as last
+        /// Companion programs: `files`, `push`, `webhooks`, separated by commas, or `none`. Default: as last
         /// time, or none.
         #[arg(long, value_name = "PROGRAMS")]
         with: Option<Companions>,

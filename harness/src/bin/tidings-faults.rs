@@ -103,11 +103,11 @@ fn print_report(report: &FaultReport) {
         report.changes,
     );
     say!(
-        "  {} events in the feed, {} sent to the webhook, {} told by push; {} files of messages downloaded, {} others \
+        "  {} events in the feed, {} sent to the webhook, {} notified by push; {} files of messages downloaded, {} others \
          complete",
         report.fed,
         report.webhook_events,
-        report.told,
+        report.notified,
         report.shown_files,
         report.unshown_files,
     );

@@ -35,7 +35,7 @@ struct Arguments {
     /// Also start the files service.
     #[arg(long)]
     files: bool,
-    /// Also turn on the feed and start the push service, whose endpoints may be on this machine.
+    /// Also turn on the feed and start `tidings-push`, and allow push endpoints on this machine.
     #[arg(long)]
     push: bool,
 }

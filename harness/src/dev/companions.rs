@@ -1,80 +1,23 @@
-//! The programs beside the services that `./dev up --with` starts: files, push and webhooks, one replica of each.
+//! Starts and stops the companion programs of `./dev up --with`, one replica of each.
 //! Touches children, their logs, and the folder of the files.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 
+use super::companion::Companion;
+use super::detached::stop_processes;
+use super::launch::{NODE_TIMEOUT, launch, passed_on};
 use super::state::State;
-use super::up::{launch, passed_on};
-use super::{ADMIN_PORT_OFFSET, Home, down};
+use super::{ADMIN_PORT_OFFSET, Home};
 use crate::node::{self, is_ready};
 use crate::{say, stack};
 
-/// The port of the first program is the first gateway's port plus this number.
-const PORT_OFFSET: u16 = 3;
-
-/// A program beside the services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Companion {
-    Files,
-    Push,
-    Webhooks,
-}
-
-impl Companion {
-    const ALL: [Self; 3] = [Self::Files, Self::Push, Self::Webhooks];
-
-    /// The name, without `tidings-`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-            Self::Push => "push",
-            Self::Webhooks => "webhooks",
-        }
-    }
-
-    /// The port of its API.
-    pub fn port(self, first: u16) -> Result<u16> {
-        first.checked_add(PORT_OFFSET + self as u16).context("the port is too high")
-    }
-
-    /// Whether it reads the feed.
-    fn reads_feed(self) -> bool {
-        self != Self::Files
-    }
-}
-
-/// The value of `--with`: names separated by commas, or `none`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Companions(pub BTreeSet<Companion>);
-
-impl FromStr for Companions {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let names = text.split(',').map(str::trim).filter(|name| *name != "none");
-        let find = |name: &str| {
-            let known = Companion::ALL.into_iter().find(|one| one.name() == name);
-            known.ok_or_else(|| format!("{name:?} is not `files`, `push`, `webhooks` or `none`"))
-        };
-        names.map(find).collect::<Result<_, _>>().map(Companions)
-    }
-}
-
-/// The origins of the programs as the demo reads them: `files=http://127.0.0.1:8083,push=…`.
-pub(super) fn origins(state: &State) -> Result<String> {
-    let origin = |companion: &Companion| {
-        Ok(format!("{}=http://127.0.0.1:{}", companion.name(), companion.port(state.first_port)?))
-    };
-    Ok(state.companions.keys().map(origin).collect::<Result<Vec<_>>>()?.join(","))
-}
+const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Starts the programs of `state` that do not run.
 pub(super) async fn start(home: &Home, state: &mut State, with_demo: bool) -> Result<()> {
@@ -94,7 +37,7 @@ pub(super) async fn start(home: &Home, state: &mut State, with_demo: bool) -> Re
         launched?;
         let running = state.companions.get(&companion).and_then(|node| node.running.as_ref());
         let running = running.context("just launched")?;
-        let ready = running.until_ready(super::up::NODE_TIMEOUT, &log, || is_ready(port + ADMIN_PORT_OFFSET));
+        let ready = running.until_ready(NODE_TIMEOUT, &log, || is_ready(port + ADMIN_PORT_OFFSET));
         ready.await.with_context(|| format!("{program} on port {port}"))?;
         say!("{name:<12} http://127.0.0.1:{port} (pid {})", running.pid);
     }
@@ -106,7 +49,7 @@ pub(super) async fn stop(state: &mut State, keep: &BTreeSet<Companion>) {
     let others = state.companions.iter_mut().filter(|(companion, _)| !keep.contains(companion));
     let surplus: Vec<_> =
         others.filter_map(|(companion, node)| Some((companion.name(), node.running.take()?))).collect();
-    down::stop_processes(&surplus, Signal::SIGTERM, down::NODE_TIMEOUT).await;
+    stop_processes(&surplus, Signal::SIGTERM, STOP_TIMEOUT).await;
 }
 
 fn settings(
@@ -145,21 +88,8 @@ fn settings(
                 add("TIDINGS_PUSH_VAPID_SUBJECT", "mailto:developer@example.org".to_owned());
             }
         }
-        // Receivers of a developer are on this machine.
+        // A developer's webhook receivers run on this machine, so private addresses are allowed.
         Companion::Webhooks => add("TIDINGS_WEBHOOKS_ALLOW_PRIVATE", "true".to_owned()),
     }
     Ok(settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn companions_are_named_by_commas_or_none() {
-        let set = |text: &str| text.parse::<Companions>().map(|companions| companions.0);
-        assert_eq!(set("none"), Ok(BTreeSet::new()));
-        assert_eq!(set("push, files"), Ok([Companion::Files, Companion::Push].into()));
-        assert!(set("mail").unwrap_err().starts_with("\"mail\" is not `files`"));
-    }
 }

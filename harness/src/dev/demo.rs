@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::companions;
+use super::companion::Companion;
 use super::detached::Detached;
 use super::state::State;
 use super::{Home, ports_of};
@@ -128,10 +128,18 @@ fn demo_settings(state: &State, program: &Path) -> Result<Vec<(String, String)>>
         ("TIDINGS_JWT_SECRET", state.jwt_secret.clone()),
         ("TIDINGS_DEMO_GATEWAYS", origins(Service::Gateway, state.gateways.len())?),
         ("TIDINGS_DEMO_PERSISTENCE", origins(Service::Persistence, state.persistence.len())?),
-        ("TIDINGS_DEMO_PROGRAMS", companions::origins(state)?),
+        ("TIDINGS_DEMO_PROGRAMS", companion_origins(state)?),
         ("TIDINGS_DEMO_BUILT", built.to_string()),
     ];
     Ok(settings.map(|(name, value)| (name.to_owned(), value)).to_vec())
+}
+
+/// The origins of the programs as the demo reads them: `files=http://127.0.0.1:8083,push=…`.
+fn companion_origins(state: &State) -> Result<String> {
+    let origin = |companion: &Companion| {
+        Ok(format!("{}=http://127.0.0.1:{}", companion.name(), companion.port(state.first_port)?))
+    };
+    Ok(state.companions.keys().map(origin).collect::<Result<Vec<_>>>()?.join(","))
 }
 
 async fn is_answering(port: u16) -> bool {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::daemon::log_tail;
 use crate::node::set_environment;
+use crate::say;
 
 /// Identifies a process by pid, boot id and start time, because the kernel reuses pids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,20 @@ impl Detached {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
+    }
+}
+
+/// Stops processes, all at the same time. Kills those that have not ended after `time_limit`.
+pub(super) async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {
+    let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
+    for (_, running) in &alive {
+        running.signal(signal);
+        // A paused process handles the signal only after it continues.
+        running.signal(Signal::SIGCONT);
+    }
+    for (name, running) in alive {
+        let killed = running.until_ended(time_limit).await;
+        say!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
     }
 }
 

@@ -10,11 +10,11 @@ use nix::sys::signal::Signal;
 use super::Home;
 use super::companions;
 use super::demo;
-use super::detached::Detached;
+use super::detached::{Detached, stop_processes};
 use super::state::State;
 use crate::say;
 
-pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(40);
+const NODE_TIMEOUT: Duration = Duration::from_secs(40);
 const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `reset` does not delete these files: downloaded tools, and its own lock.
@@ -90,17 +90,4 @@ pub(super) async fn stop_nodes(state: &mut State, gateways: usize, persistence: 
 pub(super) async fn stop_redis(servers: Vec<Detached>) {
     let servers: Vec<_> = servers.into_iter().map(|running| ("redis", running)).collect();
     stop_processes(&servers, Signal::SIGTERM, SERVER_TIMEOUT).await;
-}
-
-pub(super) async fn stop_processes(running: &[(&str, Detached)], signal: Signal, time_limit: Duration) {
-    let alive: Vec<_> = running.iter().filter(|(_, running)| running.is_alive()).collect();
-    for (_, running) in &alive {
-        running.signal(signal);
-        // A paused process handles the signal only after it continues.
-        running.signal(Signal::SIGCONT);
-    }
-    for (name, running) in alive {
-        let killed = running.until_ended(time_limit).await;
-        say!("{name:<12} pid {} {}", running.pid, if killed { "had to be killed" } else { "stopped" });
-    }
 }

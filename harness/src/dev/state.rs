@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::companions::Companion;
+use super::companion::Companion;
 use super::detached::Detached;
 use super::{FIRST_PORT, Home};
 use crate::token;
@@ -76,7 +76,7 @@ pub struct State {
     pub gateways: Vec<DevNode>,
     /// The nodes in the order of their numbers.
     pub persistence: Vec<DevNode>,
-    /// The programs beside the services.
+    /// The companion programs.
     #[serde(default)]
     pub companions: BTreeMap<Companion, DevNode>,
     /// The demo's server.

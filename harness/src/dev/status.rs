@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::companions::Companion;
+use super::companion::Companion;
 use super::detached::Detached;
 use super::state::State;
 use super::{ADMIN_PORT_OFFSET, Home, demo, ports_of};
@@ -29,7 +29,7 @@ pub struct Status {
     pub gateways: Vec<GatewayStatus>,
     /// The nodes in the order of their numbers.
     pub persistence: Vec<PersistenceStatus>,
-    /// The programs beside the services.
+    /// The companion programs.
     #[serde(default)]
     pub companions: Vec<CompanionStatus>,
     /// The demo's URL, while the demo runs.
@@ -70,7 +70,7 @@ pub struct PersistenceStatus {
     pub pid: Option<u32>,
 }
 
-/// A program beside the services.
+/// A companion program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompanionStatus {
     /// `files`, `push` or `webhooks`.

@@ -6,12 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
 
-use super::companions::{self, Companions};
+use super::companion::Companions;
 use super::detached::Detached;
+use super::launch::{NODE_TIMEOUT, launch, passed_on};
 use super::state::{DevNode, Server, State};
-use super::{Home, demo, down, environment, ports_of, redis_cluster};
+use super::{Home, companions, demo, down, environment, ports_of, redis_cluster};
 use crate::node::{self, Ports, Service};
 use crate::say;
 use crate::{ports, postgres, redis, stack};
@@ -20,7 +20,6 @@ const DEFAULT_GATEWAYS: usize = 2;
 const DEFAULT_PERSISTENCE_NODES: usize = 1;
 const DATABASE_NAME: &str = "tidings";
 const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
-pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The options of `up`; `None` means as last time.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +27,7 @@ pub struct UpOptions {
     pub gateways: Option<usize>,
     /// Number of persistence nodes.
     pub persistence: Option<usize>,
-    /// The programs beside the services.
+    /// Companion programs to run. `None` keeps those of the last `up`.
     pub with: Option<Companions>,
     /// The first gateway's port.
     pub port: Option<u16>,
@@ -189,40 +188,6 @@ fn launch_node(
     launch(node, service_name(service), &program, settings, ports, &home.log_file(&log_name(service, number)))
 }
 
-/// Starts a process unless it already runs with the same settings. The first of `ports` is its public one.
-pub(super) fn launch(
-    node: &mut DevNode,
-    name: &str,
-    program: &Path,
-    settings: Vec<(String, String)>,
-    ports: &[u16],
-    log: &Path,
-) -> Result<()> {
-    if let Some(running) = node.running.as_ref().filter(|running| running.is_alive()) {
-        if node.settings == settings {
-            return Ok(());
-        }
-        say!("{name:<12} {} is started anew with other settings", ports[0]);
-        running.signal(Signal::SIGKILL);
-        while running.is_alive() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    for port in ports {
-        if !ports::is_free(*port) {
-            bail!(
-                "port {port} of 127.0.0.1 is taken by another program (see `ss -ltnp sport = :{port}`): \
-                 stop that, or choose others with ./dev up --port N"
-            );
-        }
-    }
-    let mut command = Command::new(program);
-    node::set_environment(&mut command, &settings);
-    node.running = Some(Detached::start(&command, log)?);
-    node.settings = settings;
-    Ok(())
-}
-
 async fn await_node(home: &Home, state: &State, service: Service, number: usize) -> Result<()> {
     let nodes = if service == Service::Gateway { &state.gateways } else { &state.persistence };
     let running = nodes.get(number).and_then(|node| node.running.as_ref()).context("just launched")?;
@@ -262,19 +227,6 @@ fn node_settings(
     }
     settings.extend(passed_on(state.first_port, with_demo)?);
     Ok(settings)
-}
-
-/// The settings in the developer's environment, with the origins of the demo.
-pub(super) fn passed_on(first_port: u16, with_demo: bool) -> Result<Vec<(String, String)>> {
-    let passed = std::env::vars().filter(|(name, _)| environment::is_passed_on(name));
-    let with_origins = |(name, value): (String, String)| {
-        let value = match with_demo && name == demo::ALLOWED_ORIGINS {
-            true => demo::add_demo_origins(&value, first_port)?,
-            false => value,
-        };
-        Ok((name, value))
-    };
-    passed.map(with_origins).collect()
 }
 
 fn service_name(service: Service) -> &'static str {

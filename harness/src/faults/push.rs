@@ -125,10 +125,15 @@ impl AwayUser {
         }
         let mut violations = Vec::new();
         for (room, seq) in wanted.difference(&told) {
-            violations.push(violation(Rule::Push, room, *seq, "the user was not told".to_owned()));
+            violations.push(violation(Rule::Push, room, *seq, "the user got no notification".to_owned()));
         }
         for (room, seq) in told.difference(&wanted) {
-            violations.push(violation(Rule::Push, room, *seq, "the user was told of this".to_owned()));
+            violations.push(violation(
+                Rule::Push,
+                room,
+                *seq,
+                "the user got a notification of a message that is not stored or not visible".to_owned(),
+            ));
         }
         violations.truncate(MAX_VIOLATIONS);
         for node in nodes {

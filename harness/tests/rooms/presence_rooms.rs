@@ -169,8 +169,8 @@ async fn leaving_last_shared_room_ends_presence_visibility() -> Result<()> {
     Ok(())
 }
 
-/// Number of commands about `names`, a user and the user's rooms, in four seconds. What Redis executes for others, and for
-/// nobody, does not count.
+/// Number of commands about `names`, a user and the user's rooms, in four seconds. Ignores commands about other users and
+/// background commands.
 async fn commands_of_connects(monitor: &CommandMonitor, names: &[&str]) -> usize {
     tokio::time::sleep(Duration::from_secs(4)).await;
     monitor.take_commands(names).len()

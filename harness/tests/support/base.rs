@@ -2,7 +2,7 @@
 
 use tidings_harness::ports;
 
-/// A base port from which two gateways, a persistence node, the demo and the programs beside them derive only free ports.
+/// A base port from which two gateways, a persistence node, the demo and the companion programs derive only free ports.
 /// `ports::free` returns none of them.
 pub fn free_base() -> u16 {
     let derived_ports = |base: u16| {
