@@ -52,6 +52,9 @@ for (const text of (process.env.TIDINGS_DEMO_PROGRAMS ?? "").split(",").filter(B
     fail(`TIDINGS_DEMO_PROGRAMS: ${text} is not PROGRAM=ORIGIN`);
   programs[name] = new URL(origin).origin;
 }
+const forwardedTo = [...Object.values(programs), ...persistence];
+if (Object.keys(programs).length > 0 && !forwardedTo.every((origin) => origin.startsWith("http:")))
+  fail("with TIDINGS_DEMO_PROGRAMS the origins of persistence and the programs must have http");
 
 const root = fileURLToPath(new URL("dist", import.meta.url));
 const server = createApp({ root, secret, gateways, persistence, files, programs });

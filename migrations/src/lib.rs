@@ -26,6 +26,7 @@ pub mod m0019_push;
 pub mod m0020_push_told;
 pub mod m0021_previews;
 pub mod m0022_file_uploads;
+pub mod m0023_emptied_files;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -143,6 +144,11 @@ impl MigratorTrait for Migrator {
             name: "m0022_file_uploads",
             up: m0022_file_uploads::UP,
             down: m0022_file_uploads::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0023_emptied_files",
+            up: m0023_emptied_files::UP,
+            down: m0023_emptied_files::DOWN,
         }));
         migrations
     }

@@ -33,7 +33,7 @@ export async function startFirefoxPush(): Promise<FirefoxPush> {
       const message = { messageType: "notification", channelID, version: randomUUID(), data, headers };
       browser?.send(JSON.stringify(message));
       response.writeHead(browser ? 201 : 410).end();
-    });
+    }, () => response.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;

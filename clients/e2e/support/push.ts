@@ -68,7 +68,10 @@ class Receiver {
 export class PushService {
   /** What went wrong with requests and deliveries. */
   readonly failures: string[] = [];
-  readonly #server: Server = createServer((request, response) => void this.#answer(request, response));
+  readonly #server: Server = createServer((request, response) => {
+    // The sender may end a request early, for example when its system stops.
+    this.#answer(request, response).catch(() => response.destroy());
+  });
   readonly #receivers = new Set<Receiver>();
 
   async start(): Promise<void> {

@@ -17,6 +17,8 @@ const chat = new Chat();
 const service = new PushService();
 /** How long a notification may take. Under load the server asks for a user's presence again after 30 s. */
 const NOTIFICATION_TIMEOUT = { timeout: 45_000 };
+/** Longer than all such waits of one test together. */
+const TEST_TIMEOUT_MS = 240_000;
 
 beforeAll(() => service.start());
 afterAll(() => service.stop());
@@ -60,7 +62,7 @@ async function twoPeople(roomName: string, others: readonly string[] = []) {
 
 /** Permits notifications, and waits until the page has registered its browser. */
 async function permit(bo: Person): Promise<void> {
-  expect(await endpointsOf(bo.id)).toEqual([]);
+  await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
   await permitNotifications(bo.page.context(), chat.environment.demoWithServices);
   await expect.poll(() => endpointsOf(bo.id)).toHaveLength(1);
 }
@@ -103,7 +105,7 @@ test("a user without an open page is told of messages, and a click opens the las
   await back.row("or coffee?").waitFor();
   expect(new URL(back.page.url()).hash).toContain(room);
   await expect.poll(() => notificationsOf(page)).toEqual([]);
-});
+}, TEST_TIMEOUT_MS);
 
 test("a notification is closed when its room is read in a page", async () => {
   const { ada, bo, name } = await twoPeople("Read");
@@ -116,7 +118,7 @@ test("a notification is closed when its room is read in a page", async () => {
   await back.open(name);
   await back.row("tea?").waitFor();
   await expect.poll(() => notificationsOf(page)).toEqual([]);
-});
+}, TEST_TIMEOUT_MS);
 
 test("a signed-out browser is not registered and gets no push messages", async () => {
   const carol = chat.name("carol").replaceAll(" ", "-");
@@ -133,10 +135,10 @@ test("a signed-out browser is not registered and gets no push messages", async (
   await back.account.click();
   await back.page.getByRole("menuitem", { name: "Sign out" }).click();
   await back.page.getByLabel("Your name").waitFor();
-  expect(await endpointsOf(bo.id)).toEqual([]);
+  await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
   expect(await notificationsOf(page)).toEqual([]);
   await back.page.close();
   await ada.say("after");
   await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(2);
   expect(await notificationsOf(page)).toEqual([]);
-});
+}, TEST_TIMEOUT_MS);

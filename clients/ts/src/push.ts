@@ -85,8 +85,8 @@ async function subscribe(
 
 /**
  * Ends the notifications of this browser, and removes it from the devices of the current user. Call it before the user
- * signs out. If it rejects with TidingsError, the browser gets no notifications either, but the server knows it until
- * the next one.
+ * signs out. It rejects with TidingsError if the server still knows the device. The browser gets no notifications even
+ * then, unless it could not end its subscription.
  */
 export async function disablePush(
   client: TidingsClientLike,

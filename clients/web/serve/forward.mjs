@@ -35,7 +35,12 @@ export function originOf(pathname, programs, persistence) {
  */
 export function forward(incoming, response, origin, fail) {
   const { method, headers } = incoming;
-  const forwarded = request(new URL(incoming.url ?? "/", origin), { method, headers }, (answer) => {
+  /** @type {import("node:http").IncomingMessage | undefined} */
+  let received;
+  // Each request has a connection of its own: the service may be closing an idle one.
+  const options = { method, headers, agent: false };
+  const forwarded = request(new URL(incoming.url ?? "/", origin), options, (answer) => {
+    received = answer;
     // Removes the headers of this server's own answers, so that only those of the service remain.
     for (const name of response.getHeaderNames()) response.removeHeader(name);
     response.writeHead(answer.statusCode ?? 502, answer.rawHeaders);
@@ -43,8 +48,9 @@ export function forward(incoming, response, origin, fail) {
     answer.on("error", () => response.destroy());
   });
   forwarded.on("error", () => {
-    if (response.headersSent) response.destroy();
-    else fail();
+    if (!response.headersSent) fail();
+    // A service may answer before it has read the whole request. Its answer is then complete.
+    else if (!received?.complete) response.destroy();
   });
   // A client that goes away ends its request at the service.
   response.on("close", () => {

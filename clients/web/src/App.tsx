@@ -25,15 +25,18 @@ export function App() {
       />
     );
   }
-  const signOut = () => {
+  const signOut = (ended: Promise<void>) => {
+    // At once, so that the user is signed out even if the page is closed meanwhile.
     sessions.clear(session);
-    window.location.hash = "#/";
-    setSession(undefined);
+    ended.then(() => {
+      window.location.hash = "#/";
+      setSession(undefined);
+    });
   };
   return <SignedInPage key={session.user} session={session} onSignOut={signOut} />;
 }
 
-function SignedInPage({ session, onSignOut }: { session: Session; onSignOut: () => void }) {
+function SignedInPage({ session, onSignOut }: { session: Session; onSignOut: (ended: Promise<void>) => void }) {
   const { config, error, retry } = useDemoConfig();
 
   const options = useMemo(

@@ -23,7 +23,8 @@ const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
 interface ChatProps {
   readonly session: Session;
   readonly files: ChatUiProviderProps["files"];
-  readonly onSignOut: () => void;
+  /** `ended` resolves when the client is no longer needed. */
+  readonly onSignOut: (ended: Promise<void>) => void;
 }
 
 /** The chat of the signed-in user. */
@@ -34,12 +35,14 @@ export function Chat({ session, files, onSignOut }: ChatProps) {
   const account = useMemo(
     () => ({
       name: session.name,
-      signOut: async () => {
-        // Needs the token of the user, so it comes first.
-        await endPush(client);
-        // Deletes the cached rooms and messages, and keeps unsent ones. A storage that fails has cached nothing.
-        signOut(client).catch(() => {});
-        onSignOut();
+      signOut: () => {
+        const end = async () => {
+          // Needs the token of the user, so it comes first.
+          await endPush(client);
+          // Deletes the cached rooms and messages, and keeps unsent ones. A storage that fails has cached nothing.
+          signOut(client).catch(() => {});
+        };
+        onSignOut(end());
       },
     }),
     [session, client, onSignOut],

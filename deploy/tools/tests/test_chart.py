@@ -178,6 +178,8 @@ REFUSED: list[tuple[str, str]] = [
     ("files: {bucket: {url: 's3://files'}, storage: {claim: contents}}", "files.storage.claim"),
     ("files: {bucket: {region: ''}}", "region"),
     ("files: {bucket: {endpoint: 's3.example.com:9000'}}", "endpoint"),
+    ("files: {bucket: {url: 's3://files', endpoint: 'http://s3.example.com:9000'}}", "files.bucket.port"),
+    ("files: {env: {AWS_SESSION_TOKEN: abc}}", "AWS_SESSION_TOKEN"),
     ("files: {bucket: {keys: {id: abc}}}", "keys"),
     ("files: {bucket: {secret: abc}}", "secret"),
     ("files: {bucket: {to: []}}", "to"),

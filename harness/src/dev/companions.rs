@@ -59,9 +59,7 @@ fn settings(
     port: u16,
     with_demo: bool,
 ) -> Result<Vec<(String, String)>> {
-    let mut settings = passed_on(state.first_port, with_demo)?;
-    let chosen = |name: &str| settings.iter().any(|(chosen, _)| chosen == name);
-    let (has_bucket, has_vapid) = (chosen("TIDINGS_FILES_BUCKET"), chosen("TIDINGS_PUSH_VAPID_KEY"));
+    let mut settings = Vec::new();
     let mut add = |name: &str, value: String| settings.push((name.to_owned(), value));
     let prefix = format!("TIDINGS_{}", companion.name().to_uppercase());
     add("DATABASE_URL", state.database_url.clone());
@@ -71,25 +69,22 @@ fn settings(
     match companion {
         Companion::Files => {
             add("TIDINGS_FILES_SECRET", state.files_secret.clone());
-            if !has_bucket {
-                let folder = home.files_folder();
-                std::fs::create_dir_all(&folder)?;
-                add("TIDINGS_FILES_FOLDER", folder.display().to_string());
-            }
+            let folder = home.files_folder();
+            std::fs::create_dir_all(&folder)?;
+            add("TIDINGS_FILES_FOLDER", folder.display().to_string());
         }
         Companion::Push => {
             add("REDIS_URL", state.redis_url.clone());
-            if !has_vapid {
-                if state.vapid_key.is_empty() {
-                    // Any 32 random bytes are a private key of P-256, except one time in four thousand million.
-                    state.vapid_key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-                }
-                add("TIDINGS_PUSH_VAPID_KEY", state.vapid_key.clone());
-                add("TIDINGS_PUSH_VAPID_SUBJECT", "mailto:developer@example.org".to_owned());
+            if state.vapid_key.is_empty() {
+                // Any 32 random bytes are a private key of P-256, except one time in four thousand million.
+                state.vapid_key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
             }
+            add("TIDINGS_PUSH_VAPID_KEY", state.vapid_key.clone());
+            add("TIDINGS_PUSH_VAPID_SUBJECT", "mailto:developer@example.org".to_owned());
         }
         // A developer's webhook receivers run on this machine, so private addresses are allowed.
         Companion::Webhooks => add("TIDINGS_WEBHOOKS_ALLOW_PRIVATE", "true".to_owned()),
     }
+    settings.extend(passed_on(state.first_port, with_demo)?);
     Ok(settings)
 }

@@ -3,7 +3,7 @@
 
 /// Settings that `up` chooses for each node, or for all nodes and the other commands of `./dev` together. Secrets may
 /// also come from files.
-const CHOSEN_BY_UP: [&str; 11] = [
+const CHOSEN_BY_UP: [&str; 23] = [
     "TIDINGS_LISTEN",
     "TIDINGS_ADMIN_LISTEN",
     "TIDINGS_INTERNAL_LISTEN",
@@ -15,6 +15,18 @@ const CHOSEN_BY_UP: [&str; 11] = [
     "TIDINGS_INTERNAL_SECRET",
     "TIDINGS_INTERNAL_SECRET_FILE",
     "TIDINGS_COMMIT",
+    "TIDINGS_FILES_LISTEN",
+    "TIDINGS_FILES_ADMIN_LISTEN",
+    "TIDINGS_FILES_FOLDER",
+    "TIDINGS_FILES_BUCKET",
+    "TIDINGS_FILES_SECRET",
+    "TIDINGS_FILES_SECRET_FILE",
+    "TIDINGS_PUSH_LISTEN",
+    "TIDINGS_PUSH_ADMIN_LISTEN",
+    "TIDINGS_PUSH_VAPID_KEY",
+    "TIDINGS_PUSH_VAPID_KEY_FILE",
+    "TIDINGS_WEBHOOKS_LISTEN",
+    "TIDINGS_WEBHOOKS_ADMIN_LISTEN",
 ];
 /// Beginnings of the variables of `./dev`, of the tests, and of other programs of this repository.
 const TOOL_PREFIXES: [&str; 14] = [

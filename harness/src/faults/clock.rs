@@ -9,7 +9,7 @@ use super::{Part, World};
 use crate::WallClock;
 
 /// Longer than the longest jump of a clock and the longest pause between two attempts together, in seconds.
-const ALL_PAUSES_S: i64 = 7200;
+const ALL_PAUSES_S: i64 = 9000;
 
 pub(super) async fn shift_clock(world: &World, part: Part, seconds: i64, time: Duration) -> Result<()> {
     let clock = clock_of(world, part)?;

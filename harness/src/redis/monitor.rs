@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
 
@@ -28,12 +28,16 @@ impl CommandMonitor {
 
     /// Removes the collected commands. Returns those that contain one of these names, also commands that scripts call.
     /// Ignores the sweep, which compares the heads of all rooms once a second.
-    pub fn take_commands(&self, names: &[&str]) -> Vec<String> {
+    ///
+    /// # Errors
+    /// When Redis has closed the connection, so that commands may be missing.
+    pub fn take_commands(&self, names: &[&str]) -> Result<Vec<String>> {
+        ensure!(!self.task.is_finished(), "Redis has closed the connection of the monitor");
         let mut lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         lines.retain(|line| {
             !line.ends_with("\"epoch\" \"seq\"") && names.iter().any(|name| line.contains(name))
         });
-        lines
+        Ok(lines)
     }
 }
 

@@ -14,13 +14,17 @@ export function keepPush(client: TidingsClientLike): () => void {
   /** The user for whom the server has answered. */
   let settledFor: string | undefined;
   let isBusy = false;
-  const enable = async (registration: ServiceWorkerRegistration) => {
+  /** Whether the subscription has changed since the last registration began. */
+  let hasChanged = false;
+  const enable = async (registration: ServiceWorkerRegistration): Promise<void> => {
     const user = client.me.get()?.id;
     const isConnected = client.connection.get().state === "connected";
     if (isBusy || !user || !isConnected || user === settledFor || notifyPermission() !== "granted") return;
     isBusy = true;
+    hasChanged = false;
     const state = await enablePush(client, { registration, signal }).catch(() => undefined);
     isBusy = false;
+    if (hasChanged || client.me.get()?.id !== user) return enable(registration);
     // A server without push is not asked again, because the browser logs each failed request.
     if (state === "enabled" || state === "not_offered") settledFor = user;
   };
@@ -34,6 +38,7 @@ export function keepPush(client: TidingsClientLike): () => void {
     const onWorkerMessage = ({ data }: MessageEvent) => {
       if (data?.type !== "tidings:subscription") return;
       settledFor = undefined;
+      hasChanged = true;
       update();
     };
     navigator.serviceWorker.addEventListener("message", onWorkerMessage, { signal });

@@ -2,7 +2,7 @@ import type { TidingsClientLike } from "@tidings/client";
 import { disablePush } from "@tidings/client/push";
 
 /** How long a sign-out waits for the server, in ms. */
-const SERVER_TIMEOUT_MS = 2_000;
+const SERVER_TIMEOUT_MS = 10_000;
 
 /**
  * Ends the push messages of this browser, and closes the notifications that it shows. Never fails: without the server
