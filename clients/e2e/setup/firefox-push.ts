@@ -26,14 +26,17 @@ export async function startFirefoxPush(): Promise<FirefoxPush> {
   const subscriptions = new Map<string, WebSocket>();
   const server = createServer((request, response) => {
     const channelID = request.url?.slice(1) ?? "";
-    readBody(request).then((body) => {
-      const browser = subscriptions.get(channelID);
-      const headers = { encoding: request.headers["content-encoding"] };
-      const data = body.toString("base64url");
-      const message = { messageType: "notification", channelID, version: randomUUID(), data, headers };
-      browser?.send(JSON.stringify(message));
-      response.writeHead(browser ? 201 : 410).end();
-    }, () => response.destroy());
+    readBody(request).then(
+      (body) => {
+        const browser = subscriptions.get(channelID);
+        const headers = { encoding: request.headers["content-encoding"] };
+        const data = body.toString("base64url");
+        const message = { messageType: "notification", channelID, version: randomUUID(), data, headers };
+        browser?.send(JSON.stringify(message));
+        response.writeHead(browser ? 201 : 410).end();
+      },
+      () => response.destroy(),
+    );
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;

@@ -83,62 +83,74 @@ async function leave(person: Person): Promise<Page> {
   return page;
 }
 
-test("a user without an open page is told of messages, and a click opens the last one", async () => {
-  const { ada, bo, name, room } = await twoPeople("Away");
-  await permit(bo);
-  const origin = chat.environment.demoWithServices;
-  const page = await leave(bo);
-  await ada.say("tea?");
-  const tag = `tidings/${room}`;
-  await expect
-    .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
-    .toEqual([{ title: name, body: `New message from ${ada.name}`, tag }]);
-  await ada.say("or coffee?");
-  await expect
-    .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
-    .toEqual([{ title: name, body: "2 new messages", tag }]);
+test(
+  "a user without an open page is told of messages, and a click opens the last one",
+  async () => {
+    const { ada, bo, name, room } = await twoPeople("Away");
+    await permit(bo);
+    const origin = chat.environment.demoWithServices;
+    const page = await leave(bo);
+    await ada.say("tea?");
+    const tag = `tidings/${room}`;
+    await expect
+      .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
+      .toEqual([{ title: name, body: `New message from ${ada.name}`, tag }]);
+    await ada.say("or coffee?");
+    await expect
+      .poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT)
+      .toEqual([{ title: name, body: "2 new messages", tag }]);
 
-  const back = await chat.openTab(bo, origin);
-  if (usesFirefox) await back.open(name);
-  else await clickNotification(back.page.context());
-  await back.page.getByRole("heading", { level: 1, name }).waitFor();
-  await back.row("or coffee?").waitFor();
-  expect(new URL(back.page.url()).hash).toContain(room);
-  await expect.poll(() => notificationsOf(page)).toEqual([]);
-}, TEST_TIMEOUT_MS);
+    const back = await chat.openTab(bo, origin);
+    if (usesFirefox) await back.open(name);
+    else await clickNotification(back.page.context());
+    await back.page.getByRole("heading", { level: 1, name }).waitFor();
+    await back.row("or coffee?").waitFor();
+    expect(new URL(back.page.url()).hash).toContain(room);
+    await expect.poll(() => notificationsOf(page)).toEqual([]);
+  },
+  TEST_TIMEOUT_MS,
+);
 
-test("a notification is closed when its room is read in a page", async () => {
-  const { ada, bo, name } = await twoPeople("Read");
-  await permit(bo);
-  const page = await leave(bo);
-  await ada.say("tea?");
-  await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
-  const back = await chat.openTab(bo, chat.environment.demoWithServices);
-  expect(await notificationsOf(page)).toHaveLength(1);
-  await back.open(name);
-  await back.row("tea?").waitFor();
-  await expect.poll(() => notificationsOf(page)).toEqual([]);
-}, TEST_TIMEOUT_MS);
+test(
+  "a notification is closed when its room is read in a page",
+  async () => {
+    const { ada, bo, name } = await twoPeople("Read");
+    await permit(bo);
+    const page = await leave(bo);
+    await ada.say("tea?");
+    await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
+    const back = await chat.openTab(bo, chat.environment.demoWithServices);
+    expect(await notificationsOf(page)).toHaveLength(1);
+    await back.open(name);
+    await back.row("tea?").waitFor();
+    await expect.poll(() => notificationsOf(page)).toEqual([]);
+  },
+  TEST_TIMEOUT_MS,
+);
 
-test("a signed-out browser is not registered and gets no push messages", async () => {
-  const carol = chat.name("carol").replaceAll(" ", "-");
-  const { ada, bo } = await twoPeople("Signed out", [carol]);
-  await permit(bo);
-  const other = service.device();
-  await request(carol, "POST", "/me/devices", other.subscription);
-  const page = await leave(bo);
-  await ada.say("before");
-  await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
-  await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(1);
+test(
+  "a signed-out browser is not registered and gets no push messages",
+  async () => {
+    const carol = chat.name("carol").replaceAll(" ", "-");
+    const { ada, bo } = await twoPeople("Signed out", [carol]);
+    await permit(bo);
+    const other = service.device();
+    await request(carol, "POST", "/me/devices", other.subscription);
+    const page = await leave(bo);
+    await ada.say("before");
+    await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toHaveLength(1);
+    await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(1);
 
-  const back = await chat.openTab(bo, chat.environment.demoWithServices);
-  await back.account.click();
-  await back.page.getByRole("menuitem", { name: "Sign out" }).click();
-  await back.page.getByLabel("Your name").waitFor();
-  await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
-  expect(await notificationsOf(page)).toEqual([]);
-  await back.page.close();
-  await ada.say("after");
-  await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(2);
-  expect(await notificationsOf(page)).toEqual([]);
-}, TEST_TIMEOUT_MS);
+    const back = await chat.openTab(bo, chat.environment.demoWithServices);
+    await back.account.click();
+    await back.page.getByRole("menuitem", { name: "Sign out" }).click();
+    await back.page.getByLabel("Your name").waitFor();
+    await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
+    await expect.poll(() => notificationsOf(page)).toEqual([]);
+    await back.page.close();
+    await ada.say("after");
+    await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(2);
+    expect(await notificationsOf(page)).toEqual([]);
+  },
+  TEST_TIMEOUT_MS,
+);

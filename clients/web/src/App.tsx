@@ -36,7 +36,13 @@ export function App() {
   return <SignedInPage key={session.user} session={session} onSignOut={signOut} />;
 }
 
-function SignedInPage({ session, onSignOut }: { session: Session; onSignOut: (ended: Promise<void>) => void }) {
+function SignedInPage({
+  session,
+  onSignOut,
+}: {
+  session: Session;
+  onSignOut: (ended: Promise<void>) => void;
+}) {
   const { config, error, retry } = useDemoConfig();
 
   const options = useMemo(

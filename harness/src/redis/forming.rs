@@ -17,6 +17,9 @@ const VIEW_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the nodes may need to agree after a change.
 pub(super) const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time between two introductions of the nodes.
+const MEET_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The ports of a node: for clients and for the other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodePorts {
@@ -47,14 +50,12 @@ pub async fn form_cluster(nodes: &[NodePorts], masters: usize) -> Result<()> {
         add.arg("ADDSLOTSRANGE").arg(*range.start()).arg(*range.end());
         run(&urls[number], &add).await?;
     }
-    for node in &nodes[1..] {
-        let mut meet = redis::cmd("CLUSTER");
-        meet.arg("MEET").arg("127.0.0.1").arg(node.clients).arg(node.bus);
-        run(&urls[0], &meet).await?;
-    }
     let is_complete =
         |views: &[Vec<ClusterNode>], replicas| is_complete(views, nodes.len(), replicas, &slots);
-    until("the nodes know each other", || urls.clone(), |views| is_complete(views, 0)).await?;
+    tokio::select! {
+        known = until("the nodes know each other", || urls.clone(), |views| is_complete(views, 0)) => known?,
+        failed = introduce(&urls[0], &nodes[1..]) => return failed,
+    }
     for (number, replica) in urls[masters..].iter().enumerate() {
         let master: String = command_at(&urls[number % masters], redis::cmd("CLUSTER").arg("MYID")).await?;
         run(replica, redis::cmd("CLUSTER").arg("REPLICATE").arg(master)).await?;
@@ -62,6 +63,19 @@ pub async fn form_cluster(nodes: &[NodePorts], masters: usize) -> Result<()> {
     let replicas = nodes.len() - masters;
     until("the nodes agree", || urls.clone(), |views| is_complete(views, replicas)).await?;
     until_serving(&urls).await
+}
+
+/// Introduces these nodes to the node at `url`, again and again. If a node is too slow for the time limit of the handshake,
+/// it forgets the first node, which then waits for it for ever. Ends only with an error.
+async fn introduce(url: &str, nodes: &[NodePorts]) -> Result<()> {
+    loop {
+        for node in nodes {
+            let mut meet = redis::cmd("CLUSTER");
+            meet.arg("MEET").arg("127.0.0.1").arg(node.clients).arg(node.bus);
+            run(url, &meet).await?;
+        }
+        sleep(MEET_INTERVAL).await;
+    }
 }
 
 /// Waits until all nodes serve slots, and all replicas have the data of their masters.
