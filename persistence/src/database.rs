@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::Args;
 use sea_orm::sqlx::{Connection, PgConnection};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, SqlxError};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
 use tidings_migrations::{address, reachable};
 use tidings_shared::config::problem::Problem;
@@ -209,6 +209,19 @@ async fn is_reusable(
         connection.ping().await.map(|()| true)
     };
     tokio::time::timeout(PING_TIMEOUT, answer).await.unwrap_or(Err(SqlxError::PoolTimedOut))
+}
+
+/// How long the statements of one step of a background task may take together.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Runs statements. Fails if they have not ended within `limit`: a connection whose other end has silently gone gives neither
+/// an answer nor an error, so the task would wait for ever. The pool then closes the connection.
+pub async fn within<T>(
+    limit: Duration,
+    statements: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let ended = tokio::time::timeout(limit, statements).await;
+    ended.unwrap_or_else(|_| Err(DbErr::Custom(format!("PostgreSQL did not answer within {limit:?}"))))
 }
 
 /// Waits until the tables exist, also while the database is unavailable or migrations are running. Fails if the

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{FeedCursor, FeedFilter, page};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// Updates the gauges until `stop` is cancelled.
 pub async fn run(db: DatabaseConnection, metrics: Metrics, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        if observe(&db, &metrics).await.is_err() {
+        if within(STEP_TIMEOUT, observe(&db, &metrics)).await.is_err() {
             metrics.failures.inc();
         }
         stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use serde::Deserialize;
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{FeedCursor, FeedEntry, FeedFilter, is_on, page, stored_end};
 use tidings_persistence::writer::failure::{is_time_limit_error, redacted_cause};
 use tidings_shared::events::MESSAGE_NEW;
@@ -51,7 +52,7 @@ impl Reader {
     pub async fn run(self, stop: CancellationToken) {
         let (mut was_failing, mut size) = (false, PageSize(MAX_PAGE_EVENTS));
         while !stop.is_cancelled() {
-            let read = self.read_page(size).await;
+            let read = within(STEP_TIMEOUT, self.read_page(size)).await;
             size = match &read {
                 Ok(_) => size.grown(),
                 Err(error) if is_time_limit_error(error) => size.halved(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::writer::failure::redacted_cause;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ const MAX_BATCH: i64 = 500;
 /// Checks remembered notifications until `stop` is cancelled.
 pub async fn run(db: DatabaseConnection, metrics: Metrics, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let looked_at = told::take_back(&db, MAX_BATCH).await;
+        let looked_at = within(STEP_TIMEOUT, told::take_back(&db, MAX_BATCH)).await;
         if let Err(error) = &looked_at {
             metrics.failures.inc();
             tracing::warn!(cause = redacted_cause(error), "notifications cannot be checked for read marks");

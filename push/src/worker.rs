@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::ids::UserId;
 use tidings_shared::sabotage::{self, Sabotage};
@@ -91,15 +92,16 @@ async fn start_due(
     let AttemptCounts { users, hosts } = slots.counts();
     let (max_per_user, max_per_host) = (MAX_ATTEMPTS_PER_USER, slots.max_per_host);
     let limits = ClaimLimits { users, hosts, max_per_user, max_per_host };
-    let claims = pending::claim(&worker.db, free, &limits, worker.timeout + LEASE_MARGIN).await?;
+    let lease = worker.timeout + LEASE_MARGIN;
+    let claims = within(STEP_TIMEOUT, pending::claim(&worker.db, free, &limits, lease)).await?;
     let more = claims.len() == free;
     for claim in claims {
         let slot = slots.take(&claim.device.user, claim.device.address.host());
         let worker = worker.clone();
         attempts.spawn(async move {
             let handled = match slot {
-                Some(_slot) => worker.handle(&claim).await,
-                None => pending::postpone(&worker.db, &claim, LIMIT_PAUSE).await,
+                Some(_slot) => within(lease, worker.handle(&claim)).await,
+                None => within(lease, pending::postpone(&worker.db, &claim, LIMIT_PAUSE)).await,
             };
             if let Err(error) = handled {
                 // The claim ends by itself, and the notification is tried again.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{FeedCursor, FeedFilter, LogRange, is_on, page, stored_end};
 use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::ids::RoomId;
@@ -138,7 +139,7 @@ impl Reader {
 
     async fn read_pages(&self, webhook: &str) -> Result<(), DbErr> {
         for _ in 0..PAGES_PER_TURN {
-            let more = self.read_page(webhook).await?;
+            let more = within(STEP_TIMEOUT, self.read_page(webhook)).await?;
             if let Some(sender) = self.senders.get(webhook) {
                 sender.wake.notify_one();
             }

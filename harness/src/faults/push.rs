@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::replicas::disturb_with_receiver;
 use super::sound::find_panics;
 use super::{Plan, World};
+use crate::Stack;
 use crate::history::{Rule, Violation};
 use crate::http::Http;
 use crate::listener::TOKEN_TTL_S;
@@ -30,7 +31,11 @@ const SENDER: &str = "pusher";
 /// Number of tasks that send, because a request may wait for a fault to end.
 const SENDER_TASKS: usize = 4;
 /// The pause between two messages of a task.
-const MESSAGE_PAUSE: Duration = Duration::from_millis(500);
+const MESSAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Limit of the waiting notifications above which nothing is sent. The service leaves out rooms above 100 per device; the
+/// difference is for messages that it has not read yet.
+const MAX_WAITING: u64 = 30;
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// One message in this many is not visible to the user who is away.
 const MESSAGES_PER_HIDDEN: usize = 5;
 /// How long the user waits for the next notification after the run has settled.
@@ -71,7 +76,8 @@ impl AwayUser {
         let (stop, stopped) = watch::channel(false);
         let mut senders = JoinSet::new();
         for number in 0..SENDER_TASKS {
-            senders.spawn(send_messages(number, http_clients(world), stopped.clone()));
+            let (stack, nodes) = (Arc::clone(&world.stack), http_clients(world));
+            senders.spawn(send_messages(number, stack, nodes, stopped.clone()));
         }
         Ok(AwayUser { service, browser, stop_faults, faults, nodes: None, stop, senders })
     }
@@ -172,10 +178,18 @@ fn http_clients(world: &World) -> Vec<Http> {
 }
 
 /// Sends messages to rooms with the user who is away until `stop` is set.
-async fn send_messages(task: usize, nodes: Vec<Http>, mut stop: watch::Receiver<bool>) -> Result<()> {
+async fn send_messages(
+    task: usize,
+    stack: Arc<Stack>,
+    nodes: Vec<Http>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     for number in (task..).step_by(SENDER_TASKS) {
         if timeout(MESSAGE_PAUSE, stop.wait_for(|stopped| *stopped)).await.is_ok() {
             return Ok(());
+        }
+        if !has_room_for_more(&stack).await {
+            continue;
         }
         let members = vec![json!({ "user": AWAY_USER })];
         let (room, _) = create_room(&nodes, &format!("away {number}"), members).await?;
@@ -192,4 +206,13 @@ async fn send_messages(task: usize, nodes: Vec<Http>, mut stop: watch::Receiver<
         ensure!([200, 201, 202].contains(&answer.status), "{} {}", answer.status, answer.body);
     }
     Ok(())
+}
+
+/// Whether few notifications wait. False while PostgreSQL does not answer.
+async fn has_room_for_more(stack: &Stack) -> bool {
+    let count = stack.database().value("SELECT count(*) FROM push_pending");
+    let count = timeout(COUNT_TIMEOUT, count).await;
+    count.is_ok_and(|count| {
+        count.is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count < MAX_WAITING))
+    })
 }
