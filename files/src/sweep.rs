@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::ids::FileId;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +57,7 @@ impl Sweep {
 
     async fn mark_abandoned(&self) -> Result<(), DbErr> {
         loop {
-            let marked = sweep::mark_abandoned(&self.db).await?;
+            let marked = within(STEP_TIMEOUT, sweep::mark_abandoned(&self.db)).await?;
             self.count(SweepReason::Abandoned, marked);
             if is_below(marked, BATCH_ROWS) {
                 return Ok(());
@@ -68,19 +69,21 @@ impl Sweep {
     /// messages, the others go on without it.
     async fn check_complete(&self) -> Result<(), DbErr> {
         loop {
-            let (checked, limit) = match sweep::check_complete(&self.db, self.times, SEARCH_ROWS).await {
-                Ok(checked) => (checked, SEARCH_ROWS),
-                Err(error) => {
-                    self.report(Err(error), "the search for messages of files failed");
-                    match sweep::check_complete(&self.db, self.times, 1).await {
-                        Ok(checked) => (checked, 1),
-                        Err(error) => {
-                            sweep::postpone_search(&self.db, SEARCH_PAUSE_S).await?;
-                            return Err(error);
+            let (checked, limit) =
+                match within(STEP_TIMEOUT, sweep::check_complete(&self.db, self.times, SEARCH_ROWS)).await {
+                    Ok(checked) => (checked, SEARCH_ROWS),
+                    Err(error) => {
+                        self.report(Err(error), "the search for messages of files failed");
+                        match within(STEP_TIMEOUT, sweep::check_complete(&self.db, self.times, 1)).await {
+                            Ok(checked) => (checked, 1),
+                            Err(error) => {
+                                within(STEP_TIMEOUT, sweep::postpone_search(&self.db, SEARCH_PAUSE_S))
+                                    .await?;
+                                return Err(error);
+                            }
                         }
                     }
-                }
-            };
+                };
             checked.marked.iter().for_each(|reason| self.count(*reason, 1));
             let found = checked.rows;
             // The content of a rejected file is removed when it is rejected. This finds what a crash has left.
@@ -93,7 +96,7 @@ impl Sweep {
 
     async fn remove_marked(&self) -> Result<(), DbErr> {
         loop {
-            let marked = sweep::marked(&self.db).await?;
+            let marked = within(STEP_TIMEOUT, sweep::marked(&self.db)).await?;
             let found = marked.len();
             let failed = self.remove_content(marked.clone()).await;
             let removed = marked.into_iter().filter(|file| !failed.contains(&file.id));
@@ -101,9 +104,9 @@ impl Sweep {
             let ids = |files: Vec<RemovedFile>| files.into_iter().map(|file| file.id).collect::<Vec<_>>();
             let pause_s =
                 i64::try_from(self.pause.as_secs()).unwrap_or(i64::MAX).saturating_mul(REPEAT_ROUNDS);
-            sweep::record_emptied(&self.db, &ids(first), pause_s).await?;
-            sweep::forget(&self.db, &ids(again)).await?;
-            sweep::postpone(&self.db, &failed, RETRY_PAUSE_S).await?;
+            within(STEP_TIMEOUT, sweep::record_emptied(&self.db, &ids(first), pause_s)).await?;
+            within(STEP_TIMEOUT, sweep::forget(&self.db, &ids(again))).await?;
+            within(STEP_TIMEOUT, sweep::postpone(&self.db, &failed, RETRY_PAUSE_S)).await?;
             if is_below(found, BATCH_ROWS) {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use serde::Deserialize;
 use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{FeedCursor, FeedEntry, FeedFilter, is_on, page, stored_end};
-use tidings_persistence::writer::failure::{is_time_limit_error, redacted_cause};
+use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::events::MESSAGE_NEW;
 use tidings_shared::log::keys::Partition;
 use tokio_util::sync::CancellationToken;
@@ -55,8 +55,8 @@ impl Reader {
             let read = within(STEP_TIMEOUT, self.read_page(size)).await;
             size = match &read {
                 Ok(_) => size.grown(),
-                Err(error) if is_time_limit_error(error) => size.halved(),
-                Err(_) => size,
+                // It may have taken too long, in one statement or in all together.
+                Err(_) => size.halved(),
             };
             if let Err(error) = &read {
                 self.metrics.failures.inc();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn page_size_is_halved_by_timeouts_and_grows_back() {
+    fn page_size_is_halved_by_errors_and_grows_back() {
         let mut size = PageSize(MAX_PAGE_EVENTS);
         for wanted in [100, 50, 25, 12, 6, 3, 1, 1] {
             size = size.halved();

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{FeedCursor, FeedFilter, page};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub async fn run(db: DatabaseConnection, metrics: Metrics, stop: CancellationToken) {
     let observing = async {
         loop {
-            if observe(&db, &metrics).await.is_err() {
+            if within(STEP_TIMEOUT, observe(&db, &metrics)).await.is_err() {
                 metrics.failures.inc();
             }
             tokio::time::sleep(INTERVAL).await;

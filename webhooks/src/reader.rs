@@ -79,15 +79,15 @@ impl Reader {
     }
 
     async fn turn(&mut self, stop: &CancellationToken) -> Result<(), DbErr> {
-        let all = endpoints::list(&self.db).await?;
+        let all = within(STEP_TIMEOUT, endpoints::list(&self.db)).await?;
         let enabled: Vec<&Endpoint> =
             all.iter().filter(|endpoint| endpoint.disabled_because.is_none()).collect();
         self.update_senders(&enabled, stop);
         // While the feed is off, there is no order to follow. The cursors wait.
-        if enabled.is_empty() || !is_on(&self.db).await? {
+        if enabled.is_empty() || !within(STEP_TIMEOUT, is_on(&self.db)).await? {
             return Ok(());
         }
-        let end = stored_end(&self.db, Partition::all()).await?;
+        let end = within(STEP_TIMEOUT, stored_end(&self.db, Partition::all())).await?;
         for endpoint in enabled {
             if stop.is_cancelled() {
                 break;

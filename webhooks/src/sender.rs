@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use reqwest::Client;
 use sea_orm::{DatabaseConnection, DbErr};
+use tidings_persistence::database::{STEP_TIMEOUT, within};
 use tidings_persistence::query::feed::{LogRange, entries_of};
 use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::sabotage::{self, Sabotage};
@@ -88,16 +89,21 @@ async fn start_due(
         return Ok(true);
     }
     // Read again for each claim, so that a new URL and a new secret are used at once.
-    let Some(endpoint) = endpoints::get(&sending.db, webhook).await? else { return Ok(false) };
+    let Some(endpoint) = within(STEP_TIMEOUT, endpoints::get(&sending.db, webhook)).await? else {
+        return Ok(false);
+    };
     if endpoint.disabled_because.is_some() {
         return Ok(false);
     }
     let endpoint = Arc::new(endpoint);
-    let runs = deliveries::claim(&sending.db, webhook, endpoint.ordered, free, sending.lease()).await?;
+    let claiming = deliveries::claim(&sending.db, webhook, endpoint.ordered, free, sending.lease());
+    let runs = within(STEP_TIMEOUT, claiming).await?;
     for run in runs {
         let (sending, endpoint, stop) = (sending.clone(), endpoint.clone(), stop.clone());
         attempts.spawn(async move {
-            if let Err(error) = deliver(&sending, &endpoint, &run, &stop).await {
+            // The claim has ended by then, so another replica goes on.
+            let delivering = within(sending.lease(), deliver(&sending, &endpoint, &run, &stop));
+            if let Err(error) = delivering.await {
                 // The claim ends by itself, and the deliveries are tried again.
                 sending.metrics.failures.inc();
                 let cause = redacted_cause(&error);

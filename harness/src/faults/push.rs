@@ -211,8 +211,6 @@ async fn send_messages(
 /// Whether few notifications wait. False while PostgreSQL does not answer.
 async fn has_room_for_more(stack: &Stack) -> bool {
     let count = stack.database().value("SELECT count(*) FROM push_pending");
-    let count = timeout(COUNT_TIMEOUT, count).await;
-    count.is_ok_and(|count| {
-        count.is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count < MAX_WAITING))
-    })
+    let Ok(Ok(count)) = timeout(COUNT_TIMEOUT, count).await else { return false };
+    count.parse::<u64>().is_ok_and(|count| count < MAX_WAITING)
 }
