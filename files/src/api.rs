@@ -10,10 +10,12 @@ mod download_url;
 mod forms;
 mod images;
 mod openapi;
+mod parts;
 mod registry;
 mod review;
 mod serve;
 mod state;
+mod stream;
 mod upload;
 
 use actix_cors::Cors;
@@ -71,6 +73,7 @@ pub fn configure(
                     .service(resource("/files/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
                     .service(resource("/files/held", "GET, HEAD", [get().to(review::list)]))
                     .service(resource("/files/{file}", "GET, HEAD", [get().to(serve::serve)]))
+                    .service(resource("/files/{file}/parts/{number}", "PUT", [web::put().to(parts::put)]))
                     .service(resource("/files/{file}/release", "POST", [web::post().to(review::release)]))
                     .service(resource("/files/{file}/reject", "POST", [web::post().to(review::reject)]))
                     .default_service(web::to(not_found)),
@@ -88,7 +91,7 @@ fn get() -> Route {
 fn cors(origins: AllowedOrigins) -> Cors {
     Cors::default()
         .allowed_origin_fn(move |origin, _| origins.allows(origin.to_str().ok().or(Some(""))))
-        .allowed_methods(["GET", "HEAD", "POST", "PATCH", "DELETE"])
+        .allowed_methods(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
         .allowed_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::RANGE, header::IF_RANGE])
         .allowed_headers([UPLOAD_OFFSET, UPLOAD_COMPLETE, TRACEPARENT])
         .expose_headers([header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ETAG, header::LOCATION])

@@ -1,81 +1,66 @@
-//! Stores the contents of files in a bucket of S3, or of another server that speaks the S3 protocol. Clients send and
-//! fetch the bytes at presigned URLs. Objects have the same names as the content files in a folder, so that a folder
-//! can be copied into a bucket.
+//! Stores the contents of files in a bucket: of S3, or of a server with its protocol; of Azure Blob Storage; or of Google
+//! Cloud Storage. Objects have the same names as the content files in a folder, so that a folder can be copied into a
+//! bucket. With S3 clients send and fetch the bytes at presigned URLs; with the others the bytes pass through this
+//! service ([`Service`]).
 //!
 //! Every upload is a multipart upload, even with a single part: the object appears only when this service completes
-//! the upload, and no presigned URL can change it afterwards. A plain `PUT` could be repeated after the check.
+//! the upload, and no URL of a part can change it afterwards. A plain `PUT` could be repeated after the check.
 
 mod http;
 pub mod parts;
 mod presign;
+mod service;
 mod uploads;
 
-use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path;
-use object_store::{Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, PutOptions, RetryConfig};
-use reqwest::Client;
-use tidings_shared::http_client::innermost_cause;
+use object_store::{
+    Attribute, Attributes, Error, GetOptions, GetResult, ObjectStore, ObjectStoreExt, PutOptions,
+};
 use tidings_shared::ids::FileId;
 use url::Url;
 
-use self::presign::Presigner;
+pub use self::presign::Presigner;
+use self::service::{Service, Store};
 use crate::content_name::{Derived, MARKER, object_name};
 use crate::inspection::{Inspection, Inspector};
 use crate::media::UNKNOWN;
 
-/// How long a failing request is repeated.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_RETRIES: usize = 3;
-
 /// A bucket, and the prefix of the names of objects in it.
 #[derive(Clone)]
 pub struct Bucket {
-    store: Arc<AmazonS3>,
-    presigner: Arc<Presigner>,
-    http: Client,
+    store: Arc<dyn Store>,
+    service: Service,
     prefix: Path,
 }
 
 impl Bucket {
-    /// Opens the bucket in a URL such as `s3://bucket/prefix`. Endpoint, region and credentials come from the `AWS_*`
-    /// variables of the environment, or from the platform. Sends no request.
+    /// Opens the bucket in a URL such as `s3://bucket/prefix`. Endpoint, region and credentials come from the variables
+    /// of its service, or from the platform. Sends no request.
     ///
     /// # Errors
     /// The rule that the URL or a variable breaks.
     pub fn new(url: &Url) -> Result<Self, String> {
-        let name = url
-            .host_str()
-            .filter(|name| url.scheme() == "s3" && !name.is_empty())
-            .ok_or("must begin with s3://BUCKET")?;
-        let is_plain = url.query().is_none() && url.fragment().is_none() && url.port().is_none();
-        if !is_plain || !url.username().is_empty() {
-            return Err("must be s3://BUCKET or s3://BUCKET/PREFIX".to_owned());
+        let (store, service, prefix) = service::open(url)?;
+        Ok(Self { store, service, prefix })
+    }
+
+    /// The largest file, in bytes.
+    pub fn max_file_bytes(&self) -> u64 {
+        self.service.max_file_bytes()
+    }
+
+    /// Signs the URLs at which clients reach the bucket. None if the bytes pass through this service.
+    pub fn presigner(&self) -> Option<&Presigner> {
+        match &self.service {
+            Service::S3(presigner) => Some(presigner),
+            Service::Azure | Service::Google => None,
         }
-        let prefix = Path::from_url_path(url.path()).map_err(text)?;
-        let builder = AmazonS3Builder::from_env().with_bucket_name(name);
-        let setting = |key| builder.get_config_value(&key).filter(|value| !value.is_empty());
-        let endpoint =
-            setting(AmazonS3ConfigKey::S3Endpoint).or_else(|| setting(AmazonS3ConfigKey::Endpoint));
-        let region = setting(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".to_owned());
-        let presigner = Presigner::new(endpoint.as_deref(), name, &region)?;
-        let http = http::client().map_err(innermost_cause)?;
-        let retry =
-            RetryConfig { max_retries: MAX_RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() };
-        let store = builder
-            .with_region(region)
-            .with_virtual_hosted_style_request(presigner.is_virtual_hosted)
-            .with_http_connector(http::Connector(http.clone()))
-            .with_retry(retry)
-            .build()
-            .map_err(text)?;
-        Ok(Self { store: Arc::new(store), presigner: Arc::new(presigner), http, prefix })
     }
 
     fn key(&self, name: &str) -> Path {
@@ -129,14 +114,33 @@ impl Bucket {
         Ok(self.found(self.store.head(&self.content_key(file)).await).await?.map(|object| object.size))
     }
 
-    /// The whole content of a file. None if there is none.
+    /// Opens the content of a file, or what is derived from it. None if there is none, or only one with another etag
+    /// than the one in `options`.
+    pub async fn open(
+        &self,
+        file: &FileId,
+        derived: Option<Derived>,
+        options: GetOptions,
+    ) -> io::Result<Option<GetResult>> {
+        let key = derived.map_or_else(|| self.content_key(file), |derived| self.derived_key(file, derived));
+        match self.store.get_opts(&key, options).await {
+            Err(Error::Precondition { .. }) => Ok(None),
+            result => self.found(result).await,
+        }
+    }
+
+    /// The whole content of a file, which has this etag. None if there is none.
     ///
     /// # Errors
     /// When the content has more than `max_bytes`, or the bucket fails.
-    pub async fn read_all(&self, file: &FileId, max_bytes: u64) -> io::Result<Option<Bytes>> {
-        let Some(object) = self.found(self.store.get(&self.content_key(file)).await).await? else {
-            return Ok(None);
-        };
+    pub async fn read_all(
+        &self,
+        file: &FileId,
+        etag: Option<&str>,
+        max_bytes: u64,
+    ) -> io::Result<Option<Bytes>> {
+        let options = GetOptions::new().with_if_match(etag);
+        let Some(object) = self.open(file, None, options).await? else { return Ok(None) };
         if object.meta.size > max_bytes {
             return Err(io::Error::other(format!("the object has more than {max_bytes} bytes")));
         }
@@ -163,29 +167,29 @@ impl Bucket {
         self.remove_original(file).await
     }
 
-    /// Reads the whole content in small pieces. None if there is none.
-    pub async fn inspect(&self, file: &FileId) -> io::Result<Option<Inspection>> {
-        let Some(object) = self.found(self.store.get(&self.content_key(file)).await).await? else {
-            return Ok(None);
-        };
+    /// Reads the whole content in small pieces. Returns also its etag. None if there is none.
+    pub async fn inspect(&self, file: &FileId) -> io::Result<Option<(Inspection, Option<String>)>> {
+        let Some(object) = self.open(file, None, GetOptions::new()).await? else { return Ok(None) };
+        let etag = object.meta.e_tag.clone();
         let (mut stream, mut inspector) = (object.into_stream(), Inspector::new());
         while let Some(piece) = stream.try_next().await.map_err(failure)? {
             inspector.update(&piece);
         }
-        Ok(Some(inspector.finish()))
+        Ok(Some((inspector.finish(), etag)))
     }
 
-    /// The URL at which a client fetches the content of a file, or what is derived from it, for `within`, with these
-    /// headers of the answer.
+    /// The presigned URL at which a client fetches the content of a file, or what is derived from it, for `within`, with
+    /// these headers of the answer.
     pub async fn content_url(
         &self,
+        presigner: &Presigner,
         file: &FileId,
         derived: Option<Derived>,
         headers: &[(&'static str, &str)],
         within: Duration,
     ) -> io::Result<Url> {
         let key = derived.map_or_else(|| self.content_key(file), |derived| self.derived_key(file, derived));
-        self.presigner.content(&self.store, &key, headers, within).await.map_err(failure)
+        presigner.content(&key, headers, within).await.map_err(failure)
     }
 }
 
@@ -197,8 +201,4 @@ fn as_attachment() -> Attributes {
 
 fn failure(error: Error) -> io::Error {
     io::Error::other(error)
-}
-
-fn text(error: impl Display) -> String {
-    error.to_string()
 }

@@ -18,7 +18,7 @@ use tidings_shared::{
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use crate::bucket::{Bucket, parts::MAX_FILE_BYTES};
+use crate::bucket::Bucket;
 use crate::folder::Folder;
 use crate::media::AllowedTypes;
 use crate::storage::Storage;
@@ -46,8 +46,9 @@ pub struct Config {
     /// needed
     #[arg(long, env = "TIDINGS_FILES_FOLDER", value_name = "PATH")]
     pub folder: Option<PathBuf>,
-    /// Bucket of S3 for the contents, in place of a folder: `s3://BUCKET/PREFIX`. Endpoint, region and credentials come
-    /// from the `AWS_*` variables, such as `AWS_ENDPOINT_URL`, or from the platform
+    /// Bucket for the contents, in place of a folder: `s3://BUCKET/PREFIX`, `az://CONTAINER/PREFIX` of Azure, or
+    /// `gs://BUCKET/PREFIX` of Google Cloud. Account, endpoint and credentials come from the `AWS_*`, `AZURE_*` or
+    /// `GOOGLE_*` variables, or from the platform
     #[arg(long, env = "TIDINGS_FILES_BUCKET", value_name = "URL")]
     pub bucket: Option<String>,
     /// Secret that signs the addresses of downloads, the same for all replicas; at least 16 bytes. A second line is an
@@ -133,13 +134,15 @@ impl Config {
             (None, None) => Err(Problem::new("folder", "or a bucket must be given")),
             (Some(folder), None) if !folder.is_dir() => Err(Problem::new("folder", "is not a folder")),
             (Some(folder), None) => Ok(Storage::Folder(Folder::new(folder.clone()))),
-            (None, Some(_)) if self.max_file_bytes.unsigned_abs() > MAX_FILE_BYTES => {
-                let rule = format!("must not be over {MAX_FILE_BYTES} with a bucket");
-                Err(Problem::new("max-file-bytes", rule))
-            }
             (None, Some(url)) => {
                 let url = Url::parse(url).map_err(|_| Problem::new("bucket", "is not a URL"))?;
-                Bucket::new(&url).map(Storage::Bucket).map_err(|why| Problem::new("bucket", why))
+                let bucket = Bucket::new(&url).map_err(|why| Problem::new("bucket", why))?;
+                let max_bytes = bucket.max_file_bytes();
+                if self.max_file_bytes.unsigned_abs() > max_bytes {
+                    let rule = format!("must not be over {max_bytes} with this bucket");
+                    return Err(Problem::new("max-file-bytes", rule));
+                }
+                Ok(Storage::Bucket(bucket))
             }
         }
     }
@@ -204,6 +207,7 @@ impl Check for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::parts::{MAX_FILE_BYTES, MAX_PROXIED_FILE_BYTES};
 
     fn problems(more: &[&str]) -> Vec<Problem> {
         problems_of(&[&["--folder=/"], more].concat())
@@ -233,9 +237,11 @@ mod tests {
     #[test]
     fn either_a_folder_or_a_bucket_is_needed() {
         tidings_shared::tls::install_provider();
-        let large = format!("--max-file-bytes={}", MAX_FILE_BYTES + 1);
+        let over = |bytes: u64| format!("--max-file-bytes={}", bytes + 1);
+        let (large, medium) = (over(MAX_FILE_BYTES), over(MAX_PROXIED_FILE_BYTES));
         assert_eq!(problems_of(&["--bucket=s3://files"]), []);
-        assert_eq!(problems_of(&["--bucket=s3://files.example/a/b"]), []);
+        assert_eq!(problems_of(&["--bucket=s3://files.example/a/b", &medium]), []);
+        assert_eq!(problems_of(&["--bucket=gs://files/a"]), []);
         assert_eq!(problems_of(&["--folder=/", &large]), []);
         for wrong in [
             &["--folder=/", "--bucket=s3://files"][..],
@@ -247,6 +253,10 @@ mod tests {
             &["--bucket=s3://files/a?b"],
             &["--bucket=s3://user@files"],
             &["--bucket=s3://files", &large],
+            &["--bucket=gs://files", &medium],
+            // Without a variable that names the account.
+            &["--bucket=az://files"],
+            &["--bucket=az://files/a?b"],
         ] {
             assert_eq!(problems_of(wrong).len(), 1, "{wrong:?}");
         }

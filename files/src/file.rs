@@ -59,6 +59,8 @@ pub struct StoredFile {
     pub content_size: u64,
     /// Whether the file is served from [`Derived::Clean`](crate::content_name::Derived) in place of the upload.
     pub is_cleaned: bool,
+    /// Identifies the checked content in a bucket. None with a folder, and for an image that was cleaned.
+    pub content_etag: Option<String>,
     /// SHA-256 of the upload, 64 hex digits in lower case.
     pub sha256: String,
     /// None if the file has no preview.

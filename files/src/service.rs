@@ -55,7 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let draining = || lifecycle.draining.clone();
         let storage = config.storage().map_err(Error::msg)?;
         claim_storage(db, &storage).await?;
-        let [appends, checks, waits, changes] = ApiState::slots();
+        let [appends, parts, checks, waits, changes] = ApiState::slots();
         let state = Data::new(ApiState {
             db: db.clone(),
             auth: running.auth.clone(),
@@ -66,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             requests: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
             active: Default::default(),
             appends,
+            parts,
             checks,
             waits,
             changes,

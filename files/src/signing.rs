@@ -22,6 +22,8 @@ pub enum UrlPurpose {
     Preview,
     /// An admin downloads the file, also while it is held.
     Review,
+    /// The uploader sends the part with this number.
+    Part(u16),
 }
 
 /// Signs addresses, and verifies them. The secrets may be replaced while the program runs.
@@ -62,9 +64,10 @@ fn key(secret: &SecretString) -> hmac::Key {
 /// The first line separates these signatures from others that might be made with the same secret.
 fn signed_text(file: &FileId, expires_s: i64, purpose: UrlPurpose) -> Vec<u8> {
     let purpose = match purpose {
-        UrlPurpose::Download => "reader",
-        UrlPurpose::Preview => "preview",
-        UrlPurpose::Review => "reviewer",
+        UrlPurpose::Download => "reader".to_owned(),
+        UrlPurpose::Preview => "preview".to_owned(),
+        UrlPurpose::Review => "reviewer".to_owned(),
+        UrlPurpose::Part(number) => format!("part {number}"),
     };
     format!("tidings-files address 1\n{file}\n{expires_s}\n{purpose}").into_bytes()
 }
@@ -85,6 +88,10 @@ mod tests {
         assert!(!signer.verifies(&file, 1001, UrlPurpose::Download, &signature));
         assert!(!signer.verifies(&file, 1000, UrlPurpose::Review, &signature));
         assert!(!signer.verifies(&file, 1000, UrlPurpose::Preview, &signature));
+        let of_part = signer.sign(&file, 1000, UrlPurpose::Part(1));
+        assert!(signer.verifies(&file, 1000, UrlPurpose::Part(1), &of_part));
+        assert!(!signer.verifies(&file, 1000, UrlPurpose::Part(11), &of_part));
+        assert!(!signer.verifies(&file, 1000, UrlPurpose::Download, &of_part));
         assert!(!signer.verifies(&FileId::generate(), 1000, UrlPurpose::Download, &signature));
         for wrong in ["", "=", &signature[1..], &format!("{signature}A"), &"A".repeat(43)] {
             assert!(!signer.verifies(&file, 1000, UrlPurpose::Download, wrong), "{wrong}");

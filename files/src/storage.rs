@@ -17,16 +17,21 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// The whole content of a file. None if there is none.
+    /// The whole content of a file; in a bucket the content with this etag. None if there is none.
     ///
     /// # Errors
     /// When the content has more than `max_bytes`, or the storage fails.
-    pub async fn read_all(&self, file: &FileId, max_bytes: u64) -> io::Result<Option<Bytes>> {
+    pub async fn read_all(
+        &self,
+        file: &FileId,
+        etag: Option<&str>,
+        max_bytes: u64,
+    ) -> io::Result<Option<Bytes>> {
         match self {
             Self::Folder(folder) => {
                 on_thread(folder, file, move |folder, id| folder.read_all(id, max_bytes)).await
             }
-            Self::Bucket(bucket) => bucket.read_all(file, max_bytes).await,
+            Self::Bucket(bucket) => bucket.read_all(file, etag, max_bytes).await,
         }
     }
 
@@ -49,11 +54,11 @@ impl Storage {
         }
     }
 
-    /// Removes a file whose upload may still be open. Aborts the upload before it removes the content, so that a
+    /// Removes a file whose upload may still be open. Ends the upload before it removes the content, so that a
     /// concurrent completion either fails, or has its content removed.
     pub async fn remove_with_upload(&self, file: &FileId, upload: Option<&str>) -> io::Result<()> {
         if let (Self::Bucket(bucket), Some(upload)) = (self, upload) {
-            bucket.abort_upload(file, upload).await?;
+            bucket.end_upload(file, upload).await?;
         }
         self.remove(file).await
     }

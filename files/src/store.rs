@@ -1,6 +1,7 @@
-//! All SQL of the files: the table `files`, and the look-up of the messages that name a file.
+//! All SQL of the files: the tables `files` and `file_parts`, and the look-up of the messages that name a file.
 
 pub mod files;
+pub mod parts;
 pub mod sweep;
 pub mod totals;
 pub mod uploads;

@@ -1,6 +1,9 @@
 //! The program `tidings-files` as a child process, and a user of its API.
 //! Touches only processes, the network and the folder of a stack.
 
+mod azurite;
+mod cloud;
+mod google;
 mod raw_append;
 mod s3;
 mod user;
@@ -13,6 +16,9 @@ use anyhow::Result;
 use crate::Stack;
 use crate::companion::CompanionNode;
 
+pub use azurite::Azurite;
+pub use cloud::{Cloud, CloudServer};
+pub use google::GoogleServer;
 pub use raw_append::RawAppend;
 pub use s3::S3Server;
 pub use user::{FileUser, Reply, bytes_of, sha256_hex, signature};
@@ -51,11 +57,32 @@ impl FilesNode {
         server: &S3Server,
         settings: &[(&str, &str)],
     ) -> Result<FilesNode> {
-        let of_bucket = server.settings();
-        let mut all: Vec<(&str, &str)> =
-            of_bucket.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        all.extend(settings);
-        Self::launch(stack, name, server.folder(), &all).await
+        Self::launch_with(stack, name, server.folder(), &server.settings(), settings).await
+    }
+
+    /// Like [`FilesNode::start`], but the contents pass through the replica to the bucket of `server`.
+    ///
+    /// # Errors
+    /// When the program is missing, or it is not ready in 30 s; with the end of its log.
+    pub async fn start_with_cloud(
+        stack: &Stack,
+        name: &str,
+        server: &CloudServer,
+        settings: &[(&str, &str)],
+    ) -> Result<FilesNode> {
+        Self::launch_with(stack, name, server.folder(), &server.settings(), settings).await
+    }
+
+    async fn launch_with(
+        stack: &Stack,
+        name: &str,
+        folder: PathBuf,
+        of_bucket: &[(&str, String)],
+        settings: &[(&str, &str)],
+    ) -> Result<FilesNode> {
+        let of_bucket = of_bucket.iter().map(|(name, value)| (*name, value.as_str()));
+        let all: Vec<(&str, &str)> = of_bucket.chain(settings.iter().copied()).collect();
+        Self::launch(stack, name, folder, &all).await
     }
 
     async fn launch(

@@ -27,6 +27,7 @@ pub mod m0020_push_told;
 pub mod m0021_previews;
 pub mod m0022_file_uploads;
 pub mod m0023_emptied_files;
+pub mod m0024_file_parts;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -149,6 +150,11 @@ impl MigratorTrait for Migrator {
             name: "m0023_emptied_files",
             up: m0023_emptied_files::UP,
             down: m0023_emptied_files::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0024_file_parts",
+            up: m0024_file_parts::UP,
+            down: m0024_file_parts::DOWN,
         }));
         migrations
     }

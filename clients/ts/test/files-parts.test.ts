@@ -127,17 +127,25 @@ test("a server that always fails after all parts ends the upload", async () => {
 });
 
 test.each([
+  ["a relative URL", { offset: 0, size: 10, url: "v1/files/f/parts/1" }],
   ["another scheme", { offset: 0, size: 10, url: "file:///etc/passwd" }],
   ["more bytes than the file has", { offset: 5, size: 6, url: "http://bucket.example/1" }],
   ["an offset before the file", { offset: -1, size: 10, url: "http://bucket.example/1" }],
   ["no bytes", { offset: 0, size: 0, url: "http://bucket.example/1" }],
 ])("a part with %s is not sent", async (_, part) => {
   const fetch = vi.fn(async () => new Response());
-  const core = { env: { fetch, timers: systemTimers } } as unknown as Core;
+  const origin = async () => "https://chat.example";
+  const core = { env: { fetch, origin, timers: systemTimers } } as unknown as Core;
   const send = (parts: object[]) =>
     sendParts(core, { received_bytes: 0, parts }, makeFile(10), new AbortController().signal, () => {});
   await expect(send([part])).rejects.toMatchObject({ code: "protocol" });
   expect(fetch).not.toHaveBeenCalled();
   await expect(send([{ offset: 0, size: 10, url: "http://bucket.example/1" }])).resolves.toBe(true);
   expect(fetch).toHaveBeenCalledOnce();
+  // A part that passes through the service has a path as its URL.
+  await expect(send([{ offset: 0, size: 10, url: "/v1/files/f/parts/1?signature=a" }])).resolves.toBe(true);
+  expect(fetch).toHaveBeenLastCalledWith(
+    "https://chat.example/v1/files/f/parts/1?signature=a",
+    expect.anything(),
+  );
 });

@@ -13,6 +13,7 @@ from .model import Findings
 LIBRARY_VARIABLES = {"MIMALLOC_PURGE_DELAY"}
 # The same for a program that knows TIDINGS_FILES_BUCKET.
 BUCKET_VARIABLES = {"AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
+BUCKET_VARIABLES |= {"AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "GOOGLE_SERVICE_ACCOUNT", "GOOGLE_BASE_URL"}
 # The values of variables that are known only at run time, where `a-pod` is no valid value.
 RUN_TIME_VALUES = {"TIDINGS_FILES_BUCKET": "s3://bucket/prefix", "AWS_ENDPOINT_URL": "https://s3.example.com"}
 # The contents of secret files when settings are tested.

@@ -176,6 +176,8 @@ REFUSED: list[tuple[str, str]] = [
     ("files: {bucket: {url: 'https://files.example.com'}}", "url"),
     ("files: {bucket: {url: 's3://files/a?b'}}", "url"),
     ("files: {bucket: {url: 's3://files'}, storage: {claim: contents}}", "files.storage.claim"),
+    ("files: {bucket: {url: 'az://files'}}", "files.bucket.keys"),
+    ("files: {bucket: {url: 'gs://files'}}", "files.bucket.keys"),
     ("files: {bucket: {region: ''}}", "region"),
     ("files: {bucket: {endpoint: 's3.example.com:9000'}}", "endpoint"),
     ("files: {bucket: {url: 's3://files', endpoint: 'http://s3.example.com:9000'}}", "files.bucket.port"),

@@ -18,6 +18,14 @@ impl Addresses {
         format!("{}/v1/rooms/{room}/files/{file}/content", self.public_url)
     }
 
+    /// The signed URL at which a part of an upload is sent.
+    pub fn part_url(&self, file: &FileId, number: u16, expires_at: DateTime<Utc>) -> String {
+        let expires_s = expires_at.timestamp();
+        let signature = self.signer.sign(file, expires_s, UrlPurpose::Part(number));
+        let url = &self.public_url;
+        format!("{url}/v1/files/{file}/parts/{number}?expires={expires_s}&signature={signature}")
+    }
+
     /// The signed download URL of a file, and when it expires.
     pub fn download_url(
         &self,
@@ -28,7 +36,7 @@ impl Addresses {
         let expires_s = now.timestamp() + ADDRESS_TTL_S;
         let signature = self.signer.sign(file, expires_s, purpose);
         let suffix = match purpose {
-            UrlPurpose::Download => "",
+            UrlPurpose::Download | UrlPurpose::Part(_) => "",
             UrlPurpose::Preview => "&preview=1",
             UrlPurpose::Review => "&review=1",
         };

@@ -20,14 +20,11 @@ pub async fn download_url(
     purpose: UrlPurpose,
     now: DateTime<Utc>,
 ) -> Result<(String, DateTime<Utc>), Problem> {
-    let Storage::Bucket(bucket) = &state.storage else {
-        return Ok(state.addresses.download_url(&file.id, purpose, now));
-    };
-    let (derived, shown) = match &file.image {
-        Some(image) if purpose == UrlPurpose::Preview => (Some(Derived::Preview), Some(&image.preview_type)),
-        _ => (file.is_cleaned.then_some(Derived::Clean), file.sniffed_type.as_ref()),
-    };
-    let delivery = delivery(shown.map(String::as_str));
+    let own = || Ok(state.addresses.download_url(&file.id, purpose, now));
+    let Storage::Bucket(bucket) = &state.storage else { return own() };
+    let Some(presigner) = bucket.presigner() else { return own() };
+    let (derived, shown) = object_of(file, purpose);
+    let delivery = delivery(shown);
     let disposition = content_disposition(&file.name, delivery.inline);
     let headers = [
         ("cache-control", CACHE),
@@ -35,7 +32,19 @@ pub async fn download_url(
         ("content-type", delivery.content_type),
     ];
     let within = TimeDelta::seconds(ADDRESS_TTL_S);
-    let presigning = bucket.content_url(&file.id, derived, &headers, within.to_std().unwrap_or_default());
+    let presigning =
+        bucket.content_url(presigner, &file.id, derived, &headers, within.to_std().unwrap_or_default());
     let url = presigning.await.map_err(|error| state.storage_failed(&error))?;
     Ok((url.into(), now + within))
+}
+
+/// The object of a bucket that is served for this purpose, and its media type if it is known: the content, or what is
+/// derived from it.
+pub fn object_of(file: &StoredFile, purpose: UrlPurpose) -> (Option<Derived>, Option<&str>) {
+    match &file.image {
+        Some(image) if purpose == UrlPurpose::Preview => {
+            (Some(Derived::Preview), Some(image.preview_type.as_str()))
+        }
+        _ => (file.is_cleaned.then_some(Derived::Clean), file.sniffed_type.as_deref()),
+    }
 }

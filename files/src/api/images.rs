@@ -26,16 +26,17 @@ pub struct StoredImage {
     pub details: Option<ImageDetails>,
 }
 
-/// Reads an uploaded image and removes its metadata in memory. None if only the first bytes look like an image.
+/// Reads an uploaded image, which has this etag in a bucket, and removes its metadata in memory. None if only the first bytes look like an image.
 pub async fn prepare(
     state: &ApiState,
     user: &UserId,
     file: &StoredFile,
+    etag: Option<&str>,
     format: ImageFormat,
 ) -> Result<Option<PreparedImage>, Problem> {
     let slot = state.image_slots.acquire_within(user, "images", IMAGE_SLOT_TIMEOUT).await?;
     let policy = &state.policy;
-    let reading = state.storage.read_all(&file.id, policy.max_image_bytes).await;
+    let reading = state.storage.read_all(&file.id, etag, policy.max_image_bytes).await;
     // The file may have been removed after its inspection.
     let upload = reading.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
     let preparing = PreparedImage::prepare(format, upload, policy.keep_metadata, slot).await;

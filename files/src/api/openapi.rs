@@ -7,7 +7,7 @@ use tidings_shared::openapi::{AttachmentTextForm, AttachmentUrlForm, MessageSeqF
 use tidings_shared::{error::ErrorCode, ids, message::Attachment};
 use utoipa::{Modify, OpenApi};
 
-use super::{complete, content, download, forms, registry, review, serve, upload};
+use super::{complete, content, download, forms, parts, registry, review, serve, upload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,6 +18,7 @@ use super::{complete, content, download, forms, registry, review, serve, upload}
         registry::give_up,
         content::offset,
         content::append,
+        parts::put,
         complete::complete,
         download::download,
         serve::serve,
@@ -80,7 +81,7 @@ mod tests {
         let text = Document::openapi().to_json().unwrap();
         let document: serde_json::Value = serde_json::from_str(&text).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), 10);
+        assert_eq!(paths.len(), 11);
         for (path, operation) in paths.iter().flat_map(|(path, item)| {
             item.as_object().unwrap().values().map(move |operation| (path, operation))
         }) {

@@ -15,6 +15,7 @@ use tidings_shared::ids::FileId;
 
 use super::disposition::content_disposition;
 use super::registry::parse_id;
+use super::stream;
 use super::{ApiState, no_such_file};
 use crate::file::{FileState, StoredFile};
 use crate::folder::{Folder, blocking};
@@ -55,7 +56,12 @@ pub async fn serve(
 ) -> Result<HttpResponse, Problem> {
     let id = parse_id(&path)?;
     let count = |result: &str| state.metrics.downloads.with_label_values(&[result]).inc();
-    let purpose = check_address(&state, &id, &request, chrono::Utc::now().timestamp())
+    let purpose = |parameters: &Parameters| match (parameters.text("review"), parameters.text("preview")) {
+        (Some(_), _) => UrlPurpose::Review,
+        (None, Some(_)) => UrlPurpose::Preview,
+        (None, None) => UrlPurpose::Download,
+    };
+    let purpose = check_address(&state, &id, &request, chrono::Utc::now().timestamp(), purpose)
         .inspect_err(|(result, _)| count(result))
         .map_err(|(_, problem)| problem)?;
     let may_read = |file: &StoredFile| {
@@ -65,8 +71,16 @@ pub async fn serve(
         count("missing");
         return Err(no_such_file());
     };
-    // Contents in a bucket are fetched there, at presigned URLs.
-    let Storage::Folder(folder) = state.storage.clone() else { return Err(no_such_file()) };
+    let folder = match &state.storage {
+        Storage::Folder(folder) => folder.clone(),
+        // Contents in a bucket of S3 are fetched there, at presigned URLs.
+        Storage::Bucket(bucket) if bucket.presigner().is_some() => return Err(no_such_file()),
+        Storage::Bucket(bucket) => {
+            let found = stream::answer(&state, bucket, &file, purpose, &request).await?;
+            count(if found.is_some() { "served" } else { "missing" });
+            return found.ok_or_else(no_such_file);
+        }
+    };
     if purpose == UrlPurpose::Preview {
         let found = preview(&state, folder, &file).await?;
         count(if found.is_some() { "served" } else { "missing" });
@@ -107,28 +121,25 @@ async fn preview(
     Ok(Some(answer))
 }
 
-/// Checks the signature and the time of an address. The error is the label of the metric and the refusal.
-fn check_address(
+/// Checks the signature and the time of an address, whose parameters tell its purpose. The error is the label of the
+/// metric and the refusal.
+pub fn check_address(
     state: &ApiState,
     id: &FileId,
     request: &HttpRequest,
     now_s: i64,
+    purpose: impl FnOnce(&Parameters) -> UrlPurpose,
 ) -> Result<UrlPurpose, (&'static str, Problem)> {
-    let forged =
-        || ("forged", Problem::new(ErrorCode::Forbidden, "the download URL is invalid; request a new one"));
+    let forged = || ("forged", Problem::new(ErrorCode::Forbidden, "the URL is invalid; request a new one"));
     let parameters = Parameters::from_request(request).map_err(|problem| ("forged", problem))?;
     let expires_s: i64 = parameters.text("expires").and_then(|text| text.parse().ok()).ok_or_else(forged)?;
     let signature = parameters.text("signature").ok_or_else(forged)?;
-    let purpose = match (parameters.text("review"), parameters.text("preview")) {
-        (Some(_), _) => UrlPurpose::Review,
-        (None, Some(_)) => UrlPurpose::Preview,
-        (None, None) => UrlPurpose::Download,
-    };
+    let purpose = purpose(&parameters);
     if !state.addresses.signer.verifies(id, expires_s, purpose, signature) {
         return Err(forged());
     }
     if now_s >= expires_s {
-        let refusal = Refusal::new(ErrorCode::Forbidden, "the download URL has expired; request a new one");
+        let refusal = Refusal::new(ErrorCode::Forbidden, "the URL has expired; request a new one");
         return Err(("expired", refusal.with_reason("expired").into()));
     }
     Ok(purpose)
@@ -146,7 +157,7 @@ fn answer(opened: NamedFile, file: &StoredFile, request: &HttpRequest) -> HttpRe
 }
 
 /// Adds the headers that keep the bytes of a user from running in the page of the service.
-fn protect(answer: &mut HttpResponse, file: &StoredFile, inline: bool) {
+pub fn protect(answer: &mut HttpResponse, file: &StoredFile, inline: bool) {
     let headers = answer.headers_mut();
     if let Ok(disposition) = HeaderValue::from_str(&content_disposition(&file.name, inline)) {
         headers.insert(CONTENT_DISPOSITION, disposition);

@@ -22,6 +22,8 @@ use crate::store::uploads::StorageLimits;
 const MAX_APPENDS: (usize, usize) = (256, 8);
 /// Completions that may check content at the same time: in total, and per user. A check reads the whole content.
 const MAX_CHECKS: (usize, usize) = (4, 2);
+/// Parts of files that may be received at the same time: in total, and per user. Each is up to 8 MiB in memory.
+const MAX_PARTS: (usize, usize) = (32, 4);
 /// Downloads that may wait for their message to be stored: in total, and per user.
 const MAX_WAITS: (usize, usize) = (256, 16);
 
@@ -70,6 +72,7 @@ pub struct ApiState {
     pub requests: UserRateLimiter,
     pub active: ActiveUploads,
     pub appends: RequestSlots,
+    pub parts: RequestSlots,
     pub checks: RequestSlots,
     pub waits: RequestSlots,
     pub changes: RequestSlots,
@@ -78,9 +81,9 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Slots of requests that last: appends, checks, waits, and changes of rows.
-    pub fn slots() -> [RequestSlots; 4] {
-        [MAX_APPENDS, MAX_CHECKS, MAX_WAITS, MAX_CHANGES]
+    /// Slots of requests that last: appends, parts, checks, waits, and changes of rows.
+    pub fn slots() -> [RequestSlots; 5] {
+        [MAX_APPENDS, MAX_PARTS, MAX_CHECKS, MAX_WAITS, MAX_CHANGES]
             .map(|(total, per_user)| RequestSlots::new(total, per_user))
     }
 

@@ -1,7 +1,5 @@
 //! Where and how the content of an upload is sent: to this service by offset, or to a bucket in parts.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::json::wire_time;
@@ -9,7 +7,8 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::openapi::TimeForm;
 use utoipa::ToSchema;
 
-use super::ApiState;
+use super::parts::PART_URL_TTL;
+use super::{ApiState, parts};
 use crate::bucket::Bucket;
 use crate::bucket::parts::{ReceivedPart, divide};
 use crate::file::{FileState, StoredFile};
@@ -17,8 +16,6 @@ use crate::folder::blocking;
 use crate::storage::Storage;
 use crate::store::uploads;
 
-/// How long the URL of a part is valid. It is of no use after the completion or removal of the file.
-const PART_URL_TTL: Duration = Duration::from_secs(3600);
 /// Parts in one answer. A client asks again for the next ones.
 const MAX_PART_URLS: usize = 16;
 
@@ -84,15 +81,15 @@ pub async fn upload_of(state: &ApiState, file: &StoredFile) -> Result<Option<Upl
 }
 
 async fn parts_of(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Result<Upload, Problem> {
-    let failed = |error| state.storage_failed(&error);
-    let expires_at = chrono::Utc::now() + PART_URL_TTL;
+    let now = chrono::Utc::now();
+    let expires_at = now + PART_URL_TTL;
     let live = live_upload(state, bucket, file).await?;
     let mut answer = (file.size, Vec::new());
     if let Some((upload, received)) = live {
         let (stored, missing) = divide(file.size, &received);
         answer.0 = stored.iter().map(|(part, _)| part.size).sum();
         for part in missing.into_iter().take(MAX_PART_URLS) {
-            let url = bucket.part_url(&file.id, &upload, part, PART_URL_TTL).await.map_err(failed)?.into();
+            let url = parts::url(state, bucket, &file.id, &upload, part, now).await?;
             answer.1.push(PartToSend { number: part.number, offset: part.offset, size: part.size, url });
         }
     }
@@ -108,7 +105,7 @@ async fn live_upload(
 ) -> Result<Option<(String, Vec<ReceivedPart>)>, Problem> {
     let failed = |error| state.storage_failed(&error);
     if let Some(upload) = &file.upload_id {
-        if let Some(received) = bucket.received_parts(&file.id, upload).await.map_err(failed)? {
+        if let Some(received) = parts::received(state, bucket, file, upload).await? {
             return Ok(Some((upload.clone(), received)));
         }
         if bucket.size(&file.id).await.map_err(failed)?.is_some() {

@@ -7,6 +7,8 @@ const MIN_PART_BYTES: u64 = 8 << 20;
 const MAX_PARTS: u64 = 1_000;
 /// The largest file: S3 takes at most 5 GiB for a part.
 pub const MAX_FILE_BYTES: u64 = MAX_PARTS * (5 << 30);
+/// The largest file whose bytes pass through this service, which has a whole part in memory.
+pub const MAX_PROXIED_FILE_BYTES: u64 = MAX_PARTS * MIN_PART_BYTES;
 
 /// A part of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,15 +3,19 @@
 use std::io;
 use std::time::Duration;
 
-use object_store::PutMultipartOptions;
-use object_store::multipart::{MultipartStore, PartId};
+use bytes::Bytes;
+use object_store::multipart::PartId;
+use object_store::{ObjectStoreExt, PutMultipartOptions};
 use reqwest::StatusCode;
 use rusty_s3::actions::{ListParts, PartsContent};
-use tidings_shared::http_client::{innermost_cause, read_body};
+use tidings_shared::http_client::read_body;
 use tidings_shared::ids::FileId;
 use url::Url;
+use uuid::Uuid;
 
 use super::parts::{Part, ReceivedPart};
+use super::presign::Presigner;
+use super::service::Service;
 use super::{Bucket, as_attachment, failure};
 
 /// Longest list of the parts of an upload. An entry has about 250 bytes.
@@ -20,23 +24,56 @@ const MAX_LIST_BYTES: usize = 2 << 20;
 impl Bucket {
     /// Begins the upload of a file. Returns its id in the bucket.
     pub async fn begin_upload(&self, file: &FileId) -> io::Result<String> {
+        if let Service::Azure = self.service {
+            // Azure has no uploads, only blocks of an object.
+            return Ok(Uuid::now_v7().to_string());
+        }
         let options = PutMultipartOptions { attributes: as_attachment(), ..PutMultipartOptions::default() };
         self.store.create_multipart_opts(&self.content_key(file), options).await.map_err(failure)
     }
 
-    /// Ends an upload, and removes its parts. Does nothing if it has ended.
+    /// Stores a part of an upload. Returns the identifier of its content. None if there is no such upload.
+    pub async fn put_part(
+        &self,
+        file: &FileId,
+        upload: &str,
+        part: Part,
+        content: Bytes,
+    ) -> io::Result<Option<String>> {
+        let (key, index) = (self.content_key(file), usize::from(part.number) - 1);
+        let stored = self.store.put_part(&key, &upload.to_owned(), index, content.into()).await;
+        Ok(self.found(stored).await?.map(|part| part.content_id))
+    }
+
+    /// Ends an upload that no row names, and removes its parts. Does nothing if it has ended.
     pub async fn abort_upload(&self, file: &FileId, upload: &str) -> io::Result<()> {
         self.found(self.store.abort_multipart(&self.content_key(file), &upload.to_owned()).await)
             .await
             .map(drop)
     }
 
-    /// The parts of an upload that the bucket has. None if there is no such upload: it was completed or aborted.
-    pub async fn received_parts(&self, file: &FileId, upload: &str) -> io::Result<Option<Vec<ReceivedPart>>> {
-        let url =
-            self.presigner.list_parts(&self.store, &self.content_key(file), upload).await.map_err(failure)?;
-        let answer =
-            self.http.get(url).send().await.map_err(|error| io::Error::other(innermost_cause(error)))?;
+    /// Ends the upload of a file that is removed. A completion that still runs fails, or finds other content.
+    pub async fn end_upload(&self, file: &FileId, upload: &str) -> io::Result<()> {
+        if let Service::Azure = self.service {
+            // Azure keeps the blocks of an object without an end for a week, but drops them when the object is written.
+            return self
+                .store
+                .put(&self.content_key(file), Bytes::new().into())
+                .await
+                .map(drop)
+                .map_err(failure);
+        }
+        self.abort_upload(file, upload).await
+    }
+
+    /// The parts of an upload that a bucket of S3 has. None if there is no such upload: it was completed or aborted.
+    pub async fn listed_parts(
+        &self,
+        presigner: &Presigner,
+        file: &FileId,
+        upload: &str,
+    ) -> io::Result<Option<Vec<ReceivedPart>>> {
+        let answer = presigner.request_parts(&self.content_key(file), upload).await?;
         let status = answer.status();
         if status == StatusCode::NOT_FOUND {
             return self.require_marker().await.map(|()| None);
@@ -54,28 +91,30 @@ impl Bucket {
     }
 
     /// Completes an upload: the bucket makes the object from `parts`, which must be all parts of the file with their
-    /// listed etags. The bucket refuses a part that was replaced meanwhile. Does nothing if the upload was completed or
-    /// aborted before.
+    /// etags. The bucket refuses a part that was replaced meanwhile. Returns false if there is no such upload, because it
+    /// was completed or aborted.
     pub async fn complete_upload(
         &self,
         file: &FileId,
         upload: &str,
         parts: Vec<(Part, String)>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let parts = parts.into_iter().map(|(_, etag)| PartId { content_id: etag }).collect();
         let (key, upload) = (self.content_key(file), upload.to_owned());
-        self.found(self.store.complete_multipart(&key, &upload, parts).await).await.map(drop)
+        let completed = self.found(self.store.complete_multipart(&key, &upload, parts).await).await?;
+        Ok(completed.is_some())
     }
 
-    /// The URL at which a client sends a part of an upload, valid for `within`. It accepts only a body of the part's
-    /// length.
+    /// The presigned URL at which a client sends a part of an upload, valid for `within`. It accepts only a body of the
+    /// part's length.
     pub async fn part_url(
         &self,
+        presigner: &Presigner,
         file: &FileId,
         upload: &str,
         part: Part,
         within: Duration,
     ) -> io::Result<Url> {
-        self.presigner.part(&self.store, &self.content_key(file), upload, part, within).await.map_err(failure)
+        presigner.part(&self.content_key(file), upload, part, within).await.map_err(failure)
     }
 }

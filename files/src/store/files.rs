@@ -9,7 +9,7 @@ use super::showing_message;
 use crate::file::{FileState, ImageDetails, StoredFile};
 
 pub const COLUMNS: &str = "f.id, f.room_id, f.uploader, f.name, f.media_type, f.sniffed_type, f.size, f.sha256, \
-    COALESCE(f.content_size, f.size) AS content_size, f.is_cleaned, f.preview_type, f.width, f.height, f.blurhash, \
+    COALESCE(f.content_size, f.size) AS content_size, f.is_cleaned, f.content_etag, f.preview_type, f.width, f.height, f.blurhash, \
     f.state, f.upload_id, f.message_seq IS NULL AS is_unreferenced, f.created_at";
 
 /// Reads a row with [`COLUMNS`].
@@ -26,6 +26,7 @@ pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
         size: size.unsigned_abs(),
         content_size: content_size.unsigned_abs(),
         is_cleaned: row.try_get_by("is_cleaned")?,
+        content_etag: row.try_get_by("content_etag")?,
         sha256: row.try_get_by("sha256")?,
         image: read_image(row)?,
         state: FileState::parse(&state).ok_or_else(|| DbErr::Custom(format!("state {state}")))?,

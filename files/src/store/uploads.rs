@@ -109,6 +109,8 @@ pub struct Completion<'a> {
     pub content_size: i64,
     /// Whether the content is derived from the upload, which is removed.
     pub is_cleaned: bool,
+    /// Identifies the content in a bucket.
+    pub content_etag: Option<String>,
     pub image: Option<&'a ImageDetails>,
     /// When the sweep looks for the message, in seconds.
     pub check_after_s: i64,
@@ -121,9 +123,10 @@ pub async fn complete(
     completion: &Completion<'_>,
 ) -> Result<Option<StoredFile>, DbErr> {
     let sql = format!(
-        "UPDATE files f SET state = $2, media_type = $3, sniffed_type = $4, completed_at = now(), \
+        "WITH parts AS (DELETE FROM file_parts WHERE file_id = $1) \
+         UPDATE files f SET state = $2, media_type = $3, sniffed_type = $4, completed_at = now(), \
            upload_id = NULL, due_at = now() + make_interval(secs => $5), content_size = $6, \
-           preview_type = $7, width = $8, height = $9, blurhash = $10, is_cleaned = $11 \
+           preview_type = $7, width = $8, height = $9, blurhash = $10, is_cleaned = $11, content_etag = $12 \
          WHERE f.id = $1 AND f.state = 'uploading' RETURNING {COLUMNS}"
     );
     let image = completion.image;
@@ -139,6 +142,7 @@ pub async fn complete(
         image.map(|image| i32::from(image.dimensions.height)).into(),
         image.and_then(|image| image.blurhash.clone()).into(),
         completion.is_cleaned.into(),
+        completion.content_etag.clone().into(),
     ];
     let row = db.query_one_raw(statement(&sql, values)).await?;
     row.as_ref().map(read_file).transpose()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::daemon::Daemon;
 use crate::{Stack, ports};
@@ -14,8 +15,8 @@ use crate::{Stack, ports};
 /// The variable with the path of the program; `./dev test` sets it.
 const PROGRAM_VARIABLE: &str = "TIDINGS_S3_SERVER";
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const BUCKET: &str = "tidings-files";
-const PREFIX: &str = "tests";
+pub(super) const BUCKET: &str = "tidings-files";
+pub(super) const PREFIX: &str = "tests";
 const KEY: &str = "tests";
 const SECRET: &str = "the secret of the bucket of tests";
 
@@ -57,6 +58,17 @@ impl S3Server {
         Ok(server)
     }
 
+    /// Starts a server whose bucket takes requests without a signature.
+    pub(super) async fn start_public(stack: &Stack) -> Result<S3Server> {
+        let folder = stack.folder().join("s3/metadata").join(BUCKET).join("meta");
+        std::fs::create_dir_all(&folder)?;
+        let objects = [format!("arn:aws:s3:::{BUCKET}"), format!("arn:aws:s3:::{BUCKET}/*")];
+        let statement = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": objects});
+        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
+        std::fs::write(folder.join("policy"), policy.to_string())?;
+        Self::start(stack).await
+    }
+
     /// Starts the server again after it ended.
     ///
     /// # Errors
@@ -87,6 +99,35 @@ impl S3Server {
             ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
         ]
+    }
+
+    /// The names of the objects of a file, in order.
+    pub(super) fn objects(&self, file: &str) -> Result<Vec<String>> {
+        let folder = self.path_of(file).parent().map(Path::to_owned).unwrap_or_default();
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.retain(|name| name.starts_with(file));
+        names.sort();
+        Ok(names)
+    }
+
+    /// Writes an object of a public bucket.
+    pub(super) async fn replace(&self, object: &str, content: &[u8]) -> Result<()> {
+        let url = format!("{}/{BUCKET}/{PREFIX}/{object}", self.url());
+        let client = crate::http::client_within(Duration::from_secs(30));
+        let answer = client.put(url).body(content.to_vec()).send().await?;
+        ensure!(answer.status() == 200, "{}", answer.status());
+        Ok(())
+    }
+
+    /// Drops the parts of all uploads that are not completed.
+    pub(super) fn drop_uploads(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.folder().join(".sgwtmp").join("multipart"))?)
     }
 
     /// The folder of the objects of the bucket.

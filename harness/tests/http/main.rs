@@ -10,6 +10,8 @@ mod export;
 mod export_job;
 mod feed;
 mod files_bulk;
+mod files_cloud;
+mod files_cloud_faults;
 mod files_downloads;
 mod files_limits;
 mod files_previews;

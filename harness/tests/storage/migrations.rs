@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 22;
+pub const MIGRATION_COUNT: usize = 23;
 const TABLES: &[&str] = &[
     "batches",
     "dead_letters",

@@ -1,4 +1,4 @@
-/** Sends the parts of a file to a bucket, at presigned URLs. An interrupted part is sent again from its start. */
+/** Sends the parts of a file to their signed URLs, at a bucket or at the service. An interrupted part is sent again from its start. */
 import type { Core } from "../core.js";
 import { TidingsError } from "../errors.js";
 import { assertShape, filterShape } from "../protocol/check.js";
@@ -38,10 +38,12 @@ export async function sendParts(
   let bytes = answer.received_bytes;
   received(bytes);
   for (const { offset, size, url } of parts) {
-    if (!/^https?:\/\//i.test(url) || offset < 0 || size < 1 || offset + size > file.size)
+    if (!/^(https?:\/)?\/./i.test(url) || offset < 0 || size < 1 || offset + size > file.size)
       throw new TidingsError("protocol");
     const ms = PART_TIMEOUT_MS * Math.max(1, size / USUAL_PART_BYTES);
-    await sendBytes(core, url, file.slice(offset, offset + size), ms, signal);
+    // A URL of the service may begin with its path.
+    const whole = url.startsWith("/") ? (await core.env.origin()) + url : url;
+    await sendBytes(core, whole, file.slice(offset, offset + size), ms, signal);
     bytes += size;
     received(bytes);
   }

@@ -9,13 +9,13 @@ use tidings_shared::error::{ErrorCode, Refusal};
 
 use super::check::{CheckedUpload, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
-use crate::api::ApiState;
 use crate::api::caller::Caller;
 use crate::api::forms::FileAnswer;
+use crate::api::{ApiState, parts};
 use crate::bucket::Bucket;
 use crate::bucket::parts::divide;
 use crate::file::StoredFile;
-use crate::store::uploads;
+use crate::store::{self, uploads};
 
 pub async fn complete(
     state: &ApiState,
@@ -65,14 +65,14 @@ async fn check(
     drop(slot);
     // Another completion may not have made the object yet, or may have removed it already.
     let found = inspecting.map_err(|error| state.storage_failed(&error))?.ok_or_else(changed_elsewhere)?;
-    judge(state, &caller.user, file, &found).await
+    judge(state, &caller.user, file, found).await
 }
 
 /// Makes the object of a file from its parts, unless it exists already.
 async fn assemble(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Result<(), Problem> {
     let failed = |error| state.storage_failed(&error);
     let Some(upload) = &file.upload_id else { return Err(incomplete(0, file.size)) };
-    let Some(received) = bucket.received_parts(&file.id, upload).await.map_err(failed)? else {
+    let Some(received) = parts::received(state, bucket, file, upload).await? else {
         // An earlier completion was not finished, or the bucket has given up the upload.
         let is_assembled = bucket.size(&file.id).await.map_err(failed)?.is_some();
         return if is_assembled { Ok(()) } else { Err(incomplete(0, file.size)) };
@@ -81,10 +81,25 @@ async fn assemble(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Resul
     if !missing.is_empty() {
         return Err(incomplete(stored.iter().map(|(part, _)| part.size).sum(), file.size));
     }
-    let Err(error) = bucket.complete_upload(&file.id, upload, stored.clone()).await else { return Ok(()) };
-    // A client may have replaced a part since, or another completion may have made the object. Neither is a failure.
-    match bucket.received_parts(&file.id, upload).await.map_err(failed)? {
-        Some(received) if divide(file.size, &received).0 == stored => Err(failed(error)),
-        _ => Err(changed_elsewhere()),
+    let completed = bucket.complete_upload(&file.id, upload, stored.clone()).await;
+    let is_listed = bucket.presigner().is_some();
+    match completed {
+        Ok(true) => Ok(()),
+        Ok(false) if is_listed => Ok(()),
+        // A client may have replaced a part since, or another completion may have made the object. Neither is a failure.
+        Err(error) if is_listed => match parts::received(state, bucket, file, upload).await? {
+            Some(received) if divide(file.size, &received).0 == stored => Err(failed(error)),
+            _ => Err(changed_elsewhere()),
+        },
+        // Another completion has made the object.
+        _ if bucket.size(&file.id).await.map_err(failed)?.is_some() => Ok(()),
+        // The bucket does not have these parts any more, such as after a lifecycle rule, so the upload begins again.
+        lost => {
+            if let Err(error) = lost {
+                failed(error);
+            }
+            store::parts::forget_upload(&state.db, &file.id, upload).await?;
+            Err(incomplete(0, file.size))
+        }
     }
 }

@@ -21,15 +21,17 @@ pub struct CheckedUpload {
     sniffed_type: Option<&'static str>,
     /// None if the content is not an image whose metadata is removed.
     image: Option<PreparedImage>,
+    /// Identifies the content in a bucket.
+    etag: Option<String>,
 }
 
 /// Checks the content against the declared size and checksum, and against the allowed types. Removes the metadata of an
-/// image in memory.
+/// image in memory. The etag is that of the inspected content in a bucket.
 pub async fn judge(
     state: &ApiState,
     user: &UserId,
     file: &StoredFile,
-    found: &Inspection,
+    (found, etag): (Inspection, Option<String>),
 ) -> Result<Result<CheckedUpload, Refusal>, Problem> {
     let policy = &state.policy;
     let refuse = |result: &str, refusal: Refusal| {
@@ -46,7 +48,7 @@ pub async fn judge(
     }
     let (image, sniffed_type) = match found.sniffed_type.and_then(format_of) {
         Some(format) if file.size <= policy.max_image_bytes => {
-            let image = images::prepare(state, user, file, format).await?;
+            let image = images::prepare(state, user, file, etag.as_deref(), format).await?;
             // Metadata was not removed from content that only begins like an image, so it is served as unknown bytes.
             let sniffed = found.sniffed_type.filter(|_| image.is_some());
             (image, sniffed)
@@ -59,7 +61,7 @@ pub async fn judge(
         let refusal = Refusal::bad_field("media_type", detail).with_reason("media_type");
         return refuse("wrong_type", refusal);
     }
-    Ok(Ok(CheckedUpload { media_type, sniffed_type, image }))
+    Ok(Ok(CheckedUpload { media_type, sniffed_type, image, etag }))
 }
 
 /// Stores the cleaned image and its preview, and makes the file available. `upload` is the locked content file; None
@@ -83,6 +85,8 @@ pub async fn finish(
         sniffed_type: checked.sniffed_type,
         content_size: i64::try_from(content_size).unwrap_or(i64::MAX),
         is_cleaned,
+        // A cleaned image is an object of this service alone.
+        content_etag: checked.etag.filter(|_| !is_cleaned),
         image: details.as_ref(),
         check_after_s: policy.check_after_s,
     };

@@ -37,7 +37,7 @@ pub async fn complete(state: &ApiState, caller: &Caller, file: StoredFile) -> Re
     let (content, found) = inspecting.await.map_err(|error| state.storage_failed(&error))?;
     // Images wait for slots of their own, and must not hold those of other files meanwhile.
     drop(slot);
-    match judge(state, &caller.user, &file, &found).await? {
+    match judge(state, &caller.user, &file, (found, None)).await? {
         Ok(checked) => {
             let completed = finish(state, &file, Some(content), checked).await?.ok_or_else(no_such_file)?;
             Ok(HttpResponse::Ok().json(FileAnswer::of(&completed, None)))
