@@ -2,6 +2,7 @@
 // Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
 // TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas. If the servers have files,
 // TIDINGS_DEMO_FILES lists the origins from which browsers download them; without it the demo has no files.
+// TIDINGS_DEMO_PUSH=yes says that they have push.
 // TIDINGS_DEMO_PROGRAMS names companion programs, as `files=ORIGIN,push=ORIGIN`. This server then forwards the
 // whole HTTP API, so that everything has one origin.
 import { fileURLToPath } from "node:url";
@@ -57,7 +58,8 @@ if (Object.keys(programs).length > 0 && !forwardedTo.every((origin) => origin.st
   fail("with TIDINGS_DEMO_PROGRAMS the origins of persistence and the programs must have http");
 
 const root = fileURLToPath(new URL("dist", import.meta.url));
-const server = createApp({ root, secret, gateways, persistence, files, programs });
+const push = process.env.TIDINGS_DEMO_PUSH === "yes" || programs.push !== undefined;
+const server = createApp({ root, secret, gateways, persistence, files, programs, push });
 server.on("error", (error) => fail(error.message));
 // Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {

@@ -42,20 +42,21 @@ function newestTime(paths: readonly string[]): number {
 }
 
 /**
- * Starts the demo's server on a free port. Resolves with its origin once it listens. With `withFiles`, the origin of
- * HTTP and files, the demo has files.
+ * Starts the demo's server on a free port. Resolves with its origin once it listens. With `withServices`, the origin of
+ * HTTP, files and push, the demo has files and push.
  */
 export async function serveDemo(
   system: SystemAddresses,
-  withFiles?: string,
+  withServices?: string,
 ): Promise<{ url: string; close: () => Promise<void> }> {
   const child = spawn(process.execPath, [join(demoFolder(), "serve.mjs"), "--port", "0"], {
     env: {
       ...process.env,
       TIDINGS_JWT_SECRET: system.jwt_secret,
       TIDINGS_DEMO_GATEWAYS: system.gateways.join(","),
-      TIDINGS_DEMO_PERSISTENCE: withFiles ?? system.persistence.join(","),
-      TIDINGS_DEMO_FILES: withFiles ?? "",
+      TIDINGS_DEMO_PERSISTENCE: withServices ?? system.persistence.join(","),
+      TIDINGS_DEMO_FILES: withServices ?? "",
+      TIDINGS_DEMO_PUSH: withServices ? "yes" : "",
     },
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -128,6 +128,48 @@ test(
   TEST_TIMEOUT_MS,
 );
 
+/** Chooses an item of the menu of a room in the list. */
+async function chooseInMenu(person: Person, room: string, item: string): Promise<void> {
+  await person.roomLink(room).click({ button: "right" });
+  const choice = person.page
+    .getByRole("menu", { name: `Room ${room}` })
+    .getByRole("menuitem", { name: item });
+  await choice.waitFor();
+  await chat.screenshot(person, `room-menu-${item.split(" ")[0]?.toLowerCase()}`);
+  await choice.click();
+}
+
+test(
+  "a muted room gives no notification, also not of a mention, until the user unmutes it",
+  async () => {
+    const { ada, bo, name, room } = await twoPeople("Muted");
+    const otherName = chat.name("Loud");
+    const otherRoom = await chat.room(otherName, [ada.id, bo.id]);
+    await permit(bo);
+    const device = service.device();
+    await request(bo.id, "POST", "/me/devices", device.subscription);
+    await chooseInMenu(bo, name, "Mute notifications until I unmute");
+    await bo.roomLink(name).getByText("no notifications").waitFor({ state: "attached" });
+    const page = await leave(bo);
+    await chat.post(ada.id, room, "while it is muted", { mentions: [bo.id] });
+    await chat.post(ada.id, otherRoom, "in another room");
+    const rooms = () => device.received.map(({ room, seq }) => `${room} ${seq}`);
+    await expect.poll(rooms, NOTIFICATION_TIMEOUT).toEqual([`${otherRoom} 1`]);
+    const shown = async () => (await notificationsOf(page)).map(({ tag }) => tag).sort();
+    await expect.poll(shown, NOTIFICATION_TIMEOUT).toEqual([`tidings/${otherRoom}`]);
+
+    const back = await chat.openTab(bo, chat.environment.demoWithServices);
+    await chooseInMenu(back, name, "Unmute notifications");
+    await back.roomLink(name).getByText("no notifications").waitFor({ state: "detached" });
+    await leave(back);
+    await chat.post(ada.id, room, "after it", { mentions: [bo.id] });
+    await expect.poll(rooms, NOTIFICATION_TIMEOUT).toEqual([`${otherRoom} 1`, `${room} 2`]);
+    const bothTags = [`tidings/${otherRoom}`, `tidings/${room}`].sort();
+    await expect.poll(shown, NOTIFICATION_TIMEOUT).toEqual(bothTags);
+  },
+  TEST_TIMEOUT_MS,
+);
+
 test(
   "a signed-out browser is not registered and gets no push messages",
   async () => {

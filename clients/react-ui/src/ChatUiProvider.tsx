@@ -1,8 +1,10 @@
 import type { Files, TidingsClientLike } from "@tidings/client";
+import type { Mutes } from "@tidings/client/push";
 import { useMe, useTidings } from "@tidings/react";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import type { ChatSlots } from "./slots.js";
 import { ChatPlaceContext, type ChatUi, ChatUiContext } from "./state/chatUi.js";
+import { keepMutes } from "./state/keepMutes.js";
 import { type ChatNavigation, type ChatRoute, useMemoryNavigation } from "./state/route.js";
 import type { SavedPosition } from "./state/savedPositions.js";
 import { tryStorage } from "./state/tryStorage.js";
@@ -24,6 +26,11 @@ export interface ChatUiProviderProps {
    * the same function.
    */
   readonly files?: ((client: TidingsClientLike) => Files) | undefined;
+  /**
+   * The function `mutes` of `@tidings/client/push`. With it users mute rooms, if the server has push. It must stay the
+   * same function.
+   */
+  readonly mutes?: ((client: TidingsClientLike) => Mutes) | undefined;
   /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */
   readonly userIdOf?: ((name: string) => string) | undefined;
   /** Signs in again after the server has refused the user. Without it the connection banner has no such button. */
@@ -39,8 +46,10 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
   const me = useMe();
   const user = props.user ?? me?.id;
   const client = useTidings();
-  const { files: filesOf } = props;
+  const { files: filesOf, mutes: mutesOf } = props;
   const files = useMemo(() => filesOf?.(client), [filesOf, client]);
+  const mutes = useMemo(() => mutesOf?.(client), [mutesOf, client]);
+  useEffect(() => mutes && keepMutes(client, mutes), [client, mutes]);
   const memory = useMemoryNavigation();
   const { route, go: navigate, href } = props.navigation ?? memory;
   const [savedPositions] = useState(() => new Map<string, SavedPosition>());
@@ -69,8 +78,20 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
   }, [room, unreadMarks]);
 
   const ui = useMemo<ChatUi>(
-    () => ({ user, go, href, goToMessage, slots, files, userIdOf, onSignIn, unreadMarks, savedPositions }),
-    [user, go, href, goToMessage, slots, files, userIdOf, onSignIn, unreadMarks, savedPositions],
+    () => ({
+      user,
+      go,
+      href,
+      goToMessage,
+      slots,
+      files,
+      mutes,
+      userIdOf,
+      onSignIn,
+      unreadMarks,
+      savedPositions,
+    }),
+    [user, go, href, goToMessage, slots, files, mutes, userIdOf, onSignIn, unreadMarks, savedPositions],
   );
   const place = useMemo(() => ({ route, target }), [route, target]);
   return (

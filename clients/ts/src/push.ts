@@ -1,11 +1,16 @@
 /**
- * Web Push: notifications of new messages while no page of the app is open. The app has a service worker that shows
- * them, and the server runs `tidings-push`.
+ * Web Push: notifications of new messages while no page of the app is open, and rooms without them. The app has a
+ * service worker that shows the notifications, and the server runs `tidings-push`.
  */
+import type { TidingsClient } from "./client.js";
 import { asError, errorText, TidingsError } from "./errors.js";
 import { abortable, type HttpOptions } from "./net/http.js";
 import { assertShape, filterShape } from "./protocol/check.js";
+import { MutesFeature } from "./push/mutes.js";
+import type { Mutes } from "./push/types.js";
 import type { TidingsClientLike } from "./types.js";
+
+export type { MutedRooms, Mutes } from "./push/types.js";
 
 /** The options of `enablePush` and `disablePush`. */
 export interface PushOptions extends HttpOptions {
@@ -103,6 +108,14 @@ export async function disablePush(
     const devices = await listDevices(client, { signal });
     await removeDevice(client, devices, subscription.endpoint, { signal });
   }, signal);
+}
+
+/**
+ * The rooms of which the current user gets no push messages, on all devices. The same client always gives the same
+ * object.
+ */
+export function mutes(client: TidingsClientLike): Mutes {
+  return (client as TidingsClient).features.of(MutesFeature);
 }
 
 /** The service worker of the page, which may not be active yet. Browsers forbid it in some private windows. */

@@ -90,8 +90,9 @@ async function readJson(request) {
 
 /**
  * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name. With
- * `programs`, the origins of the companion programs by their names, it also forwards the API to all services.
- * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], programs?: Record<string, string>, now?: () => number}} options
+ * `programs`, the origins of the companion programs by their names, it also forwards the API to all services. `push`
+ * says whether the servers have push.
+ * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], programs?: Record<string, string>, push?: boolean, now?: () => number}} options
  */
 export function createApp({
   root,
@@ -100,6 +101,7 @@ export function createApp({
   persistence,
   files = [],
   programs = {},
+  push = programs.push !== undefined,
   now = Date.now,
 }) {
   const forwards = Object.keys(programs).length > 0;
@@ -143,7 +145,8 @@ export function createApp({
     if (pathname === "/dev/config") {
       // The origin by which the client has reached this server.
       const http = forwards ? [`http://${request.headers.host}`] : persistence;
-      const config = { gateways, persistence: http, ...(stores.length > 0 && { files: true }) };
+      const features = { ...(stores.length > 0 && { files: true }), ...(push && { push }) };
+      const config = { gateways, persistence: http, ...features };
       return sendJson(response, 200, "application/json", config);
     }
     if (!(await sendFile(request, response, { root, pathname, pageHeaders }))) {

@@ -4,9 +4,9 @@ import { Button } from "@tidings/react-ui";
 import { useMemo, useState } from "react";
 import { Chat } from "./Chat.tsx";
 import { LoginScreen } from "./login/LoginScreen.tsx";
-import { demoFiles } from "./state/files.ts";
 import { KeepOffline } from "./state/KeepOffline.tsx";
 import { createOriginPicker, fetchToken } from "./state/server.ts";
+import { demoServices } from "./state/services.ts";
 import { createSessions, type Session } from "./state/session.ts";
 import { useDemoConfig } from "./state/useDemoConfig.ts";
 
@@ -75,7 +75,7 @@ function SignedInPage({
     // Other servers need another client.
     <TidingsProvider key={JSON.stringify(config)} options={options}>
       <KeepOffline />
-      <Chat session={session} files={demoFiles(config)} onSignOut={onSignOut} />
+      <Chat session={session} services={demoServices(config)} onSignOut={onSignOut} />
     </TidingsProvider>
   );
 }

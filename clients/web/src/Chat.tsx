@@ -22,13 +22,13 @@ const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
 
 interface ChatProps {
   readonly session: Session;
-  readonly files: ChatUiProviderProps["files"];
+  readonly services: Pick<ChatUiProviderProps, "files" | "mutes">;
   /** `ended` resolves when the client is no longer needed. */
   readonly onSignOut: (ended: Promise<void>) => void;
 }
 
 /** The chat of the signed-in user. */
-export function Chat({ session, files, onSignOut }: ChatProps) {
+export function Chat({ session, services, onSignOut }: ChatProps) {
   const client = useTidings();
   const navigation = useHashNavigation();
   const [sound] = useSound();
@@ -53,7 +53,7 @@ export function Chat({ session, files, onSignOut }: ChatProps) {
         user={session.user}
         navigation={navigation}
         slots={SLOTS}
-        files={files}
+        {...services}
         userIdOf={userIdOf}
         onSignIn={account.signOut}
       >

@@ -283,9 +283,14 @@ describe("with programs beside the services", () => {
     ]);
   });
 
-  it("the page uses its own origin for HTTP and files", async () => {
+  it("the page uses its own origin for HTTP and files, and knows that there is push", async () => {
     const config = await (await fetch(`${front}/dev/config`)).json();
-    expect(config).toEqual({ gateways: ["http://127.0.0.1:9001"], persistence: [front], files: true });
+    expect(config).toEqual({
+      gateways: ["http://127.0.0.1:9001"],
+      persistence: [front],
+      files: true,
+      push: true,
+    });
     const policy = (await fetch(`${front}/`)).headers.get("content-security-policy") ?? "";
     expect(policy).toContain("media-src blob: 'self'");
     expect(policy).toContain("connect-src 'self' http://127.0.0.1:9001 ws://127.0.0.1:9001;");

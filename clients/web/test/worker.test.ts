@@ -198,7 +198,8 @@ test("a damaged configuration of the last visit is ignored", () => {
   const config = { gateways: ["http://a"], persistence: ["http://b"] };
   expect(parseConfig(JSON.stringify(config))).toEqual(config);
   expect(parseConfig(JSON.stringify({ ...config, files: true }))).toEqual({ ...config, files: true });
-  expect(parseConfig(JSON.stringify({ ...config, files: "yes" }))).toEqual(config);
+  expect(parseConfig(JSON.stringify({ ...config, push: true }))).toEqual({ ...config, push: true });
+  expect(parseConfig(JSON.stringify({ ...config, files: "yes", push: 1 }))).toEqual(config);
   for (const text of [
     null,
     "",

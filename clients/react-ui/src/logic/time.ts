@@ -30,6 +30,9 @@ export const timeOfDay = (at: number): string => timeFormat.format(at);
 /** The date and the time with seconds, for tooltips. */
 export const exactTime = (at: number): string => exactFormat.format(at);
 
+/** The day and the month, such as "4 May". */
+export const dayAndMonth = (at: number): string => dayMonthFormat.format(at);
+
 /** Makes the label of a day separator: Today, Yesterday, a weekday of the last week, or a date. */
 export function dayLabel(at: number, now: number): string {
   const daysAgo = daysBetween(at, now);

@@ -1,4 +1,6 @@
 import type { RoomSummary } from "@tidings/client";
+import type { MutedRooms } from "@tidings/client/push";
+import { isQuiet } from "./muted.js";
 import { displayName } from "./names.js";
 
 /** The title of a room. A direct room has the name of the other user. */
@@ -18,11 +20,14 @@ export function roomTitle(room: RoomSummary | undefined): string {
  * Counts the unread messages in all rooms but those without notifications. `capped` means that `count` is only a lower
  * bound.
  */
-export function totalUnread(rooms: readonly RoomSummary[]): { count: number; capped: boolean } {
+export function totalUnread(
+  rooms: readonly RoomSummary[],
+  muted?: MutedRooms,
+): { count: number; capped: boolean } {
   let count = 0;
   let capped = false;
   for (const room of rooms) {
-    if (room.notify === "none") continue;
+    if (isQuiet(room, muted)) continue;
     count += room.unread;
     capped ||= room.unreadCapped;
   }

@@ -1,6 +1,7 @@
 import { useRooms } from "@tidings/react";
 import { useEffect } from "react";
 import { badgeText, totalUnread } from "../logic/title.js";
+import { useMutedRooms } from "../state/useMutedRooms.js";
 
 /** The size of the drawn icon in px. */
 const SIZE = 64;
@@ -10,7 +11,7 @@ const SIZE = 64;
  * without notifications do not count.
  */
 export function FaviconBadge(): null {
-  const { count, capped } = totalUnread(useRooms().items);
+  const { count, capped } = totalUnread(useRooms().items, useMutedRooms());
   const text = count === 0 ? "" : count > 9 ? "9+" : badgeText(count, capped);
   useEffect(() => {
     const link = document.querySelector<HTMLLinkElement>('link[rel~="icon"]');

@@ -8,6 +8,7 @@ import {
   wantsNotification,
 } from "../logic/notify.js";
 import { useChatUi } from "../state/chatUi.js";
+import { createMuteCheck } from "../state/keepMutes.js";
 import { keepPush } from "../state/keepPush.js";
 import { claimNotification, markVisible } from "../state/notifyLocks.js";
 import { notifyPermission } from "../state/notifyPermission.js";
@@ -51,7 +52,7 @@ export function Notifications({
   push = false,
 }: NotificationsProps): ReactNode {
   const client = useTidings();
-  const { user, go, goToMessage } = useChatUi();
+  const { user, go, goToMessage, mutes } = useChatUi();
   const [isAsking, setIsAsking] = useState(false);
   const latest = useRef({ preview, sound, icon, push, user });
   useEffect(() => {
@@ -63,10 +64,12 @@ export function Notifications({
       window.focus();
       goToMessage(room, seq);
     };
+    const isMuted = mutes && createMuteCheck(mutes);
     const notify = async (message: NewMessage) => {
       const me = latest.current.user;
       const summary = client.rooms.get().items.find(({ id }) => id === message.room);
       if (!document.hidden || !wantsNotification(message, summary, me)) return;
+      if (isMuted && (await isMuted(message.room))) return;
       const permission = notifyPermission();
       if (permission === "default" && !isDeclined()) setIsAsking(true);
       if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;
@@ -90,7 +93,7 @@ export function Notifications({
       removeListener();
       navigator.serviceWorker?.removeEventListener("message", onWorkerMessage);
     };
-  }, [client, go, goToMessage]);
+  }, [client, go, goToMessage, mutes]);
 
   useEffect(() => markVisible(user ?? ""), [user]);
   useEffect(() => closeWhenRead(client), [client]);

@@ -19,6 +19,8 @@ interface RoomItemProps {
   readonly waiting: OutboxEntry | undefined;
   /** Whether the user has marked the room as unread. */
   readonly marked: boolean;
+  /** Whether the user gets no notifications of the room. */
+  readonly quiet: boolean;
   /** Whether Tab stops at this item; the arrow keys reach the others. */
   readonly tabStop: boolean;
   readonly onMenu: (room: RoomSummary, anchor: HTMLElement, at: Point | undefined) => void;
@@ -26,7 +28,7 @@ interface RoomItemProps {
 
 /** An item of the list of rooms. */
 export const RoomItem = memo(function RoomItem(props: RoomItemProps) {
-  const { room, current, waiting, marked, tabStop, onMenu } = props;
+  const { room, current, waiting, marked, quiet, tabStop, onMenu } = props;
   const menu = useContextMenu((anchor, at) => onMenu(room, anchor, at));
   const { go, href, slots } = useChatUi();
   const Content = slots.RoomItem;
@@ -43,7 +45,7 @@ export const RoomItem = memo(function RoomItem(props: RoomItemProps) {
         className="tidings-room-item tidings-hoverable tidings-line"
         data-testid="room-item"
         data-room={room.id}
-        data-muted={room.notify === "none" || undefined}
+        data-muted={quiet || undefined}
         tabIndex={tabStop ? 0 : -1}
         onClick={open}
         {...menu}
@@ -52,16 +54,16 @@ export const RoomItem = memo(function RoomItem(props: RoomItemProps) {
         {Content ? (
           <Content room={room} current={current} />
         ) : (
-          <RoomItemContent room={room} current={current} waiting={waiting} marked={marked} />
+          <RoomItemContent room={room} current={current} waiting={waiting} marked={marked} quiet={quiet} />
         )}
       </a>
     </li>
   );
 });
 
-type RoomItemContentProps = Pick<RoomItemProps, "room" | "current" | "waiting" | "marked">;
+type RoomItemContentProps = Pick<RoomItemProps, "room" | "current" | "waiting" | "marked" | "quiet">;
 
-function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProps) {
+function RoomItemContent({ room, current, waiting, marked, quiet }: RoomItemContentProps) {
   const now = useNow(60_000);
   const draft = useDraft(room.id).content.trim();
   const { typing } = useTyping(room.id);
@@ -78,7 +80,7 @@ function RoomItemContent({ room, current, waiting, marked }: RoomItemContentProp
           <span className="tidings-room-item-name tidings-ellipsis" dir="auto">
             {roomTitle(room)}
           </span>
-          {room.notify === "none" && (
+          {quiet && (
             <>
               <Icon name="bellOff" size={14} />
               <span className="tidings-visually-hidden">, no notifications</span>

@@ -10,11 +10,13 @@ import {
   useSyncExternalStore,
 } from "react";
 import { isDown } from "../logic/connection.js";
+import { isQuiet } from "../logic/muted.js";
 import { newestByRoom } from "../logic/preview.js";
 import { archivedLast } from "../logic/roomOrder.js";
 import { roomTitle } from "../logic/title.js";
 import { SearchResults } from "../panel/SearchResults.js";
 import { useChatRoute, useChatUi } from "../state/chatUi.js";
+import { useMutedRooms } from "../state/useMutedRooms.js";
 import { Button } from "../ui/Button.js";
 import { LoadError } from "../ui/LoadError.js";
 import { moveFocus } from "../ui/moveFocus.js";
@@ -39,6 +41,7 @@ export function RoomList({ query = "", onBrowse, onNew }: RoomListProps): ReactN
   const { unreadMarks } = useChatUi();
   const { room: current } = useChatRoute();
   const markedRooms = useSyncExternalStore(unreadMarks.subscribe, unreadMarks.get, unreadMarks.get);
+  const muted = useMutedRooms();
   const [menu, setMenu] = useState<{ room: RoomSummary; anchor: HTMLElement; at: Point | undefined }>();
   const openMenu = useCallback(
     (room: RoomSummary, anchor: HTMLElement, at: Point | undefined) => setMenu({ room, anchor, at }),
@@ -92,6 +95,7 @@ export function RoomList({ query = "", onBrowse, onNew }: RoomListProps): ReactN
               current={room.id === current}
               waiting={newestEntries.get(room.id)}
               marked={markedRooms.has(room.id)}
+              quiet={isQuiet(room, muted)}
               tabStop={room.id === tabStop}
               onMenu={openMenu}
             />

@@ -1,4 +1,5 @@
 import type { Files } from "@tidings/client";
+import type { Mutes } from "@tidings/client/push";
 import { createContext, useContext } from "react";
 import type { JumpTarget } from "../room/useJump.js";
 import type { ChatSlots } from "../slots.js";
@@ -19,6 +20,8 @@ export interface ChatUi {
   readonly slots: ChatSlots;
   /** The files of the client; undefined when the app does not use files of the server. */
   readonly files: Files | undefined;
+  /** The muted rooms; undefined when the app does not use push messages of the server. */
+  readonly mutes: Mutes | undefined;
   /** The id of the user whom a typed name means. */
   readonly userIdOf: (name: string) => string;
   /** Signs in again after the server has refused the user. */

@@ -12,7 +12,7 @@ export async function answerRequest(
   const { pathname, searchParams } = new URL(url);
   const path = pathname.replace("/v1", "");
   server.requests.push(`${method} ${path}${searchParams.size ? `?${searchParams}` : ""}`);
-  const otherwise = server.http?.(method, path);
+  const otherwise = server.http?.(method, path, body);
   if (otherwise) return otherwise;
   if (path === "/transport") return { status: 200, body: { websocket: server.websocket } };
   if (server.refuse?.(token)) return { status: 401, body: { code: "unauthorized" } };

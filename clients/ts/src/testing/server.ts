@@ -66,7 +66,7 @@ export class ScriptedServer {
   /** Decides which tokens are refused. */
   refuse: ((token: string) => boolean) | undefined;
   /** Replaces answers of HTTP. */
-  http: ((method: string, path: string) => Answer | undefined) | undefined;
+  http: ((method: string, path: string, body: Json | undefined) => Answer | undefined) | undefined;
   websocket = true;
   heartbeat = 25_000;
   ttl = 3_600_000;

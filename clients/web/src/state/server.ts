@@ -4,6 +4,8 @@ export interface DemoConfig {
   readonly persistence: readonly string[];
   /** Whether the servers have files. */
   readonly files?: boolean;
+  /** Whether the servers have push, so that users can mute rooms. */
+  readonly push?: boolean;
 }
 
 async function request<T>(path: string, init?: RequestInit): Promise<T> {

@@ -1,0 +1,24 @@
+import type { RoomSummary } from "@tidings/client";
+import type { MutedRooms } from "@tidings/client/push";
+import { dayAndMonth, daysBetween, timeOfDay } from "./time.js";
+
+const HOUR_MS = 3_600_000;
+
+/** How long a room can be muted, in ms; undefined until the user unmutes it. */
+export const MUTE_CHOICES: readonly { readonly label: string; readonly ms: number | undefined }[] = [
+  { label: "Mute notifications for 1 hour", ms: HOUR_MS },
+  { label: "Mute notifications for 8 hours", ms: 8 * HOUR_MS },
+  { label: "Mute notifications until I unmute", ms: undefined },
+];
+
+/** The label that unmutes a room, with the end of its mute. The times are in ms since 1970. */
+export function unmuteLabel(until: number | null, now: number): string {
+  if (until === null) return "Unmute notifications";
+  const day = daysBetween(now, until) === 0 ? "" : `${dayAndMonth(until)}, `;
+  return `Unmute (muted until ${day}${timeOfDay(until)})`;
+}
+
+/** Whether the user gets no notifications of a room: because of its level, or because the user has muted it. */
+export function isQuiet(room: RoomSummary, muted: MutedRooms | undefined): boolean {
+  return room.notify === "none" || muted?.has(room.id) === true;
+}
