@@ -1,5 +1,4 @@
-import type { Files, TidingsClientLike } from "@tidings/client";
-import type { Mutes } from "@tidings/client/push";
+import type { Files, Mutes, TidingsClientLike } from "@tidings/client";
 import { useMe, useTidings } from "@tidings/react";
 import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 import type { ChatSlots } from "./slots.js";

@@ -5,4 +5,5 @@ export { alwaysActive, browserLifecycle } from "./lifecycle.js";
 export type { HttpOptions } from "./net/http.js";
 export type * from "./protocol/frames.js";
 export type * from "./protocol/objects.js";
+export type * from "./push/types.js";
 export type * from "./types.js";

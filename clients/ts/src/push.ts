@@ -10,8 +10,6 @@ import { MutesFeature } from "./push/mutes.js";
 import type { Mutes } from "./push/types.js";
 import type { TidingsClientLike } from "./types.js";
 
-export type { MutedRooms, Mutes } from "./push/types.js";
-
 /** The options of `enablePush` and `disablePush`. */
 export interface PushOptions extends HttpOptions {
   /** The service worker that shows the notifications; by default the one of the page. */

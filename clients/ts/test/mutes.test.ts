@@ -113,11 +113,13 @@ test("the timer of the end exists only while there are listeners", async () => {
   again();
 });
 
-test("an end that is further than the longest timer, or that cannot be read, stays", async () => {
-  const { muted } = await connected();
+test("an end that is further than the longest timer is kept", async () => {
+  const { client, muted } = await connected();
   const end = world.clock.now() + 60 * 24 * HOUR_MS;
   serverMutes.set("r", iso(end)).set("other", null);
   await done(muted.load());
+  // Without the heartbeats of these days the test is short.
+  client.disconnect();
   await world.clock.pass(30 * 24 * HOUR_MS);
   expect(muted.get()?.get("r")).toBe(end);
   await world.clock.pass(30 * 24 * HOUR_MS);

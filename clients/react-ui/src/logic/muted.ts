@@ -1,6 +1,5 @@
-import type { RoomSummary } from "@tidings/client";
-import type { MutedRooms } from "@tidings/client/push";
-import { dayAndMonth, daysBetween, timeOfDay } from "./time.js";
+import type { MutedRooms, RoomSummary } from "@tidings/client";
+import { laterTime } from "./time.js";
 
 const HOUR_MS = 3_600_000;
 
@@ -12,11 +11,8 @@ export const MUTE_CHOICES: readonly { readonly label: string; readonly ms: numbe
 ];
 
 /** The label that unmutes a room, with the end of its mute. The times are in ms since 1970. */
-export function unmuteLabel(until: number | null, now: number): string {
-  if (until === null) return "Unmute notifications";
-  const day = daysBetween(now, until) === 0 ? "" : `${dayAndMonth(until)}, `;
-  return `Unmute (muted until ${day}${timeOfDay(until)})`;
-}
+export const unmuteLabel = (until: number | null, now: number): string =>
+  until === null ? "Unmute notifications" : `Unmute (muted until ${laterTime(until, now)})`;
 
 /** Whether the user gets no notifications of a room: because of its level, or because the user has muted it. */
 export function isQuiet(room: RoomSummary, muted: MutedRooms | undefined): boolean {

@@ -30,8 +30,12 @@ export const timeOfDay = (at: number): string => timeFormat.format(at);
 /** The date and the time with seconds, for tooltips. */
 export const exactTime = (at: number): string => exactFormat.format(at);
 
-/** The day and the month, such as "4 May". */
-export const dayAndMonth = (at: number): string => dayMonthFormat.format(at);
+/** Makes the text of a later moment: the time of day, with the weekday or the date unless it is today. */
+export function laterTime(at: number, now: number): string {
+  const days = daysBetween(now, at);
+  if (days <= 0) return timeOfDay(at);
+  return `${(days < 7 ? shortWeekdayFormat : dayMonthFormat).format(at)}, ${timeOfDay(at)}`;
+}
 
 /** Makes the label of a day separator: Today, Yesterday, a weekday of the last week, or a date. */
 export function dayLabel(at: number, now: number): string {

@@ -1,5 +1,4 @@
-import type { RoomSummary } from "@tidings/client";
-import type { MutedRooms } from "@tidings/client/push";
+import type { MutedRooms, RoomSummary } from "@tidings/client";
 import { isQuiet } from "./muted.js";
 import { displayName } from "./names.js";
 

@@ -1,5 +1,4 @@
-import type { Files } from "@tidings/client";
-import type { Mutes } from "@tidings/client/push";
+import type { Files, Mutes } from "@tidings/client";
 import { createContext, useContext } from "react";
 import type { JumpTarget } from "../room/useJump.js";
 import type { ChatSlots } from "../slots.js";

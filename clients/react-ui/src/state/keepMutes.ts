@@ -1,5 +1,4 @@
-import type { TidingsClientLike, TidingsError } from "@tidings/client";
-import type { Mutes } from "@tidings/client/push";
+import type { Mutes, TidingsClientLike, TidingsError } from "@tidings/client";
 
 /** How old the muted rooms of a hidden page may be when it decides about a notification, in ms. */
 const MAX_AGE_MS = 60_000;

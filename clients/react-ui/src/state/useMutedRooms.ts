@@ -1,4 +1,4 @@
-import type { MutedRooms, Mutes } from "@tidings/client/push";
+import type { MutedRooms, Mutes } from "@tidings/client";
 import { useStore } from "@tidings/react";
 import { useContext } from "react";
 import { ChatUiContext } from "./chatUi.js";

@@ -1,7 +1,13 @@
 import type { ScriptedServer } from "../../src/testing.js";
 
+/** The parts of the scripted server that are in its source and in its build. */
+interface HttpServer extends Pick<ScriptedServer, "http"> {
+  readonly rooms: ReadonlyMap<string, unknown>;
+  readonly now: () => number;
+}
+
 /** The API of muted rooms, as `tidings-push` answers. Returns the rooms of the server with the times of their ends. */
-export function serveMutes(server: ScriptedServer): Map<string, string | null> {
+export function serveMutes(server: HttpServer): Map<string, string | null> {
   const mutes = new Map<string, string | null>();
   const notFound = { status: 404, body: { code: "not_found" } };
   server.http = (method, path, body) => {
