@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use crate::companion::CompanionNode;
 use crate::{Http, Stack};
 
-pub use app_service::{AppRequest, AppService};
+pub use app_service::{AppRequest, AppService, RECEIPTS};
 pub use browser::Browser;
 
 /// The variable that removes rules of a program, as `tidings_shared::sabotage` names it.

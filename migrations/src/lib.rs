@@ -28,6 +28,7 @@ pub mod m0021_previews;
 pub mod m0022_file_uploads;
 pub mod m0023_emptied_files;
 pub mod m0024_file_parts;
+pub mod m0025_push_tickets;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -155,6 +156,11 @@ impl MigratorTrait for Migrator {
             name: "m0024_file_parts",
             up: m0024_file_parts::UP,
             down: m0024_file_parts::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0025_push_tickets",
+            up: m0025_push_tickets::UP,
+            down: m0025_push_tickets::DOWN,
         }));
         migrations
     }

@@ -33,7 +33,7 @@ impl AppPush {
         configured.into_iter().filter(|(_, is_configured)| *is_configured).map(|(kind, _)| kind).collect()
     }
 
-    /// Sends a message to an app. A push service keeps it for `ttl` while the device is offline.
+    /// Sends a message to an app. A push service keeps it for `ttl` while the device is offline. Returns the ticket of Expo.
     ///
     /// # Errors
     /// When the push service does not accept the message, or the kind is no longer configured.
@@ -43,10 +43,10 @@ impl AppPush {
         token: &str,
         message: &AppMessage<'_>,
         ttl: Duration,
-    ) -> Result<(), AttemptError> {
+    ) -> Result<Option<String>, AttemptError> {
         match (kind, &self.fcm, &self.apns, &self.expo) {
-            (DeviceKind::Fcm, Some(fcm), ..) => fcm.send(token, message, ttl).await,
-            (DeviceKind::Apns, _, Some(apns), _) => apns.send(token, message, ttl).await,
+            (DeviceKind::Fcm, Some(fcm), ..) => fcm.send(token, message, ttl).await.map(|()| None),
+            (DeviceKind::Apns, _, Some(apns), _) => apns.send(token, message, ttl).await.map(|()| None),
             (DeviceKind::Expo, .., Some(expo)) => expo.send(token, message, ttl).await,
             _ => Err(AttemptError::Credentials),
         }

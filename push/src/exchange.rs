@@ -1,4 +1,4 @@
-//! Requests to the push services that the operator names, and their short answers.
+//! Requests to the push services that the operator names, and their answers.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tidings_shared::outbound::{is_refused_address, retry_after};
 
 use crate::outcome::{AttemptError, TemporaryFailure, classify_status};
 
-/// Longest answer that is read, in bytes.
+/// Longest answer to a message that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// An answer of a push service.
@@ -35,14 +35,22 @@ impl Answer {
     }
 }
 
-/// Sends a request, and reads its answer.
+/// Sends a request, and reads its short answer.
 ///
 /// # Errors
 /// When there is no answer, or it is too long.
 pub async fn exchange(request: RequestBuilder) -> Result<Answer, AttemptError> {
+    exchange_up_to(request, MAX_ANSWER_BYTES).await
+}
+
+/// Sends a request, and reads its answer of at most this length.
+///
+/// # Errors
+/// When there is no answer, or it is too long.
+pub async fn exchange_up_to(request: RequestBuilder, max_bytes: usize) -> Result<Answer, AttemptError> {
     let answer = request.send().await.map_err(failure)?;
     let (status, retry_after) = (answer.status().as_u16(), retry_after(&answer, Utc::now()));
-    let body = read_body(answer, MAX_ANSWER_BYTES).await;
+    let body = read_body(answer, max_bytes).await;
     let body = body.map_err(|_| AttemptError::Temporary(TemporaryFailure::NoAnswer, None))?;
     Ok(Answer { status, retry_after, body: serde_json::from_slice(&body).unwrap_or_default() })
 }

@@ -16,6 +16,7 @@ mod observer;
 mod online;
 mod outcome;
 mod reader;
+mod receipts;
 mod schedule;
 mod service;
 mod store;

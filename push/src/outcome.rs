@@ -81,6 +81,14 @@ impl AttemptError {
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Rejected(_) | Self::RefusedAddress | Self::Unusable)
     }
+
+    /// How long the push service asks to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Temporary(_, retry_after) => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 impl Outcome {

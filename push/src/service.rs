@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 use crate::observer;
 use crate::online::PresenceLookup;
 use crate::reader::Reader;
+use crate::receipts::ReceiptReader;
 use crate::store::MessageRules;
 use crate::takeback;
 use crate::web_push::WebPush;
@@ -75,6 +76,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         if !app_push.kinds().is_empty() {
             lifecycle.tasks.spawn(takeback::run(db.clone(), metrics.clone(), draining()));
         }
+        let receipts =
+            ReceiptReader { db: db.clone(), expo: app_push.expo.clone(), metrics: metrics.clone() };
+        lifecycle.tasks.spawn(receipts.run(draining()));
         let worker = start_worker(&config, db, &metrics, vapid, app_push, rules)?;
         lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
         lifecycle.tasks.spawn(reader.run(draining()));

@@ -6,6 +6,7 @@ pub mod mutes;
 pub mod notice;
 pub mod pending;
 pub mod queue;
+pub mod tickets;
 pub mod told;
 
 /// Whether a member may be notified of a message now. The statement must name the message `m`, its room `r`, the

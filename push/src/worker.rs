@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app_push::AppPush;
-use crate::device::PushAddress;
+use crate::device::{Device, PushAddress};
 use crate::metrics::Metrics;
 use crate::notification::{AppMessage, ContentLevel, Notification};
 use crate::online::PresenceLookup;
@@ -23,7 +23,7 @@ use crate::outcome::{AttemptError, Outcome, TemporaryFailure};
 use crate::schedule::{is_given_up, pause};
 use crate::store::notice;
 use crate::store::pending::{self, Claim, ClaimLimits};
-use crate::store::{MessageRules, devices, told};
+use crate::store::{MessageRules, devices, tickets, told};
 use crate::web_push::encryption::Recipient;
 use crate::web_push::{Urgency, WebPush};
 use slots::{AttemptCounts, AttemptSlots, MAX_ATTEMPTS_PER_USER};
@@ -139,15 +139,14 @@ impl Worker {
                 }
                 let notification = Notification::new(&claim.room, message, self.content);
                 let is_urgent = message.is_mention || message.room_kind == "direct";
-                self.attempt(&device.address, &AppMessage::Show(&notification), is_urgent, Outcome::Sent)
-                    .await
+                self.attempt(device, &AppMessage::Show(&notification), is_urgent, Outcome::Sent).await
             }
             (Some(_), _) if may_wait => Outcome::Online,
             (_, Some(seq)) if claim.age_s < told::MAX_AGE.as_secs_f64() => {
                 match devices::current(&self.db, &claim.device).await? {
                     Some(device) => {
                         let clear = AppMessage::Clear { room: &claim.room, seq };
-                        self.attempt(&device.address, &clear, false, Outcome::Cleared).await
+                        self.attempt(&device, &clear, false, Outcome::Cleared).await
                     }
                     None => Outcome::Skipped,
                 }
@@ -171,36 +170,45 @@ impl Worker {
     /// Makes an attempt, which must end before its lease does. Returns `success` if the push service accepts it.
     async fn attempt(
         &self,
-        address: &PushAddress,
+        device: &Device,
         message: &AppMessage<'_>,
         is_urgent: bool,
         success: Outcome,
     ) -> Outcome {
         let begun = Instant::now();
-        let sent = tokio::time::timeout(self.timeout, self.send(address, message, is_urgent)).await;
+        let sent = tokio::time::timeout(self.timeout, self.send(&device.address, message, is_urgent)).await;
         self.metrics.attempt_seconds.observe(begun.elapsed().as_secs_f64());
         match sent {
-            Ok(Ok(())) => success,
+            Ok(Ok(ticket)) => {
+                if let Some(ticket) = ticket
+                    && let Err(error) = tickets::remember(&self.db, &device.id, &ticket).await
+                {
+                    // Only the receipt is lost. The message was accepted, so the attempt is not repeated.
+                    self.record_failure(&error, "a ticket of Expo could not be stored");
+                }
+                success
+            }
             Ok(Err(error)) => Outcome::Failed(error),
             Err(_) => Outcome::Failed(AttemptError::Temporary(TemporaryFailure::Timeout, None)),
         }
     }
 
+    /// Sends a message. Returns the ticket of Expo.
     async fn send(
         &self,
         address: &PushAddress,
         message: &AppMessage<'_>,
         is_urgent: bool,
-    ) -> Result<(), AttemptError> {
+    ) -> Result<Option<String>, AttemptError> {
         match (address, message) {
             (PushAddress::WebPush { endpoint, p256dh, auth }, AppMessage::Show(notification)) => {
                 let recipient = Recipient::parse(p256dh, auth).map_err(|_| AttemptError::Unusable)?;
                 let urgency = if is_urgent { Urgency::High } else { Urgency::Normal };
                 let (room, text) = (message.room(), notification.json());
-                self.web_push.send(endpoint, &recipient, room, &text, urgency).await
+                self.web_push.send(endpoint, &recipient, room, &text, urgency).await.map(|()| None)
             }
             // Unreachable in practice: notifications of browsers are not remembered, so nothing takes them back.
-            (PushAddress::WebPush { .. }, AppMessage::Clear { .. }) => Ok(()),
+            (PushAddress::WebPush { .. }, AppMessage::Clear { .. }) => Ok(None),
             (PushAddress::App { kind, token }, _) => {
                 self.app_push.send(*kind, token, message, self.web_push.ttl).await
             }
@@ -228,11 +236,8 @@ impl Worker {
             }
             Outcome::Failed(error) => {
                 tracing::debug!(device, room, ?error, "an attempt failed");
-                let retry_after = match error {
-                    AttemptError::Temporary(_, retry_after) => *retry_after,
-                    _ => None,
-                };
-                pending::fail(db, claim, pause(claim.device.failures, retry_after, fastrand::f64())).await
+                let pause = pause(claim.device.failures, error.retry_after(), fastrand::f64());
+                pending::fail(db, claim, pause).await
             }
         }
     }

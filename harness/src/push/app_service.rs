@@ -58,6 +58,9 @@ impl AppRequest {
     }
 }
 
+/// In the place of a token, for [`AppService::answer`] and [`AppService::requests`]: the requests for receipts of Expo.
+pub const RECEIPTS: &str = "receipts";
+
 /// What is answered to the next requests for a device.
 #[derive(Debug, Clone)]
 struct ForcedAnswer {
@@ -78,6 +81,16 @@ struct Shared {
     requests: Mutex<Vec<AppRequest>>,
     violations: Mutex<Vec<String>>,
     answers: Mutex<BTreeMap<String, ForcedAnswer>>,
+    expo: Mutex<ExpoReceipts>,
+}
+
+/// The tickets and receipts of Expo.
+#[derive(Default)]
+struct ExpoReceipts {
+    /// The token of the device that each ticket was given out for.
+    tickets: BTreeMap<String, String>,
+    /// The receipts that are not `ok`, by token. Null for one that is missing.
+    receipts: BTreeMap<String, Value>,
 }
 
 impl AppService {
@@ -102,6 +115,7 @@ impl AppService {
             requests: Mutex::default(),
             violations: Mutex::default(),
             answers: Mutex::default(),
+            expo: Mutex::default(),
         });
         let serving = shared.clone();
         let task = tokio::spawn(async move {
@@ -169,6 +183,25 @@ impl AppService {
         self.requests(token).iter().filter(|request| request.status == 200).map(AppRequest::data).collect()
     }
 
+    /// Makes this the receipt of all messages of Expo to a device. Null for none.
+    pub fn set_receipt(&self, token: &str, receipt: Value) {
+        lock(&self.shared.expo).receipts.insert(token.to_owned(), receipt);
+    }
+
+    /// How often the receipts of messages to a device were asked for.
+    pub fn receipt_requests(&self, token: &str) -> usize {
+        let requests = self.requests(RECEIPTS);
+        let expo = lock(&self.shared.expo);
+        let is_of_device =
+            |id: &&Value| id.as_str().and_then(|id| expo.tickets.get(id)).is_some_and(|of| of == token);
+        requests
+            .iter()
+            .filter_map(|request| request.body["ids"].as_array())
+            .flatten()
+            .filter(is_of_device)
+            .count()
+    }
+
     /// What was wrong with requests.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.shared.violations).clone()
@@ -228,8 +261,15 @@ impl Shared {
             rules::fcm(&headers, &body)
                 .map(|token| ("fcm", token, json!({ "name": "projects/x/messages/1" })))
         } else if path == "/--/api/v2/push/send" {
-            let ticket = json!({ "data": { "status": "ok", "id": "ticket" } });
-            rules::expo(&headers, &body).map(|token| ("expo", token, ticket))
+            rules::expo(&headers, &body).map(|token| {
+                let ticket = lock(&self.expo).give_ticket(&token);
+                ("expo", token, json!({ "data": { "status": "ok", "id": ticket } }))
+            })
+        } else if path == "/--/api/v2/push/getReceipts" {
+            rules::expo_receipts(&headers, &body).map(|ids| {
+                let receipts = lock(&self.expo).answer(&ids);
+                ("receipts", RECEIPTS.to_owned(), json!({ "data": receipts }))
+            })
         } else {
             Err(anyhow::anyhow!("no such path"))
         };
@@ -243,6 +283,24 @@ impl Shared {
                 (status, retry_after, reply)
             }
         }
+    }
+}
+
+impl ExpoReceipts {
+    fn give_ticket(&mut self, token: &str) -> String {
+        let ticket = format!("00000000-0000-4000-8000-{:012}", self.tickets.len());
+        self.tickets.insert(ticket.clone(), token.to_owned());
+        ticket
+    }
+
+    /// The receipts that exist, by ticket.
+    fn answer(&self, ids: &[String]) -> BTreeMap<String, Value> {
+        let receipt = |id: &String| {
+            let receipt = self.receipts.get(self.tickets.get(id)?).cloned();
+            let receipt = receipt.unwrap_or_else(|| json!({ "status": "ok" }));
+            (!receipt.is_null()).then(|| (id.clone(), receipt))
+        };
+        ids.iter().filter_map(receipt).collect()
     }
 }
 

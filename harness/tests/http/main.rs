@@ -39,6 +39,7 @@ mod push_api;
 mod push_devices;
 mod push_native;
 mod push_races;
+mod push_receipts;
 mod push_services;
 mod webhooks;
 mod webhooks_api;

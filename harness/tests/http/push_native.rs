@@ -51,7 +51,7 @@ fn clear(room: &str, seq: u64) -> (String, String, u64) {
     ("clear".to_owned(), room.to_owned(), seq)
 }
 
-async fn until_app(service: &AppService, token: &str, wanted: &(String, String, u64)) -> Result<()> {
+pub async fn until_app(service: &AppService, token: &str, wanted: &(String, String, u64)) -> Result<()> {
     until(&format!("{wanted:?} at {token}"), async || Ok(service.told(token).contains(wanted))).await
 }
 

@@ -4,6 +4,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::UserId;
 
+use super::tickets;
 use crate::device::{Device, DeviceKind, PushAddress};
 
 /// The columns of a device `d`, as [`read_device`] reads them.
@@ -77,7 +78,11 @@ pub async fn register(
         auth.into(),
         limit.into(),
     ];
-    db.query_one_raw(statement(&sql, values)).await?.as_ref().map(read_device).transpose()
+    let row = db.query_one_raw(statement(&sql, values)).await?;
+    let Some(device) = row.as_ref().map(read_device).transpose()? else { return Ok(None) };
+    // Receipts of earlier messages say nothing about an app that has registered again since.
+    tickets::forget(db, &device.id).await?;
+    Ok(Some(device))
 }
 
 /// Deletes a device of a user, with what waits for it. Returns whether the user has this device.

@@ -10,6 +10,8 @@ use super::credentials::{APNS_TOPIC, Credentials, now};
 
 /// The longest payload, in bytes.
 const MAX_PAYLOAD_BYTES: usize = 4096;
+/// The largest number of receipts in a request to Expo.
+const MAX_RECEIPTS: usize = 1000;
 
 /// Checks that a value is an object with no other fields than these.
 fn fields<'a>(value: &'a Value, allowed: &[&str]) -> Result<&'a Map<String, Value>> {
@@ -112,6 +114,15 @@ fn check_apns_headers<'a>(header: impl Fn(&str) -> &'a str, aps: &Value, room: &
     ensure!(collapse == room && collapse.len() <= 64, "the collapse id is {collapse}");
     ensure!(header("apns-expiration").parse::<u64>()? > now()?, "it has expired");
     Ok(())
+}
+
+/// `POST /--/api/v2/push/getReceipts`. Returns the ids.
+pub fn expo_receipts(headers: &BTreeMap<String, String>, body: &Value) -> Result<Vec<String>> {
+    is_json(headers)?;
+    Credentials::check_expo(headers.get("authorization").map(String::as_str).unwrap_or_default())?;
+    let ids = fields(body, &["ids"])?["ids"].as_array().context("ids")?;
+    ensure!((1..=MAX_RECEIPTS).contains(&ids.len()), "{} ids", ids.len());
+    ids.iter().map(|id| Ok(id.as_str().context("an id that is no text")?.to_owned())).collect()
 }
 
 /// `POST /--/api/v2/push/send` with one message.
