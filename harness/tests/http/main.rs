@@ -41,6 +41,7 @@ mod push_native;
 mod push_races;
 mod push_receipts;
 mod push_services;
+mod silent_postgres;
 mod webhooks;
 mod webhooks_api;
 mod webhooks_receivers;
