@@ -9,6 +9,7 @@ use bytes::Bytes;
 use image::ImageFormat;
 use image::metadata::Orientation;
 use tidings_shared::request_slots::SlotGuard;
+use tidings_shared::sabotage::{self, Sabotage};
 use tokio::time::timeout;
 
 use crate::folder::blocking;
@@ -48,6 +49,7 @@ impl PreparedImage {
             Ok(stripped.map(|stripped| (stripped, upload, slot)))
         });
         let Some((stripped, upload, slot)) = stripping.await? else { return Ok(None) };
+        let keep_metadata = keep_metadata || sabotage::is_active(Sabotage::Metadata);
         let is_changed = !keep_metadata && stripped.content != upload;
         let content = if is_changed { stripped.content.into() } else { upload };
         let (orientation, extra_bytes) = (stripped.orientation, stripped.extra_bytes);
@@ -64,6 +66,7 @@ impl PreparedImage {
             made
         });
         match timeout(PREVIEW_TIMEOUT, making).await {
+            Ok(Ok(Ok(_))) if sabotage::is_active(Sabotage::Preview) => Err("timeout"),
             Ok(Ok(Ok(preview))) => Ok(preview),
             Ok(Ok(Err(NoPreview::TooLarge))) => Err("too_large"),
             // A decoder that panics ends its own thread only.

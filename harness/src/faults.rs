@@ -64,6 +64,8 @@ pub struct Plan {
     pub settings: Vec<(String, String)>,
     /// The Redis of the system. It decides which faults are possible.
     pub redis: RedisTopology,
+    /// Whether the files are in a bucket, whose server is disturbed too. Otherwise they are in a folder.
+    pub bucket: bool,
 }
 
 impl Plan {
@@ -77,6 +79,7 @@ impl Plan {
             settle: SETTLE_TIMEOUT,
             settings: Vec::new(),
             redis: RedisTopology::Single,
+            bucket: false,
         }
     }
 
@@ -125,6 +128,8 @@ pub struct FaultReport {
     pub notified: u64,
     /// Number of files that stored messages show. Each was downloaded and compared.
     pub shown_files: u64,
+    /// How many of these are images. The preview of each was decoded.
+    pub images: u64,
     /// Number of complete files that no stored message shows.
     pub unshown_files: u64,
     /// Number of `room:gap` frames.
@@ -304,6 +309,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     report.webhook_events = webhook_events;
     report.notified = notified;
     report.shown_files = shared.shown;
+    report.images = shared.images;
     report.unshown_files = shared.unshown;
     report.fault_seconds = (settles_from - faults_from).as_secs_f64();
     report.settle_seconds = (settled_at - settles_from).as_secs_f64();

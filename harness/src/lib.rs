@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod deflate;
 pub mod dev;
 pub mod engine_io;
+#[cfg(feature = "faults")]
 pub mod faults;
 pub mod feed;
 pub mod files;

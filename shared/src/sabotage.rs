@@ -37,6 +37,10 @@ named_enum! {
         Webhook = "webhook",
         /// The sweep removes files that messages show.
         File = "file",
+        /// The metadata of images stays.
+        Metadata = "metadata",
+        /// Images get no previews.
+        Preview = "preview",
         /// Push forgets some notifications before an attempt.
         Push = "push",
         /// The outboxes of slow connections are unbounded.

@@ -27,6 +27,9 @@ struct Arguments {
     /// Use a Redis Cluster of three masters with a replica each, with faults of its shards.
     #[arg(long)]
     redis_cluster: bool,
+    /// Keep the files in a bucket, and disturb its server too. `TIDINGS_S3_SERVER` is the program, versitygw.
+    #[arg(long)]
+    bucket: bool,
     /// Messages per second of all users together.
     #[arg(long, default_value_t = 300)]
     rate: u32,
@@ -52,8 +55,11 @@ async fn run_seeds(arguments: &Arguments) -> Result<bool> {
     let mut reports = Vec::new();
     for seed in first..first + arguments.seeds {
         eprintln!("seed {seed}: {} s", arguments.seconds);
-        let plan =
-            Plan { rate: arguments.rate, ..Plan::random(seed, Duration::from_secs(arguments.seconds)) };
+        let plan = Plan {
+            rate: arguments.rate,
+            bucket: arguments.bucket,
+            ..Plan::random(seed, Duration::from_secs(arguments.seconds))
+        };
         let plan = if arguments.redis_cluster { plan.on_cluster() } else { plan };
         // If a run fails before its verdict, the runs of the next seeds still happen.
         let report = run(&plan).await.unwrap_or_else(|error| FaultReport::without_verdict(seed, &error));
@@ -103,12 +109,13 @@ fn print_report(report: &FaultReport) {
         report.changes,
     );
     say!(
-        "  {} events in the feed, {} sent to the webhook, {} notified by push; {} files of messages downloaded, {} others \
-         complete",
+        "  {} events in the feed, {} sent to the webhook, {} notified by push; {} files of messages downloaded, {} of \
+         them images with previews, {} others complete",
         report.fed,
         report.webhook_events,
         report.notified,
         report.shown_files,
+        report.images,
         report.unshown_files,
     );
     say!("  quiet rooms deliver again after at most (s): {}", format_longest_first(&report.quiet_seconds, 1));

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::daemon::Daemon;
 use crate::{Stack, ports};
 
-/// The variable with the path of the program; `./dev test` sets it.
+/// The variable with the path of the program; `./dev test` and `./dev faults --bucket` set it.
 const PROGRAM_VARIABLE: &str = "TIDINGS_S3_SERVER";
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const BUCKET: &str = "tidings-files";
@@ -34,7 +34,9 @@ impl S3Server {
     /// When the program is missing, or it is not ready in 30 s.
     pub async fn start(stack: &Stack) -> Result<S3Server> {
         let program = std::env::var_os(PROGRAM_VARIABLE).with_context(|| {
-            format!("{PROGRAM_VARIABLE} is not set: `./dev test files_s3` installs the server and runs these tests")
+            format!(
+                "{PROGRAM_VARIABLE} is not set: `./dev test` and `./dev faults --bucket` install the server"
+            )
         })?;
         let (port, root) = (ports::free()?, stack.folder().join("s3"));
         std::fs::create_dir_all(root.join("buckets").join(BUCKET))?;
@@ -84,6 +86,22 @@ impl S3Server {
     /// Kills the server.
     pub fn kill(&self) {
         self.daemon.kill();
+    }
+
+    /// Pauses the server with SIGSTOP.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.daemon.pause()
+    }
+
+    /// Resumes the server with SIGCONT.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.daemon.resume()
     }
 
     /// The address of the server, without a slash at the end.

@@ -14,6 +14,9 @@ const SEED: u64 = 8;
 /// With these switches the clients never catch up, because nothing delivers the missing events.
 const NEVER_CAUGHT_UP: [&str; 2] = ["prefix", "complete"];
 
+/// With these switches the files are in a bucket.
+const IN_A_BUCKET: [&str; 1] = ["metadata"];
+
 /// Runs faults that trigger the sabotage, and requires that the checker reports at least one of the rules. The clients
 /// must catch up, because a run in which they do not breaks rules even without sabotage.
 async fn ensure_detected(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> Result<()> {
@@ -24,6 +27,7 @@ async fn ensure_detected(sabotage: &str, faults: Vec<Fault>, rules: &[Rule]) -> 
         // A run ends when its clients have caught up, which takes long on a busy machine.
         settle: Duration::from_secs(if catches_up { 90 } else { 20 }),
         settings,
+        bucket: IN_A_BUCKET.contains(&sabotage),
         ..Plan::once(SEED, faults)
     };
     let report = run(&plan).await?;
@@ -74,6 +78,16 @@ async fn events_missing_at_the_receiver_are_detected() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_files_of_messages_are_detected() -> Result<()> {
     ensure_detected("file", vec![Fault::Nothing(ms(8000))], &[Rule::File]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_left_in_images_is_detected() -> Result<()> {
+    ensure_detected("metadata", vec![Fault::Nothing(ms(8000))], &[Rule::File]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_previews_are_detected() -> Result<()> {
+    ensure_detected("preview", vec![Fault::Nothing(ms(8000))], &[Rule::File]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

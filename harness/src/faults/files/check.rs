@@ -1,23 +1,19 @@
 //! The check at the end of a run: downloads every file that a stored message shows, and compares it with what was
-//! uploaded.
+//! uploaded. Decodes the previews of images.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep, timeout};
 
+use super::fetch::{download, retry};
+use super::image::{ShownImage, has_position};
 use super::sharer::SharedFile;
-use super::upload::{describe, is_temporary};
-use crate::files::{FileUser, Reply, sha256_hex};
+use super::upload::describe;
+use crate::files::{FileUser, sha256_hex};
 use crate::history::{Rule, StoredLog, Violation};
 use crate::postgres::Database;
 
-/// How long the requests for a file are repeated, and how long one answer may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const FETCHES_AT_ONCE: usize = 8;
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
@@ -27,6 +23,8 @@ const MAX_VIOLATIONS: usize = 20;
 pub(in crate::faults) struct SharedCounts {
     /// Files that stored messages show. Each was downloaded.
     pub shown: u64,
+    /// How many of these are images. The preview of each was decoded.
+    pub images: u64,
     /// Complete files that no stored message shows.
     pub unshown: u64,
 }
@@ -77,19 +75,29 @@ impl FileCheck {
         let found = stream::iter(checks).buffer_unordered(FETCHES_AT_ONCE).collect::<Vec<_>>().await;
         violations.extend(found.into_iter().flatten());
         violations.truncate(MAX_VIOLATIONS);
-        let count = self.files.keys().filter(|id| shown.contains_key(*id)).count() as u64;
-        Ok((SharedCounts { shown: count, unshown: self.files.len() as u64 - count }, violations))
+        let mut counts = SharedCounts::default();
+        for (id, file) in &self.files {
+            let is_shown = shown.contains_key(id);
+            *if is_shown { &mut counts.shown } else { &mut counts.unshown } += 1;
+            counts.images += u64::from(is_shown && file.image.is_some());
+        }
+        Ok((counts, violations))
     }
 
     /// Downloads a file that the message at `seq` shows, as a user who sees this message.
     async fn check_shown(&self, id: &str, file: &SharedFile, seq: u64, log: &StoredLog) -> Result<()> {
         let message = log.events.get(&seq).and_then(|events| events.first()).context("no message")?;
         let reader = self.users.keys().find(|user| message.is_visible_to(user)).context("no reader")?;
-        let reply = retry(&self.users[reader], |user| download(user, &file.room, seq, id)).await?;
+        let users = &self.users[reader];
+        let reply = retry(users, |user| download(user, &file.room, seq, id)).await?;
         ensure!(reply.status == 200, "{}", describe(&reply));
+        ensure!(file.image.is_none() || !has_position(&reply.bytes), "an image tells its position");
         ensure!(reply.bytes.len() == file.size, "{} of {} bytes", reply.bytes.len(), file.size);
         ensure!(sha256_hex(&reply.bytes) == file.sha256, "its bytes differ");
-        Ok(())
+        match &file.image {
+            Some(image) => check_preview(users, id, file, image, seq).await.context("its preview"),
+            None => Ok(()),
+        }
     }
 
     /// Checks a file that no stored message shows, because its message was not sent or is lost. The message that is
@@ -105,13 +113,21 @@ impl FileCheck {
     }
 }
 
-/// Downloads a file of a message, or returns the refusal.
-async fn download(user: &FileUser, room: &str, seq: u64, file: &str) -> Result<Reply> {
-    let address = user.address(room, seq, file).await?;
-    if address.status != 200 {
-        return Ok(address);
-    }
-    user.get(address.json()["url"].as_str().context("no address")?).await
+/// Fetches the preview of an image of the message at `seq`, and decodes it.
+async fn check_preview(
+    users: &[FileUser],
+    id: &str,
+    file: &SharedFile,
+    image: &ShownImage,
+    seq: u64,
+) -> Result<()> {
+    let preview = format!("{id}?preview=1");
+    let reply = retry(users, |user| download(user, &file.room, seq, &preview)).await?;
+    ensure!(reply.status == 200, "{}", describe(&reply));
+    // Without a preview, its address leads to the image itself.
+    ensure!(sha256_hex(&reply.bytes) != file.sha256, "it is the image itself");
+    ensure!(reply.header("content-type") == "image/jpeg", "{:?}", reply.headers);
+    image.check_preview(&reply.bytes)
 }
 
 /// The files that stored messages show, by their ids, with room and seq.
@@ -124,21 +140,4 @@ async fn read_shown(database: &Database) -> Result<BTreeMap<String, (String, u64
         shown.insert(file.clone(), (room.clone(), seq.parse().context("a seq")?));
     }
     Ok(shown)
-}
-
-/// Repeats a request at the replicas in turn until one gives a final answer.
-async fn retry<'a, F: Future<Output = Result<Reply>>>(
-    users: &'a [FileUser],
-    ask: impl Fn(&'a FileUser) -> F,
-) -> Result<Reply> {
-    let end = Instant::now() + FETCH_TIMEOUT;
-    for user in users.iter().cycle() {
-        match timeout(ANSWER_TIMEOUT, ask(user)).await.map_err(anyhow::Error::from).and_then(|reply| reply) {
-            Ok(reply) if !is_temporary(reply.status) => return Ok(reply),
-            Ok(reply) if Instant::now() > end => bail!("no answer but {}", describe(&reply)),
-            Err(error) if Instant::now() > end => return Err(error),
-            _ => sleep(RETRY_PAUSE).await,
-        }
-    }
-    bail!("there is no replica")
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rand::{Rng, RngCore};
+use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::content::Content;
+use super::image::ShownImage;
 use super::upload::Uploader;
 use crate::faults::load::LoadUser;
 use crate::files::sha256_hex;
@@ -17,15 +19,16 @@ use crate::listener::{SendOptions, Sent, lock};
 
 /// The pause between two files of a user.
 const SHARE_PAUSE_MS: Range<u64> = 400..1600;
-/// Sizes of files: 2 to the power of these numbers, 1 KiB to 1 MiB.
-const SIZE_EXPONENTS: Range<f64> = 10.0..20.0;
 
 /// A complete file, and its message.
 #[derive(Debug, Clone)]
 pub(super) struct SharedFile {
     pub room: String,
+    /// Size and checksum of what readers must get.
     pub size: usize,
     pub sha256: String,
+    /// `None` if it is no image.
+    pub image: Option<ShownImage>,
     /// The answer to the message; `None` if no message was sent.
     pub sent: Option<Sent>,
 }
@@ -48,6 +51,8 @@ pub(super) struct Sharer {
     pub others: Vec<String>,
     pub rooms: Vec<String>,
     pub shared: Arc<Mutex<Shared>>,
+    /// Whether the files are in a bucket.
+    pub with_bucket: bool,
 }
 
 impl Sharer {
@@ -69,20 +74,22 @@ impl Sharer {
     async fn share_file(&self, uploader: &mut Uploader) -> Result<()> {
         let rng = &mut uploader.rng;
         let room = &self.rooms[rng.random_range(0..self.rooms.len())];
-        let mut content = vec![0; 2_f64.powf(rng.random_range(SIZE_EXPONENTS)) as usize];
-        rng.fill_bytes(&mut content);
+        let content = Content::random(rng, self.with_bucket)?;
         let is_sent = !rng.random_ratio(1, 12);
-        let stop_at = rng.random_ratio(1, 12).then(|| rng.random_range(0..content.len() as u64));
+        let stop_at = rng.random_ratio(1, 12).then(|| rng.random_range(0..content.upload.len() as u64));
         let mut options = SendOptions { accepted: rng.random_ratio(1, 4), ..SendOptions::default() };
         if rng.random_ratio(1, 6) {
             options.visible_to = vec![self.others[rng.random_range(0..self.others.len())].clone()];
         }
         let Some(file) = uploader.upload(room, &content, stop_at).await? else { return Ok(()) };
         let id = file["id"].as_str().context("no id")?.to_owned();
-        let (size, sha256) = (content.len(), sha256_hex(&content));
-        lock(&self.shared)
-            .files
-            .insert(id.clone(), SharedFile { room: room.clone(), size, sha256, sent: None });
+        let (size, sha256) = (content.download().len(), sha256_hex(content.download()));
+        let image = content.image().cloned();
+        let shared = SharedFile { room: room.clone(), size, sha256, image, sent: None };
+        lock(&self.shared).files.insert(id.clone(), shared);
+        if let Err(error) = content.check_object(&file) {
+            lock(&self.shared).broken.push(format!("{}: {error:#}", self.person.name));
+        }
         if !is_sent {
             return Ok(());
         }
