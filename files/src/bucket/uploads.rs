@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
+use object_store::PutMultipartOptions;
 use object_store::multipart::PartId;
-use object_store::{ObjectStoreExt, PutMultipartOptions};
 use reqwest::StatusCode;
 use rusty_s3::actions::{ListParts, PartsContent};
 use tidings_shared::http_client::read_body;
@@ -55,13 +55,8 @@ impl Bucket {
     /// Ends the upload of a file that is removed. A completion that still runs fails, or finds other content.
     pub async fn end_upload(&self, file: &FileId, upload: &str) -> io::Result<()> {
         if let Service::Azure = self.service {
-            // Azure keeps the blocks of an object without an end for a week, but drops them when the object is written.
-            return self
-                .store
-                .put(&self.content_key(file), Bytes::new().into())
-                .await
-                .map(drop)
-                .map_err(failure);
+            // Azure keeps blocks for a week, but drops those that are not in the list that completes an object.
+            return self.complete_upload(file, upload, Vec::new()).await.map(drop);
         }
         self.abort_upload(file, upload).await
     }

@@ -108,12 +108,6 @@ impl Azurite {
         self.send(Method::PUT, &format!("/{PREFIX}/{object}"), "", Some(content)).await.map(drop)
     }
 
-    /// Writing an object drops its blocks without an end.
-    pub(super) async fn drop_blocks(&self, object: &str) -> Result<()> {
-        self.replace(object, b"x").await?;
-        self.send(Method::DELETE, &format!("/{PREFIX}/{object}"), "", None).await.map(drop)
-    }
-
     /// Sends a request about the container or an object in it, with a shared access signature of the account
     /// (<https://learn.microsoft.com/rest/api/storageservices/create-account-sas>).
     async fn send(&self, method: Method, path: &str, query: &str, content: Option<&[u8]>) -> Result<String> {

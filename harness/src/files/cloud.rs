@@ -39,8 +39,8 @@ impl CloudServer {
     pub async fn stop(&self) -> Result<()> {
         match self {
             CloudServer::Azure(server) => server.stop().await,
-            CloudServer::Google(server) => {
-                server.stop();
+            CloudServer::Google(google) => {
+                google.server().kill();
                 Ok(())
             }
         }
@@ -53,7 +53,7 @@ impl CloudServer {
     pub async fn start_again(&self) -> Result<()> {
         match self {
             CloudServer::Azure(server) => server.start_again().await,
-            CloudServer::Google(server) => server.start_again().await,
+            CloudServer::Google(google) => google.server().start_again().await,
         }
     }
 
@@ -102,18 +102,19 @@ impl CloudServer {
     pub async fn replace(&self, object: &str, content: &[u8]) -> Result<()> {
         match self {
             CloudServer::Azure(server) => server.replace(object, content).await,
-            CloudServer::Google(google) => google.server().replace(object, content).await,
+            CloudServer::Google(google) => google.replace(object, content).await,
         }
     }
 
-    /// Drops the parts of all uploads that are not completed, as a rule of the bucket does after some days.
+    /// Drops the parts of all uploads that are not completed, as a rule of the bucket does after some days. Returns false
+    /// if the server cannot do this.
     ///
     /// # Errors
-    /// When the server refuses it.
-    pub async fn drop_uploads(&self, object: &str) -> Result<()> {
+    /// When the folder of the server cannot be changed.
+    pub fn drop_uploads(&self) -> Result<bool> {
         match self {
-            CloudServer::Azure(server) => server.drop_blocks(object).await,
-            CloudServer::Google(google) => google.server().drop_uploads(),
+            CloudServer::Azure(_) => Ok(false),
+            CloudServer::Google(google) => google.server().drop_uploads().map(|()| true),
         }
     }
 }

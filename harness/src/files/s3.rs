@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use crate::daemon::Daemon;
 use crate::{Stack, ports};
@@ -17,8 +16,8 @@ const PROGRAM_VARIABLE: &str = "TIDINGS_S3_SERVER";
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) const BUCKET: &str = "tidings-files";
 pub(super) const PREFIX: &str = "tests";
-const KEY: &str = "tests";
-const SECRET: &str = "the secret of the bucket of tests";
+pub(super) const KEY: &str = "tests";
+pub(super) const SECRET: &str = "the secret of the bucket of tests";
 
 /// A running server.
 pub struct S3Server {
@@ -58,17 +57,6 @@ impl S3Server {
         let server = S3Server { daemon, port, root };
         server.start_again().await?;
         Ok(server)
-    }
-
-    /// Starts a server whose bucket takes requests without a signature.
-    pub(super) async fn start_public(stack: &Stack) -> Result<S3Server> {
-        let folder = stack.folder().join("s3/metadata").join(BUCKET).join("meta");
-        std::fs::create_dir_all(&folder)?;
-        let objects = [format!("arn:aws:s3:::{BUCKET}"), format!("arn:aws:s3:::{BUCKET}/*")];
-        let statement = json!({"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": objects});
-        let policy = json!({"Version": "2012-10-17", "Statement": [statement]});
-        std::fs::write(folder.join("policy"), policy.to_string())?;
-        Self::start(stack).await
     }
 
     /// Starts the server again after it ended.
@@ -132,15 +120,6 @@ impl S3Server {
         names.retain(|name| name.starts_with(file));
         names.sort();
         Ok(names)
-    }
-
-    /// Writes an object of a public bucket.
-    pub(super) async fn replace(&self, object: &str, content: &[u8]) -> Result<()> {
-        let url = format!("{}/{BUCKET}/{PREFIX}/{object}", self.url());
-        let client = crate::http::client_within(Duration::from_secs(30));
-        let answer = client.put(url).body(content.to_vec()).send().await?;
-        ensure!(answer.status() == 200, "{}", answer.status());
-        Ok(())
     }
 
     /// Drops the parts of all uploads that are not completed.

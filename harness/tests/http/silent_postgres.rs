@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 use tidings_harness::Stack;
 use tidings_harness::files::FilesNode;
@@ -30,36 +30,32 @@ impl Link {
         Ok(Link { proxy, url })
     }
 
-    /// Locks a table, and does `work`. When the statements with these texts wait for the lock, lets all open
-    /// connections fall silent, and releases the lock. New connections work.
+    /// Locks a table, and does `work`. When this number of statements of the program wait for the lock, lets all
+    /// open connections fall silent, and releases the lock. New connections work.
     async fn fall_silent(
         &self,
         stack: &Stack,
         table: &str,
         work: impl Future<Output = Result<()>>,
-        waiting: &[&str],
+        (program, waiting): (&str, usize),
     ) -> Result<()> {
         let database = stack.database();
         let lock = format!("DO $$ BEGIN LOCK TABLE {table}; PERFORM pg_sleep(100); END $$");
         let falling = async {
             database.until_asleep().await?;
             work.await?;
-            for text in waiting {
-                let sql = format!(
-                    "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-                     AND datname = current_database() AND strpos(query, '{text}') > 0"
-                );
-                until(text, async || Ok(!database.query(&sql).await?.is_empty())).await?;
-            }
+            let sql = format!(
+                "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                 AND datname = current_database() AND application_name = '{program}'"
+            );
+            until("statements that wait", async || Ok(database.query(&sql).await?.len() >= waiting)).await?;
             self.proxy.half_open();
             let release = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
                 WHERE wait_event = 'PgSleep' AND datname = current_database()";
             database.query(release).await.map(drop)
         };
-        tokio::select! {
-            ended = database.query(&lock) => bail!("the lock ended: {ended:?}"),
-            fallen = falling => fallen,
-        }
+        // The lock ends with an error, because it is cancelled.
+        tokio::join!(database.query(&lock), falling).1
     }
 }
 
@@ -74,8 +70,7 @@ async fn webhooks_deliver_after_their_connections_fell_silent() -> Result<()> {
     until_complete(&stack, &receiver).await?;
     let send = async { webhooks::send(&alice, &room, "silent", 1).await };
     // The reader and the sender.
-    let waiting = ["WHERE webhook_id = $1 GROUP BY", "next_attempt_at <= now()"];
-    link.fall_silent(&stack, "webhook_deliveries", send, &waiting).await?;
+    link.fall_silent(&stack, "webhook_deliveries", send, ("tidings-webhooks", 2)).await?;
     let is_delivered = async { while until_complete(&stack, &receiver).await.is_err() {} };
     tokio::time::timeout(DEADLINE, is_delivered).await.context("nothing is delivered any more")
 }
@@ -90,7 +85,7 @@ async fn files_are_swept_after_connections_fell_silent() -> Result<()> {
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let created = alice.create(&room, "a.png", "image/png", &png(1_000, 1)).await?.expect(201).json();
     let _stored = alice.append(&upload_of(&created), 0, png(500, 1)).await?.expect(204);
-    link.fall_silent(&stack, "files", async { Ok(()) }, &["AS is_emptied FROM files"]).await?;
+    link.fall_silent(&stack, "files", async { Ok(()) }, ("tidings-files", 1)).await?;
     stack.database().query("UPDATE files SET due_at = now()").await?;
     let is_swept = async {
         let file = id_of(&created);
