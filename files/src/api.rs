@@ -11,6 +11,7 @@ mod forms;
 mod images;
 mod openapi;
 mod parts;
+mod protect;
 mod registry;
 mod review;
 mod serve;

@@ -5,7 +5,7 @@ use tidings_persistence::http::problem::Problem;
 
 use super::ApiState;
 use super::disposition::content_disposition;
-use super::serve::CACHE;
+use super::protect::CACHE;
 use crate::file::StoredFile;
 use crate::media::delivery;
 use crate::signing::{ADDRESS_TTL_S, UrlPurpose};

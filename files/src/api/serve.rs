@@ -4,16 +4,12 @@
 use std::io::ErrorKind;
 
 use actix_files::NamedFile;
-use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
-};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tidings_persistence::http::{parameters::Parameters, problem::Problem};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
-use super::disposition::content_disposition;
+use super::protect::protect;
 use super::registry::parse_id;
 use super::stream;
 use super::{ApiState, no_such_file};
@@ -23,11 +19,6 @@ use crate::media::delivery;
 use crate::signing::UrlPurpose;
 use crate::storage::{Derived, Storage};
 use crate::store::files;
-
-/// The answer may be cached as long as its URL is valid. The content of an id never changes.
-pub const CACHE: &str = "private, max-age=300, immutable";
-const POLICY: &str = "default-src 'none'; sandbox";
-const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// The content of a file. Needs no token; the address is signed. Supports ranges.
 #[utoipa::path(
@@ -154,16 +145,4 @@ fn answer(opened: NamedFile, file: &StoredFile, request: &HttpRequest) -> HttpRe
     };
     protect(&mut answer, file, delivery.inline);
     answer
-}
-
-/// Adds the headers that keep the bytes of a user from running in the page of the service.
-pub fn protect(answer: &mut HttpResponse, file: &StoredFile, inline: bool) {
-    let headers = answer.headers_mut();
-    if let Ok(disposition) = HeaderValue::from_str(&content_disposition(&file.name, inline)) {
-        headers.insert(CONTENT_DISPOSITION, disposition);
-    }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
 }

@@ -17,7 +17,7 @@ use tidings_persistence::http::problem::Problem;
 
 use super::ApiState;
 use super::download_url::object_of;
-use super::serve::protect;
+use super::protect::protect;
 use crate::bucket::Bucket;
 use crate::file::StoredFile;
 use crate::media::delivery;
