@@ -12,6 +12,7 @@ mod images;
 mod openapi;
 mod parts;
 mod protect;
+mod put_part;
 mod registry;
 mod review;
 mod serve;
@@ -74,7 +75,7 @@ pub fn configure(
                     .service(resource("/files/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
                     .service(resource("/files/held", "GET, HEAD", [get().to(review::list)]))
                     .service(resource("/files/{file}", "GET, HEAD", [get().to(serve::serve)]))
-                    .service(resource("/files/{file}/parts/{number}", "PUT", [web::put().to(parts::put)]))
+                    .service(resource("/files/{file}/parts/{number}", "PUT", [web::put().to(put_part::put)]))
                     .service(resource("/files/{file}/release", "POST", [web::post().to(review::release)]))
                     .service(resource("/files/{file}/reject", "POST", [web::post().to(review::reject)]))
                     .default_service(web::to(not_found)),

@@ -7,7 +7,7 @@ use tidings_shared::openapi::{AttachmentTextForm, AttachmentUrlForm, MessageSeqF
 use tidings_shared::{error::ErrorCode, ids, message::Attachment};
 use utoipa::{Modify, OpenApi};
 
-use super::{complete, content, download, forms, parts, registry, review, serve, upload};
+use super::{complete, content, download, forms, put_part, registry, review, serve, upload};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,7 +18,7 @@ use super::{complete, content, download, forms, parts, registry, review, serve, 
         registry::give_up,
         content::offset,
         content::append,
-        parts::put,
+        put_part::put,
         complete::complete,
         download::download,
         serve::serve,
