@@ -25,7 +25,7 @@ use actix_web::http::header::{self, HeaderName};
 use actix_web::{Route, guard, web};
 use tidings_persistence::companion::api::{not_found, path_config, resource};
 use tidings_persistence::http::problem::Problem;
-use tidings_shared::error::Refusal;
+use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::origin::AllowedOrigins;
 
 pub use addresses::Addresses;
@@ -105,4 +105,9 @@ fn cors(origins: AllowedOrigins) -> Cors {
 /// The refusal for a file that does not exist, and also for one that the caller may not see.
 fn no_such_file() -> Problem {
     Refusal::not_found("file").into()
+}
+
+/// The refusal when another request has changed a file meanwhile.
+fn changed_elsewhere() -> Problem {
+    Refusal::new(ErrorCode::Conflict, "another request changed this file; retry").into()
 }

@@ -4,7 +4,7 @@
 //! service ([`Service`]).
 //!
 //! Every upload is a multipart upload, even with a single part: the object appears only when this service completes
-//! the upload, and no URL of a part can change it afterwards. A plain `PUT` could be repeated after the check.
+//! the upload. A plain `PUT` could be repeated after the check.
 
 mod http;
 pub mod parts;
@@ -114,8 +114,8 @@ impl Bucket {
         Ok(self.found(self.store.head(&self.content_key(file)).await).await?.map(|object| object.size))
     }
 
-    /// Opens the content of a file, or what is derived from it. None if there is none, or only one with another etag
-    /// than the one in `options`.
+    /// Opens the content of a file, or what is derived from it. None if the object does not exist, or has another etag than
+    /// `options` requires.
     pub async fn open(
         &self,
         file: &FileId,
@@ -193,7 +193,7 @@ impl Bucket {
     }
 }
 
-/// The stored headers of all objects: a download as unknown bytes. They apply when an object is read without the
+/// The stored headers of objects, but not those of uploads to Azure: a download as unknown bytes. They apply when an object is read without the
 /// headers of a presigned URL, for example in a bucket that is public by mistake.
 fn as_attachment() -> Attributes {
     Attributes::from_iter([(Attribute::ContentType, UNKNOWN), (Attribute::ContentDisposition, "attachment")])

@@ -82,7 +82,7 @@ impl AttemptError {
         matches!(self, Self::Rejected(_) | Self::RefusedAddress | Self::Unusable)
     }
 
-    /// How long the push service asks to be left alone.
+    /// The `Retry-After` of the push service.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Temporary(_, retry_after) => *retry_after,

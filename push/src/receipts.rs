@@ -12,7 +12,7 @@ use crate::app_push::expo::{Expo, MAX_RECEIPTS};
 use crate::metrics::Metrics;
 use crate::outcome::{AttemptError, Outcome};
 use crate::schedule;
-use crate::store::tickets;
+use crate::store::tickets::{self, CHECK_INTERVAL};
 
 /// The pause between two searches for tickets that are due.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,7 +39,9 @@ impl ReceiptReader {
                     tracing::warn!(?error, "receipts of Expo cannot be read");
                     let retry_after = error.retry_after();
                     failures += 1;
-                    schedule::pause(failures - 1, retry_after, fastrand::f64())
+                    self.metrics.outcomes.with_label_values(&[Outcome::Failed(error).label()]).inc();
+                    // A longer pause would lose receipts.
+                    schedule::pause(failures - 1, retry_after, fastrand::f64()).min(CHECK_INTERVAL)
                 }
                 Err(error) => {
                     self.metrics.failures.inc();

@@ -6,7 +6,7 @@ use image::ImageFormat;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::ids::UserId;
 
-use super::{ApiState, no_such_file};
+use super::{ApiState, changed_elsewhere};
 use crate::file::{ImageDetails, StoredFile};
 use crate::folder::blocking;
 use crate::images::PreparedImage;
@@ -26,7 +26,8 @@ pub struct StoredImage {
     pub details: Option<ImageDetails>,
 }
 
-/// Reads an uploaded image, which has this etag in a bucket, and removes its metadata in memory. None if only the first bytes look like an image.
+/// Reads an uploaded image and removes its metadata in memory. `etag` is that of the inspected object in a bucket. None if
+/// only the first bytes look like an image.
 pub async fn prepare(
     state: &ApiState,
     user: &UserId,
@@ -37,8 +38,8 @@ pub async fn prepare(
     let slot = state.image_slots.acquire_within(user, "images", IMAGE_SLOT_TIMEOUT).await?;
     let policy = &state.policy;
     let reading = state.storage.read_all(&file.id, etag, policy.max_image_bytes).await;
-    // The file may have been removed after its inspection.
-    let upload = reading.map_err(|error| state.storage_failed(&error))?.ok_or_else(no_such_file)?;
+    // Another request may have removed the file after its inspection, or completed it again.
+    let upload = reading.map_err(|error| state.storage_failed(&error))?.ok_or_else(changed_elsewhere)?;
     let preparing = PreparedImage::prepare(format, upload, policy.keep_metadata, slot).await;
     preparing.map_err(|error| state.storage_failed(&error))
 }

@@ -12,7 +12,7 @@ use crate::bucket::parts::{Part, ReceivedPart, plan};
 use crate::file::StoredFile;
 use crate::store::parts;
 
-/// How long the URL of a part is valid. It is of no use after the completion or removal of the file.
+/// How long the URL of a part is valid. It stops working when the file is completed or removed.
 pub const PART_URL_TTL: Duration = Duration::from_secs(3600);
 
 /// The parts of an upload that the bucket has. None if there is no such upload: it was completed or aborted. An upload

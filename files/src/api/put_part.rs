@@ -1,18 +1,20 @@
-//! Takes parts of uploads to a bucket that clients do not reach.
+//! Receives the parts of uploads to Azure and Google Cloud.
 
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
 use chrono::Utc;
-use tidings_persistence::http::body::read_bytes;
+use futures_util::StreamExt;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
+use tokio::time::{Instant, timeout_at};
 
 use super::registry::parse_id;
 use super::serve::check_address;
 use super::{ApiState, no_such_file};
-use crate::bucket::parts::plan;
+use crate::bucket::parts::{Part, plan};
 use crate::file::{FileState, StoredFile};
 use crate::signing::UrlPurpose;
 use crate::storage::Storage;
@@ -20,8 +22,11 @@ use crate::store::{files, parts};
 
 /// How long a request waits for a free slot.
 const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the bytes of a part may take to arrive. The client sends an interrupted part again from its start.
+/// How long the bytes of a part may take to arrive, beside a pause of [`IDLE_TIMEOUT`]. The client sends an interrupted
+/// part again from its start.
 const BODY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How far a body may fall behind the rate at which it would take [`BODY_TIMEOUT`].
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Takes a part of an upload and stores it in the bucket. Needs no token; the address is signed. With a bucket of S3
 /// clients send parts to the bucket, and a folder takes no parts.
@@ -51,27 +56,75 @@ pub async fn put(
         path.1.parse().map_err(|_| Problem::bad_field("number", "must be the number of a part"))?;
     check_address(&state, &id, &request, Utc::now().timestamp(), |_| UrlPurpose::Part(number))
         .map_err(|(_, problem)| problem)?;
-    let Storage::Bucket(bucket) = &state.storage else { return Err(no_such_file()) };
+    let Storage::Bucket(_) = &state.storage else { return Err(no_such_file()) };
     let uploading = |file: &StoredFile| file.state == FileState::Uploading;
     let file = files::get(&state.db, &id).await?.filter(uploading).ok_or_else(no_such_file)?;
     let upload = file.upload_id.as_deref().ok_or_else(no_such_file)?;
     let part = plan(file.size).find(|part| part.number == number).ok_or_else(no_such_file)?;
     let slots = &state.parts;
-    let _slot = slots.acquire_within(&file.uploader, "parts of files", SLOT_TIMEOUT).await?;
-    let size = usize::try_from(part.size).unwrap_or(usize::MAX);
-    let content = read_bytes(payload, size, BODY_TIMEOUT).await?;
+    let slot = slots.acquire_within(&file.uploader, "parts of files", SLOT_TIMEOUT).await?;
+    let content = receive(payload, part.size).await?;
+    let (upload, state) = (upload.to_owned(), state.clone());
+    // A client that disconnects must not end this between bucket and database: Azure keeps each block that it gets, and
+    // only a recorded part is not stored again.
+    let storing = tokio::spawn(async move {
+        let _slot = slot;
+        store(&state, &file, &upload, part, content).await
+    });
+    storing.await.map_err(|_| Problem::new(ErrorCode::Internal, "the part was not stored"))??;
+    Ok(HttpResponse::Ok().finish())
+}
+
+/// Reads the body of a part, which must have `size` bytes. A body that falls behind the slowest allowed rate ends early.
+#[allow(clippy::cast_precision_loss, reason = "a part has a few MiB")]
+async fn receive(mut payload: web::Payload, size: u64) -> Result<Bytes, Problem> {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let (began, mut content) = (Instant::now(), BytesMut::new());
+    loop {
+        let share = content.len() as f64 / size as f64;
+        let deadline = began + IDLE_TIMEOUT + BODY_TIMEOUT.mul_f64(share);
+        match timeout_at(deadline, payload.next()).await {
+            Ok(None) => break,
+            Ok(Some(Ok(bytes))) if content.len() + bytes.len() > size => {
+                let detail = format!("the body of this part must have {size} bytes");
+                return Err(Problem::new(ErrorCode::TooLarge, detail));
+            }
+            Ok(Some(Ok(bytes))) => content.extend_from_slice(&bytes),
+            Ok(Some(Err(_))) | Err(_) => {
+                return Err(Problem::new(ErrorCode::BadRequest, "the body ended early; send the part again"));
+            }
+        }
+    }
     if content.len() != size {
         let detail = format!("the body of this part must have {size} bytes, not {}", content.len());
         return Err(Problem::new(ErrorCode::BadRequest, detail));
     }
-    let storing = bucket.put_part(&id, upload, part, content);
+    Ok(content.freeze())
+}
+
+/// Stores a part in the bucket, and records it. Does nothing if the part is recorded already: other bytes of an upload
+/// have no use, because its checksum covers all of them.
+async fn store(
+    state: &ApiState,
+    file: &StoredFile,
+    upload: &str,
+    part: Part,
+    content: Bytes,
+) -> Result<(), Problem> {
+    let failed = |error| state.storage_failed(&error);
     let ended = || Refusal::new(ErrorCode::Conflict, "the upload has ended; GET the file");
-    let Some(etag) = storing.await.map_err(|error| state.storage_failed(&error))? else {
-        parts::forget_upload(&state.db, &id, upload).await?;
+    let Storage::Bucket(bucket) = &state.storage else { return Err(no_such_file()) };
+    if parts::received(&state.db, &file.id).await?.iter().any(|(number, _)| *number == part.number) {
+        return Ok(());
+    }
+    let storing = bucket.put_part(&file.id, upload, part, content);
+    let Some(etag) = storing.await.map_err(failed)? else {
+        // The bucket has ended the upload. If it was completed, only its check is missing.
+        if bucket.size(&file.id).await.map_err(failed)?.is_none() {
+            parts::forget_upload(&state.db, &file.id, upload).await?;
+        }
         return Err(ended().into());
     };
-    if parts::record(&state.db, &id, upload, number, &etag).await? {
-        return Ok(HttpResponse::Ok().finish());
-    }
-    Err(ended().into())
+    let is_recorded = parts::record(&state.db, &file.id, upload, part.number, &etag).await?;
+    if is_recorded { Ok(()) } else { Err(ended().into()) }
 }

@@ -1,8 +1,10 @@
-//! Serves the content of a bucket whose clients do not reach it. The bytes are passed on as they come, so memory stays
-//! small. Only content with the etag that was checked is served.
+//! Serves content from Azure and Google Cloud. The bytes are passed on as they come, so memory stays small. Only content
+//! with the etag that was checked is served. A copy of the bucket, and a simultaneous completion in Azure, change the
+//! etag, so content with another one is checked again.
 
 use std::io::ErrorKind;
 use std::ops::Range;
+use std::time::Duration;
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{
@@ -12,24 +14,30 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::TryStreamExt;
 use http_range::HttpRange;
-use object_store::{GetOptions, GetRange};
+use object_store::{GetOptions, GetRange, GetResult};
 use tidings_persistence::http::problem::Problem;
 
 use super::ApiState;
 use super::download_url::object_of;
 use super::protect::protect;
 use crate::bucket::Bucket;
+use crate::content_name::Derived;
 use crate::file::StoredFile;
+use crate::inspection::Inspection;
 use crate::media::delivery;
 use crate::signing::UrlPurpose;
+use crate::store::files;
 
-/// What a request wants of the content.
+/// How long a reader waits for a free slot of the checks.
+const CHECK_SLOT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Which bytes the response contains.
 #[derive(Debug, PartialEq)]
-enum Wanted {
+enum Selection {
     Whole,
-    Part(Range<u64>),
+    Range(Range<u64>),
     /// The client has the content already.
-    Nothing,
+    NotModified,
     Unsatisfiable,
 }
 
@@ -49,23 +57,26 @@ pub async fn answer(
     let etag = EntityTag::new_strong(format!("{}-{}", file.id, derived.map_or("content", |it| it.suffix())));
     let is_preview = purpose == UrlPurpose::Preview;
     // A preview is small, and its size is not in the row.
-    let wanted = wanted(request.headers(), &etag, (!is_preview).then_some(file.content_size));
-    let (status, range) = match wanted {
-        Wanted::Nothing => (StatusCode::NOT_MODIFIED, None),
-        Wanted::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
-        Wanted::Whole => (StatusCode::OK, None),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+    let has_ranges = !is_preview && request.method() == Method::GET;
+    let selection = select(request.headers(), &etag, has_ranges.then_some(file.content_size));
+    let (status, range) = match selection {
+        Selection::NotModified => (StatusCode::NOT_MODIFIED, None),
+        Selection::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        Selection::Whole => (StatusCode::OK, None),
+        Selection::Range(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
     };
     let mut answer = HttpResponse::build(status);
     answer.insert_header((ETAG, etag.to_string()));
     let mut answer = if status.is_success() {
         let options = GetOptions::new()
-            .with_if_match(file.content_etag.as_deref().filter(|_| derived.is_none()))
             .with_range(range.clone().map(GetRange::Bounded))
             .with_head(request.method() == Method::HEAD);
-        let opening = bucket.open(&file.id, derived, options).await;
-        let Some(found) = opening.map_err(|error| state.storage_failed(&error))? else {
-            // Someone has changed or removed the object, or the bucket is older than PostgreSQL. No retry helps.
+        let opened = match derived {
+            Some(_) => open(state, bucket, file, derived, options).await?,
+            None => open_checked(state, bucket, file, options).await?,
+        };
+        let Some(found) = opened else {
+            // The object was changed or removed, or the bucket is older than PostgreSQL. No retry helps.
             state.storage_failed(&ErrorKind::NotFound.into());
             return Ok(None);
         };
@@ -90,28 +101,59 @@ pub async fn answer(
     Ok(Some(answer))
 }
 
+async fn open(
+    state: &ApiState,
+    bucket: &Bucket,
+    file: &StoredFile,
+    derived: Option<Derived>,
+    options: GetOptions,
+) -> Result<Option<GetResult>, Problem> {
+    bucket.open(&file.id, derived, options).await.map_err(|error| state.storage_failed(&error))
+}
+
+/// Opens the content of a file, if it has the etag that was checked. Otherwise checks it, and remembers its etag.
+async fn open_checked(
+    state: &ApiState,
+    bucket: &Bucket,
+    file: &StoredFile,
+    options: GetOptions,
+) -> Result<Option<GetResult>, Problem> {
+    let known = file.content_etag.as_deref();
+    let opened = open(state, bucket, file, None, options.clone().with_if_match(known)).await?;
+    if opened.is_some() || known.is_none() {
+        return Ok(opened);
+    }
+    let slots = &state.checks;
+    let _slot = slots.acquire_within(&file.uploader, "checks of files", CHECK_SLOT_TIMEOUT).await?;
+    let inspecting = bucket.inspect(&file.id).await.map_err(|error| state.storage_failed(&error))?;
+    let is_same = |found: &Inspection| found.sha256 == file.sha256 && found.size == file.size;
+    let Some((_, etag)) = inspecting.filter(|(found, _)| is_same(found)) else { return Ok(None) };
+    files::replace_etag(&state.db, &file.id, etag.as_deref()).await?;
+    open(state, bucket, file, None, options.with_if_match(etag)).await
+}
+
 /// Reads the headers of conditions and ranges (RFC 9110, sections 13 and 14). Several ranges are answered with the whole
 /// content, which the RFC permits. `size` is the number of bytes; None if only the whole is served.
-fn wanted(headers: &HeaderMap, etag: &EntityTag, size: Option<u64>) -> Wanted {
+fn select(headers: &HeaderMap, etag: &EntityTag, size: Option<u64>) -> Selection {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let matches = |tag: &str| tag.trim().parse::<EntityTag>().is_ok_and(|tag| tag.weak_eq(etag));
     if text(IF_NONE_MATCH).is_some_and(|tags| tags.trim() == "*" || tags.split(',').any(matches)) {
-        return Wanted::Nothing;
+        return Selection::NotModified;
     }
-    let (Some(range), Some(size)) = (text(RANGE), size) else { return Wanted::Whole };
+    let (Some(range), Some(size)) = (text(RANGE), size) else { return Selection::Whole };
     // A date does not identify the content.
     if text(IF_RANGE).is_some_and(|tag| !matches(tag)) {
-        return Wanted::Whole;
+        return Selection::Whole;
     }
     match HttpRange::parse(range, size) {
         Ok(ranges) => match ranges.as_slice() {
-            [one] if one.length > 0 => Wanted::Part(one.start..one.start + one.length),
-            [_] => Wanted::Unsatisfiable,
-            _ => Wanted::Whole,
+            [one] if one.length > 0 => Selection::Range(one.start..one.start + one.length),
+            [_] => Selection::Unsatisfiable,
+            _ => Selection::Whole,
         },
-        Err(http_range::HttpRangeParseError::NoOverlap) => Wanted::Unsatisfiable,
+        Err(http_range::HttpRangeParseError::NoOverlap) => Selection::Unsatisfiable,
         // A range of another form is ignored.
-        Err(http_range::HttpRangeParseError::InvalidRange) => Wanted::Whole,
+        Err(http_range::HttpRangeParseError::InvalidRange) => Selection::Whole,
     }
 }
 
@@ -121,44 +163,44 @@ mod tests {
 
     use super::*;
 
-    fn wanted_of(given: &[(HeaderName, &str)]) -> Wanted {
+    fn selection_of(given: &[(HeaderName, &str)]) -> Selection {
         let mut headers = HeaderMap::new();
         for (name, value) in given {
             headers.insert(name.clone(), HeaderValue::from_str(value).unwrap());
         }
-        wanted(&headers, &EntityTag::new_strong("a".to_owned()), Some(100))
+        select(&headers, &EntityTag::new_strong("a".to_owned()), Some(100))
     }
 
     #[test]
     fn ranges_are_read_as_the_rfc_says() {
-        assert_eq!(wanted_of(&[]), Wanted::Whole);
+        assert_eq!(selection_of(&[]), Selection::Whole);
         for (range, expected) in [
-            ("bytes=0-9", Wanted::Part(0..10)),
-            ("bytes=90-", Wanted::Part(90..100)),
-            ("bytes=-5", Wanted::Part(95..100)),
-            ("bytes=-500", Wanted::Part(0..100)),
-            ("bytes=50-1000", Wanted::Part(50..100)),
-            ("bytes=100-", Wanted::Unsatisfiable),
-            ("bytes=0-1,5-6", Wanted::Whole),
-            ("bytes=9-1", Wanted::Whole),
-            ("bytes", Wanted::Whole),
-            ("lines=0-1", Wanted::Whole),
+            ("bytes=0-9", Selection::Range(0..10)),
+            ("bytes=90-", Selection::Range(90..100)),
+            ("bytes=-5", Selection::Range(95..100)),
+            ("bytes=-500", Selection::Range(0..100)),
+            ("bytes=50-1000", Selection::Range(50..100)),
+            ("bytes=100-", Selection::Unsatisfiable),
+            ("bytes=0-1,5-6", Selection::Whole),
+            ("bytes=9-1", Selection::Whole),
+            ("bytes", Selection::Whole),
+            ("lines=0-1", Selection::Whole),
         ] {
-            assert_eq!(wanted_of(&[(RANGE, range)]), expected, "{range}");
+            assert_eq!(selection_of(&[(RANGE, range)]), expected, "{range}");
         }
     }
 
     #[test]
     fn conditions_compare_the_etag() {
         for (name, value, expected) in [
-            (IF_NONE_MATCH, "\"b\", W/\"a\"", Wanted::Nothing),
-            (IF_NONE_MATCH, "*", Wanted::Nothing),
-            (IF_NONE_MATCH, "\"b\"", Wanted::Part(0..10)),
-            (IF_RANGE, "\"a\"", Wanted::Part(0..10)),
-            (IF_RANGE, "\"b\"", Wanted::Whole),
-            (IF_RANGE, "Wed, 21 Oct 2015 07:28:00 GMT", Wanted::Whole),
+            (IF_NONE_MATCH, "\"b\", W/\"a\"", Selection::NotModified),
+            (IF_NONE_MATCH, "*", Selection::NotModified),
+            (IF_NONE_MATCH, "\"b\"", Selection::Range(0..10)),
+            (IF_RANGE, "\"a\"", Selection::Range(0..10)),
+            (IF_RANGE, "\"b\"", Selection::Whole),
+            (IF_RANGE, "Wed, 21 Oct 2015 07:28:00 GMT", Selection::Whole),
         ] {
-            assert_eq!(wanted_of(&[(RANGE, "bytes=0-9"), (name, value)]), expected, "{value}");
+            assert_eq!(selection_of(&[(RANGE, "bytes=0-9"), (name, value)]), expected, "{value}");
         }
     }
 }

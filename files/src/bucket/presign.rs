@@ -30,7 +30,8 @@ impl Presigner {
         Self { store, bucket, http }
     }
 
-    /// The address of a bucket, and whether the bucket is a part of the host, so that it has an origin of its own.
+    /// The bucket with its endpoint, and whether the host contains the name of the bucket, which then has an origin of its
+    /// own.
     /// Without an endpoint the bucket is at AWS. Servers of others often have no names for buckets, so there the bucket
     /// is a part of the path.
     pub fn address(endpoint: Option<&str>, bucket: &str, region: &str) -> Result<(bool, Bucket), String> {

@@ -55,7 +55,7 @@ impl Bucket {
     /// Ends the upload of a file that is removed. A completion that still runs fails, or finds other content.
     pub async fn end_upload(&self, file: &FileId, upload: &str) -> io::Result<()> {
         if let Service::Azure = self.service {
-            // Azure keeps blocks for a week, but drops those that are not in the list that completes an object.
+            // Azure keeps uncommitted blocks for a week. Committing an empty list drops them.
             return self.complete_upload(file, upload, Vec::new()).await.map(drop);
         }
         self.abort_upload(file, upload).await
@@ -86,8 +86,8 @@ impl Bucket {
     }
 
     /// Completes an upload: the bucket makes the object from `parts`, which must be all parts of the file with their
-    /// etags. The bucket refuses a part that was replaced meanwhile. Returns false if there is no such upload, because it
-    /// was completed or aborted.
+    /// etags. S3 and Google refuse a part that was replaced meanwhile. Returns false if there is no such upload, because it
+    /// was completed or aborted; Azure has no uploads, and writes the object again.
     pub async fn complete_upload(
         &self,
         file: &FileId,

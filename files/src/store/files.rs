@@ -53,6 +53,12 @@ pub async fn get(db: &impl ConnectionTrait, id: &FileId) -> Result<Option<Stored
     row.as_ref().map(read_file).transpose()
 }
 
+/// Remembers the etag of the checked content of a file.
+pub async fn replace_etag(db: &impl ConnectionTrait, id: &FileId, etag: Option<&str>) -> Result<(), DbErr> {
+    let sql = "UPDATE files SET content_etag = $2 WHERE id = $1 AND NOT is_cleaned";
+    db.execute_raw(statement(sql, [id.as_str().into(), etag.map(str::to_owned).into()])).await.map(drop)
+}
+
 /// The files that wait for an admin, those that wait longest first.
 pub async fn list_held(db: &impl ConnectionTrait, limit: i64) -> Result<Vec<StoredFile>, DbErr> {
     let sql = format!(

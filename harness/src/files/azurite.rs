@@ -96,12 +96,12 @@ impl Azurite {
         Ok(names(&list).map(last).filter(|name| name.starts_with(file)).collect())
     }
 
-    /// Counts the names that have only blocks without an end.
+    /// Counts the blobs that have only uncommitted blocks.
     pub(super) async fn open_uploads(&self) -> Result<usize> {
         let query = "restype=container&comp=list&include=uncommittedblobs";
         let all = self.send(Method::GET, "", query, None).await?;
         let whole = self.send(Method::GET, "", "restype=container&comp=list", None).await?;
-        Ok(names(&all).count() - names(&whole).count())
+        Ok(names(&all).count().saturating_sub(names(&whole).count()))
     }
 
     pub(super) async fn replace(&self, object: &str, content: &[u8]) -> Result<()> {

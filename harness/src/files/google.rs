@@ -1,6 +1,6 @@
-//! A bucket as that of Google Cloud Storage. Its XML API has the requests of S3
-//! (<https://cloud.google.com/storage/docs/interoperability>), so versitygw answers them. A server in front of it demands
-//! the token that Google would demand, and signs the requests as versitygw wants it.
+//! A stand-in for Google Cloud Storage. Its XML API has the requests of S3
+//! (<https://cloud.google.com/storage/docs/interoperability>), so versitygw answers them, behind a proxy that checks the
+//! bearer token and signs the requests for versitygw.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,8 +27,8 @@ use super::s3::{BUCKET, KEY, PREFIX, SECRET};
 use crate::{Stack, ports};
 
 const TOKEN: &str = "a-token-of-the-tests";
-/// Headers that belong to one connection, or that the other side writes itself.
-const OF_THE_CONNECTION: [HeaderName; 4] = [AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING];
+/// Headers of one connection, or that the other side writes itself.
+const HEADERS_NOT_FORWARDED: [HeaderName; 4] = [AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING];
 
 /// A running server with one bucket. The front ends on drop.
 pub struct GoogleServer {
@@ -155,5 +155,5 @@ impl Front {
 }
 
 fn passed_on(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &hyper::header::HeaderValue)> {
-    headers.iter().filter(|(name, _)| !OF_THE_CONNECTION.contains(name) && **name != CONTENT_LENGTH)
+    headers.iter().filter(|(name, _)| !HEADERS_NOT_FORWARDED.contains(name) && **name != CONTENT_LENGTH)
 }

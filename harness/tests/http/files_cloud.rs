@@ -96,8 +96,8 @@ async fn upload_in_parts_resumes_and_its_urls_are_good_for_one_part(#[case] clou
     let complete = format!("{}/complete", setup.path(&id));
     ensure!(setup.alice.post(&complete).await?.expect(409).reason() == "incomplete");
     ensure!(setup.alice.send_parts(&setup.room, &id, &content).await? == 2);
-    // A part may be sent again.
-    let _stored = nobody.put_part(last, bytes_of(last, &content)?).await?.expect(200);
+    // A part may be sent again. It is not stored again, because Azure would keep both.
+    let _stored = nobody.put_part(last, png((4 << 20) + 7, 2)).await?.expect(200);
     ensure!(setup.server.objects(&id).await?.is_empty(), "the object exists before the completion");
     let _unknown = setup.bob.post(&complete).await?.expect(404);
     let file = setup.alice.post(&complete).await?.expect(200).json();
@@ -151,7 +151,7 @@ async fn download_passes_through_the_service_and_can_run_nothing(#[case] cloud: 
     ensure!(beyond.header("content-range") == "bytes */5000", "{:?}", beyond.headers);
     let known = nobody.send(request(Method::GET).header(IF_NONE_MATCH, &etag)).await?.expect(304);
     ensure!(known.bytes.is_empty() && known.header("etag") == etag);
-    let head = nobody.send(request(Method::HEAD)).await?.expect(200);
+    let head = nobody.send(request(Method::HEAD).header(RANGE, "bytes=0-9")).await?.expect(200);
     ensure!(head.bytes.is_empty() && head.header("content-length") == "5000", "{:?}", head.headers);
     ensure!(nobody.get(&url.replace("signature=", "signature=A")).await?.status == 403);
     Ok(())
@@ -207,7 +207,7 @@ async fn held_content_is_fetched_by_admins_only(#[case] cloud: Cloud) -> Result<
 #[case(Cloud::Azure)]
 #[case(Cloud::Google)]
 #[tokio::test]
-async fn large_files_are_refused_because_parts_are_in_memory(#[case] cloud: Cloud) -> Result<()> {
+async fn setting_above_proxied_limit_is_refused(#[case] cloud: Cloud) -> Result<()> {
     let stack = start_stack().await?;
     let server = CloudServer::start(&stack, cloud).await?;
     let too_large = [("TIDINGS_FILES_MAX_FILE_BYTES", "8388608001")];

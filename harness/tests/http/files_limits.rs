@@ -136,6 +136,6 @@ async fn upload_without_permission_or_valid_fields_is_refused() -> Result<()> {
     let refused = user("alice").create(&room, "a", "image/png", &content).await?.expect(409);
     ensure!(refused.json()["code"] == "conflict", "{refused:?}");
     let document = node.user("").get("/v1/files/openapi.json").await?.expect(200).json();
-    ensure!(document["openapi"] == "3.1.0" && document["paths"].as_object().is_some_and(|it| it.len() == 10));
+    ensure!(document["openapi"] == "3.1.0" && document["paths"].as_object().is_some_and(|it| it.len() == 11));
     Ok(())
 }

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use tidings_persistence::sql::statement;
 
 /// The pause before a receipt is asked for, as Expo recommends. Also the pause before it is asked for again.
-const CHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// Expo keeps receipts for this time. Then the ticket is useless.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Largest number of tickets per device. The receipts of further messages are not read.
@@ -32,7 +32,7 @@ pub async fn forget(db: &impl ConnectionTrait, device: &str) -> Result<(), DbErr
 
 /// Claims up to `limit` tickets that are due, and returns their ids. Deletes those among them that are too old.
 ///
-/// Skips locked rows, so that it waits for nobody while it holds locks.
+/// Skips locked rows: it must not wait while it holds locks.
 pub async fn claim(db: &impl ConnectionTrait, limit: i64) -> Result<Vec<String>, DbErr> {
     let sql = "WITH due AS MATERIALIZED (SELECT id, sent_at <= now() - make_interval(secs => $3::float8) AS is_old \
            FROM push_tickets WHERE check_at <= now() ORDER BY check_at LIMIT $1 FOR UPDATE SKIP LOCKED), \
@@ -53,7 +53,7 @@ pub async fn delete_devices(db: &impl ConnectionTrait, tickets: Vec<String>) -> 
     db.execute_raw(statement(sql, [tickets.into()])).await.map(drop)
 }
 
-/// Deletes tickets whose receipts were read. Those that are locked are being deleted.
+/// Deletes tickets whose receipts were read. Skips locked tickets, because another transaction deletes them.
 pub async fn delete(db: &impl ConnectionTrait, tickets: Vec<String>) -> Result<(), DbErr> {
     let sql = "WITH done AS MATERIALIZED (SELECT id FROM push_tickets WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED) \
          DELETE FROM push_tickets t USING done WHERE t.id = done.id";

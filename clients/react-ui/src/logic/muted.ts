@@ -3,7 +3,7 @@ import { laterTime } from "./time.js";
 
 const HOUR_MS = 3_600_000;
 
-/** How long a room can be muted, in ms; undefined until the user unmutes it. */
+/** The choices of the menu. `ms` is the duration; undefined mutes until the user unmutes the room. */
 export const MUTE_CHOICES: readonly { readonly label: string; readonly ms: number | undefined }[] = [
   { label: "Mute notifications for 1 hour", ms: HOUR_MS },
   { label: "Mute notifications for 8 hours", ms: 8 * HOUR_MS },

@@ -30,7 +30,7 @@ export const timeOfDay = (at: number): string => timeFormat.format(at);
 /** The date and the time with seconds, for tooltips. */
 export const exactTime = (at: number): string => exactFormat.format(at);
 
-/** Makes the text of a later moment: the time of day, with the weekday or the date unless it is today. */
+/** Formats a future time: the time of day, with the weekday or the date unless it is today. */
 export function laterTime(at: number, now: number): string {
   const days = daysBetween(now, at);
   if (days <= 0) return timeOfDay(at);

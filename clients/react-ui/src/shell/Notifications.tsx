@@ -67,9 +67,11 @@ export function Notifications({
     const isMuted = mutes && createMuteCheck(mutes);
     const notify = async (message: NewMessage) => {
       const me = latest.current.user;
-      const summary = client.rooms.get().items.find(({ id }) => id === message.room);
-      if (!document.hidden || !wantsNotification(message, summary, me)) return;
-      if (isMuted && (await isMuted(message.room))) return;
+      const find = () => client.rooms.get().items.find(({ id }) => id === message.room);
+      const isWanted = () => document.hidden && wantsNotification(message, find(), me);
+      // The user may have read the message while the mute was looked up.
+      if (!isWanted() || (isMuted && ((await isMuted(message.room)) || !isWanted()))) return;
+      const summary = find();
       const permission = notifyPermission();
       if (permission === "default" && !isDeclined()) setIsAsking(true);
       if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;

@@ -13,7 +13,7 @@ const DECISION_TIMEOUT_MS = 2_000;
 export function keepMutes(client: TidingsClientLike, mutes: Mutes): () => void {
   const controller = new AbortController();
   const { signal } = controller;
-  /** The user whose rooms were read, or who has no push. */
+  /** The user whose mutes are loaded, or whose server has no push. */
   let settledFor: string | undefined;
   const read = () => {
     const user = client.me.get()?.id;

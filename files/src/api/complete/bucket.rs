@@ -1,19 +1,23 @@
 //! Completes uploads whose content is in a bucket. Several requests may complete one file at the same time, on any
-//! replica. An object never changes once it exists, so all of them check the same bytes, and the first one to update
-//! the row of the file wins. An image without its metadata is therefore a second object. The original is removed after
+//! replica. With S3 and Google an object never changes once it exists, so all of them check the same bytes, and the first
+//! one to update the row of the file wins. With Azure a simultaneous completion may write the object again. So the row
+//! has the etag of the checked object, and a reader who finds another one checks the object again. An image without its metadata is therefore a second object. The original is removed after
 //! the row names the second object.
+
+use std::io;
 
 use actix_web::HttpResponse;
 use tidings_persistence::http::problem::Problem;
-use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::error::Refusal;
 
 use super::check::{CheckedUpload, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
+use crate::api::changed_elsewhere;
 use crate::api::caller::Caller;
 use crate::api::forms::FileAnswer;
 use crate::api::{ApiState, parts};
 use crate::bucket::Bucket;
-use crate::bucket::parts::divide;
+use crate::bucket::parts::{Part, divide};
 use crate::file::StoredFile;
 use crate::store::{self, uploads};
 
@@ -48,10 +52,6 @@ pub async fn complete(
     Ok(HttpResponse::Ok().json(FileAnswer::of(&completed, None)))
 }
 
-fn changed_elsewhere() -> Problem {
-    Refusal::new(ErrorCode::Conflict, "another request changed this file; retry").into()
-}
-
 async fn check(
     state: &ApiState,
     caller: &Caller,
@@ -81,25 +81,47 @@ async fn assemble(state: &ApiState, bucket: &Bucket, file: &StoredFile) -> Resul
     if !missing.is_empty() {
         return Err(incomplete(stored.iter().map(|(part, _)| part.size).sum(), file.size));
     }
-    let completed = bucket.complete_upload(&file.id, upload, stored.clone()).await;
-    let is_listed = bucket.presigner().is_some();
-    match completed {
-        Ok(true) => Ok(()),
-        Ok(false) if is_listed => Ok(()),
-        // A client may have replaced a part since, or another completion may have made the object. Neither is a failure.
-        Err(error) if is_listed => match parts::received(state, bucket, file, upload).await? {
-            Some(received) if divide(file.size, &received).0 == stored => Err(failed(error)),
-            _ => Err(changed_elsewhere()),
-        },
-        // Another completion has made the object.
-        _ if bucket.size(&file.id).await.map_err(failed)?.is_some() => Ok(()),
-        // The bucket does not have these parts any more, such as after a lifecycle rule, so the upload begins again.
-        lost => {
-            if let Err(error) = lost {
-                failed(error);
-            }
-            store::parts::forget_upload(&state.db, &file.id, upload).await?;
-            Err(incomplete(0, file.size))
-        }
+    if bucket.presigner().is_none() {
+        return assemble_recorded(state, bucket, file, upload, stored).await;
     }
+    let Err(error) = bucket.complete_upload(&file.id, upload, stored.clone()).await else { return Ok(()) };
+    // A client may have replaced a part since, or another completion may have made the object. Neither is a failure.
+    match parts::received(state, bucket, file, upload).await? {
+        Some(received) if divide(file.size, &received).0 == stored => Err(failed(error)),
+        _ => Err(changed_elsewhere()),
+    }
+}
+
+/// Makes the object from the recorded parts. If the bucket does not have these parts any more, such as after a lifecycle
+/// rule, the upload begins again.
+async fn assemble_recorded(
+    state: &ApiState,
+    bucket: &Bucket,
+    file: &StoredFile,
+    upload: &str,
+    stored: Vec<(Part, String)>,
+) -> Result<(), Problem> {
+    let failed = |error| state.storage_failed(&error);
+    let exists = async || bucket.size(&file.id).await.map(|size| size.is_some()).map_err(failed);
+    // Azure would write the object again.
+    if exists().await? {
+        return Ok(());
+    }
+    match bucket.complete_upload(&file.id, upload, stored).await {
+        Ok(true) => return Ok(()),
+        // Another completion may have made the object meanwhile.
+        _ if exists().await? => return Ok(()),
+        Ok(false) => {}
+        Err(error) if misses_parts(&error) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    bucket.abort_upload(&file.id, upload).await.map_err(failed)?;
+    store::parts::forget_upload(&state.db, &file.id, upload).await?;
+    Err(incomplete(0, file.size))
+}
+
+/// Whether the bucket lacks parts. `object_store` has no kind of error for this, so the answer of Azure or Google is read.
+fn misses_parts(error: &io::Error) -> bool {
+    let text = error.to_string();
+    ["InvalidBlockList", "InvalidPart"].iter().any(|code| text.contains(code))
 }

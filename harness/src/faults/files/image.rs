@@ -11,7 +11,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage}
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore};
 
-/// What an image must not tell others.
+/// The position in the metadata. Readers must not receive it.
 const POSITION: &[u8] = b"position 48.2082 16.3738";
 /// The sides of images in pixels. Some are longer than the longest side of a preview.
 const SIDES: Range<u32> = 40..800;
