@@ -53,8 +53,7 @@ async fn simultaneous_completions_give_one_file(#[case] cloud: Cloud) -> Result<
         let id = id_of(&created);
         setup.alice.send_parts(&setup.room, &id, &content).await?;
         let path = format!("{}/complete", setup.path(&id));
-        let (a, b, c) =
-            tokio::join!(setup.alice.post(&path), elsewhere.post(&path), setup.alice.post(&path));
+        let (a, b, c) = tokio::join!(setup.alice.post(&path), elsewhere.post(&path), setup.alice.post(&path));
         for answer in [a?, b?, c?] {
             // One of them may meet another one in the middle, and then says so.
             ensure!([200, 409, 503].contains(&answer.status), "{answer:?}");

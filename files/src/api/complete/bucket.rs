@@ -12,8 +12,8 @@ use tidings_shared::error::Refusal;
 
 use super::check::{CheckedUpload, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
-use crate::api::changed_elsewhere;
 use crate::api::caller::Caller;
+use crate::api::changed_elsewhere;
 use crate::api::forms::FileAnswer;
 use crate::api::{ApiState, parts};
 use crate::bucket::Bucket;
