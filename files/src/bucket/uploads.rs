@@ -42,14 +42,21 @@ impl Bucket {
     ) -> io::Result<Option<String>> {
         let (key, index) = (self.content_key(file), usize::from(part.number) - 1);
         let stored = self.store.put_part(&key, &upload.to_owned(), index, content.into()).await;
-        Ok(self.found(stored).await?.map(|part| part.content_id))
+        Ok(self.upload_found(stored).await?.map(|part| part.content_id))
+    }
+
+    /// Like [`Bucket::found`], also for the error of an unknown upload, for which `object_store` has no kind.
+    async fn upload_found<T>(&self, result: object_store::Result<T>) -> io::Result<Option<T>> {
+        match result {
+            Err(error) if error.to_string().contains("NoSuchUpload") => Ok(None),
+            result => self.found(result).await,
+        }
     }
 
     /// Ends an upload that no row names, and removes its parts. Does nothing if it has ended.
     pub async fn abort_upload(&self, file: &FileId, upload: &str) -> io::Result<()> {
-        self.found(self.store.abort_multipart(&self.content_key(file), &upload.to_owned()).await)
-            .await
-            .map(drop)
+        let aborted = self.store.abort_multipart(&self.content_key(file), &upload.to_owned()).await;
+        self.upload_found(aborted).await.map(drop)
     }
 
     /// Ends the upload of a file that is removed. A completion that still runs fails, or finds other content.
@@ -96,8 +103,8 @@ impl Bucket {
     ) -> io::Result<bool> {
         let parts = parts.into_iter().map(|(_, etag)| PartId { content_id: etag }).collect();
         let (key, upload) = (self.content_key(file), upload.to_owned());
-        let completed = self.found(self.store.complete_multipart(&key, &upload, parts).await).await?;
-        Ok(completed.is_some())
+        let completed = self.store.complete_multipart(&key, &upload, parts).await;
+        Ok(self.upload_found(completed).await?.is_some())
     }
 
     /// The presigned URL at which a client sends a part of an upload, valid for `within`. It accepts only a body of the

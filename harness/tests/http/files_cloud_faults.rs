@@ -129,6 +129,20 @@ async fn upload_that_the_bucket_gave_up_begins_again(#[case] cloud: Cloud) -> Re
     Ok(())
 }
 
+#[tokio::test]
+async fn part_for_an_unknown_upload_begins_another_one() -> Result<()> {
+    let setup = CloudSetup::start(Cloud::Google, &[]).await?;
+    let content = png(THREE_PARTS, 1);
+    let created = setup.create(&content).await?;
+    let (id, parts) = (id_of(&created), parts_of(&created)?);
+    let _stored = setup.alice.put_part(&parts[0], bytes_of(&parts[0], &content)?).await?.expect(200);
+    setup.server.drop_uploads()?;
+    let _ended = setup.alice.put_part(&parts[1], bytes_of(&parts[1], &content)?).await?.expect(409);
+    ensure!(setup.alice.send_parts(&setup.room, &id, &content).await? == 3, "parts were not asked for again");
+    let _completed = setup.alice.post(&format!("{}/complete", setup.path(&id))).await?.expect(200);
+    Ok(())
+}
+
 #[rstest]
 #[case(Cloud::Azure)]
 #[case(Cloud::Google)]
