@@ -68,10 +68,14 @@ export function Notifications({
     const notify = async (message: NewMessage) => {
       const me = latest.current.user;
       const find = () => client.rooms.get().items.find(({ id }) => id === message.room);
-      const isWanted = () => document.hidden && wantsNotification(message, find(), me);
-      // The user may have read the message while the mute was looked up.
-      if (!isWanted() || (isMuted && ((await isMuted(message.room)) || !isWanted()))) return;
-      const summary = find();
+      let summary = find();
+      if (!document.hidden || !wantsNotification(message, summary, me)) return;
+      if (isMuted) {
+        if (await isMuted(message.room)) return;
+        // The user may have read the message while the mute was looked up.
+        summary = find();
+        if (!document.hidden || !wantsNotification(message, summary, me)) return;
+      }
       const permission = notifyPermission();
       if (permission === "default" && !isDeclined()) setIsAsking(true);
       if (permission !== "granted" || !(await claimNotification(me ?? "", message.room, message.seq))) return;
