@@ -33,7 +33,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 #[utoipa::path(
     put, path = "/v1/files/{file}/parts/{number}", operation_id = "putPart", tag = "files", security(()),
     params(
-        ("file" = FileId, Path), ("number" = u16, Path), ("expires" = i64, Query), ("signature" = String, Query),
+        ("file" = FileId, Path), ("number" = u16, Path, minimum = 1, maximum = 1000),
+        ("expires" = i64, Query), ("signature" = String, Query),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses(

@@ -69,7 +69,7 @@ async fn files_share_the_origin_only_when_they_run() -> Result<()> {
     for (path, missing) in [
         (format!("/rooms/{room}/files/x"), "file id"),
         (format!("/rooms/{room}/messages/1/files/{id}"), "no such message"),
-        (format!("/files/{id}"), "download URL"),
+        (format!("/files/{id}"), "the URL"),
         // Paths with another name after the same beginning go to persistence.
         (format!("/rooms/{room}/filesx"), "filesx"),
         (format!("/filesx/{id}"), "filesx"),

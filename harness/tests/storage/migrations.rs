@@ -15,6 +15,7 @@ const TABLES: &[&str] = &[
     "epochs_opened",
     "events",
     "feed",
+    "file_parts",
     "files",
     "members",
     "message_versions",

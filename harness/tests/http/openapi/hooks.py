@@ -19,6 +19,7 @@ PATH, QUERY, BODY = ParameterLocation.PATH, ParameterLocation.QUERY, ParameterLo
 IDS = os.environ["IDS"].split(",") if os.environ.get("IDS") else ["none"]
 ROOMS = ["kitchen", "lobby", "attic", "pair"]
 PATH_VALUES = {
+    "number": [1, 2],
     "room": ROOMS,
     "seq": [1, 2, 3, 4, 5],
     "user": ["alice", "bob", "carol", "zoe%2B", "zo%C3%AB", "%3Cz%2Fo%3F%23%3E"],
