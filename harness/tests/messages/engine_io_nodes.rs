@@ -102,6 +102,9 @@ async fn conversation_completes_over_alternating_gateways() -> Result<()> {
         let event = bob.wait_for("42[\"message:new\"").await?;
         ensure!(content_of(&event)? == answer, "{event}");
     }
+    // A message is delivered before it is stored.
+    let stored = format!("SELECT count(*) FROM messages WHERE room_id = '{room}'");
+    stack.database().until(&stored, "40").await?;
     let page = stack.http("alice").messages(&room, "limit=200").await?.expect(200).body;
     ensure!(page["messages"].as_array().is_some_and(|messages| messages.len() == 40), "{page}");
     Ok(())
