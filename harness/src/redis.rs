@@ -29,8 +29,10 @@ pub(crate) use cluster::add_arguments as add_cluster_arguments;
 pub use image::RedisImage;
 pub use monitor::CommandMonitor;
 pub use sentinel::Sentinel;
+pub(crate) use shards::cluster_url;
+#[cfg(feature = "faults")]
+pub(crate) use shards::partition_of;
 pub use shards::{RedisTopology, Shards};
-pub(crate) use shards::{cluster_url, partition_of};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
