@@ -62,7 +62,7 @@ async function twoPeople(roomName: string, others: readonly string[] = []) {
 
 /** Permits notifications, and waits until the page has registered its browser. */
 async function permit(bo: Person): Promise<void> {
-  await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
+  await expect.poll(() => endpointsOf(bo.id), NOTIFICATION_TIMEOUT).toEqual([]);
   await permitNotifications(bo.page.context(), chat.environment.demoWithServices);
   await expect.poll(() => endpointsOf(bo.id)).toHaveLength(1);
 }
@@ -106,7 +106,7 @@ test(
     await back.page.getByRole("heading", { level: 1, name }).waitFor();
     await back.row("or coffee?").waitFor();
     expect(new URL(back.page.url()).hash).toContain(room);
-    await expect.poll(() => notificationsOf(page)).toEqual([]);
+    await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toEqual([]);
   },
   TEST_TIMEOUT_MS,
 );
@@ -123,7 +123,7 @@ test(
     expect(await notificationsOf(page)).toHaveLength(1);
     await back.open(name);
     await back.row("tea?").waitFor();
-    await expect.poll(() => notificationsOf(page)).toEqual([]);
+    await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toEqual([]);
   },
   TEST_TIMEOUT_MS,
 );
@@ -187,8 +187,8 @@ test(
     await back.account.click();
     await back.page.getByRole("menuitem", { name: "Sign out" }).click();
     await back.page.getByLabel("Your name").waitFor();
-    await expect.poll(() => endpointsOf(bo.id)).toEqual([]);
-    await expect.poll(() => notificationsOf(page)).toEqual([]);
+    await expect.poll(() => endpointsOf(bo.id), NOTIFICATION_TIMEOUT).toEqual([]);
+    await expect.poll(() => notificationsOf(page), NOTIFICATION_TIMEOUT).toEqual([]);
     await back.page.close();
     await ada.say("after");
     await expect.poll(() => other.received.at(-1)?.seq, NOTIFICATION_TIMEOUT).toBe(2);
