@@ -71,6 +71,10 @@ impl Bucket {
         self.key(&object_name(file))
     }
 
+    fn object_key(&self, file: &FileId, derived: Option<Derived>) -> Path {
+        derived.map_or_else(|| self.content_key(file), |derived| self.derived_key(file, derived))
+    }
+
     fn derived_key(&self, file: &FileId, derived: Derived) -> Path {
         self.key(&format!("{}.{}", object_name(file), derived.suffix()))
     }
@@ -122,14 +126,13 @@ impl Bucket {
         derived: Option<Derived>,
         options: GetOptions,
     ) -> io::Result<Option<GetResult>> {
-        let key = derived.map_or_else(|| self.content_key(file), |derived| self.derived_key(file, derived));
-        match self.store.get_opts(&key, options).await {
+        match self.store.get_opts(&self.object_key(file, derived), options).await {
             Err(Error::Precondition { .. }) => Ok(None),
             result => self.found(result).await,
         }
     }
 
-    /// The whole content of a file, which has this etag. None if there is none.
+    /// Reads the whole content of a file. Returns None if there is no object, or if its etag is another one.
     ///
     /// # Errors
     /// When the content has more than `max_bytes`, or the bucket fails.
@@ -167,7 +170,7 @@ impl Bucket {
         self.remove_original(file).await
     }
 
-    /// Reads the whole content in small pieces. Returns also its etag. None if there is none.
+    /// Inspects the content in small pieces. Returns the result and the etag, or None if there is no object.
     pub async fn inspect(&self, file: &FileId) -> io::Result<Option<(Inspection, Option<String>)>> {
         let Some(object) = self.open(file, None, GetOptions::new()).await? else { return Ok(None) };
         let etag = object.meta.e_tag.clone();
@@ -188,13 +191,12 @@ impl Bucket {
         headers: &[(&'static str, &str)],
         within: Duration,
     ) -> io::Result<Url> {
-        let key = derived.map_or_else(|| self.content_key(file), |derived| self.derived_key(file, derived));
-        presigner.content(&key, headers, within).await.map_err(failure)
+        presigner.content(&self.object_key(file, derived), headers, within).await.map_err(failure)
     }
 }
 
-/// The stored headers of objects, but not those of uploads to Azure: a download as unknown bytes. They apply when an object is read without the
-/// headers of a presigned URL, for example in a bucket that is public by mistake.
+/// The stored headers of objects, except uploads to Azure: a download as unknown bytes. They apply when an object is read
+/// without the headers of a presigned URL, for example in a bucket that is public by mistake.
 fn as_attachment() -> Attributes {
     Attributes::from_iter([(Attribute::ContentType, UNKNOWN), (Attribute::ContentDisposition, "attachment")])
 }

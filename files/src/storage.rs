@@ -17,7 +17,7 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// The whole content of a file; in a bucket the content with this etag. None if there is none.
+    /// Reads the whole content of a file. Returns None if there is none, or if a bucket has it with another etag.
     ///
     /// # Errors
     /// When the content has more than `max_bytes`, or the storage fails.

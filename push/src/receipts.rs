@@ -20,8 +20,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Reads receipts.
 pub struct ReceiptReader {
     pub db: DatabaseConnection,
-    /// None if Expo is not configured any more. Old tickets are still deleted.
-    pub expo: Option<Expo>,
+    pub expo: Expo,
     pub metrics: Metrics,
 }
 
@@ -59,8 +58,10 @@ impl ReceiptReader {
     /// Reads the receipts that are due. Returns whether more may be due, or why Expo gave none.
     async fn read_due(&self) -> Result<Result<bool, AttemptError>, DbErr> {
         let ids = within(STEP_TIMEOUT, tickets::claim(&self.db, MAX_RECEIPTS)).await?;
-        let Some(expo) = self.expo.as_ref().filter(|_| !ids.is_empty()) else { return Ok(Ok(false)) };
-        let receipts = match expo.receipts(&ids).await {
+        if ids.is_empty() {
+            return Ok(Ok(false));
+        }
+        let receipts = match self.expo.receipts(&ids).await {
             Ok(receipts) => receipts,
             Err(error) => return Ok(Err(error)),
         };

@@ -76,9 +76,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         if !app_push.kinds().is_empty() {
             lifecycle.tasks.spawn(takeback::run(db.clone(), metrics.clone(), draining()));
         }
-        let receipts =
-            ReceiptReader { db: db.clone(), expo: app_push.expo.clone(), metrics: metrics.clone() };
-        lifecycle.tasks.spawn(receipts.run(draining()));
+        if let Some(expo) = app_push.expo.clone() {
+            let receipts = ReceiptReader { db: db.clone(), expo, metrics: metrics.clone() };
+            lifecycle.tasks.spawn(receipts.run(draining()));
+        }
         let worker = start_worker(&config, db, &metrics, vapid, app_push, rules)?;
         lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
         lifecycle.tasks.spawn(reader.run(draining()));

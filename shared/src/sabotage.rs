@@ -39,7 +39,7 @@ named_enum! {
         File = "file",
         /// The metadata of images stays.
         Metadata = "metadata",
-        /// Images get no previews.
+        /// The preview of an image is not stored.
         Preview = "preview",
         /// Push forgets some notifications before an attempt.
         Push = "push",

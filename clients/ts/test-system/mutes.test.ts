@@ -66,7 +66,7 @@ test("the refusals of the server are errors of the kit", async () => {
     field: "until",
   });
   expect(await muted.load()).toEqual(new Map());
-  // Persistence alone has no push.
+  // Persistence does not serve the API of push.
   const withoutPush = mutes((await system.connected(alice)).client);
   await expect(withoutPush.load()).rejects.toMatchObject({ code: "not_found" });
 });

@@ -27,13 +27,11 @@ pub async fn received(
         let listing = bucket.listed_parts(presigner, &file.id, upload);
         return listing.await.map_err(|error| state.storage_failed(&error));
     }
-    let recorded = parts::received(&state.db, &file.id).await?;
-    let part = |(number, etag)| {
-        // A part is recorded only if it has its planned size.
-        let planned = plan(file.size).find(|part| part.number == number)?;
-        Some(ReceivedPart { number, size: planned.size, etag })
-    };
-    Ok(Some(recorded.into_iter().filter_map(part).collect()))
+    let mut recorded = parts::received(&state.db, &file.id).await?;
+    // A part is recorded only if it has its planned size.
+    let part =
+        |Part { number, size, .. }| recorded.remove(&number).map(|etag| ReceivedPart { number, size, etag });
+    Ok(Some(plan(file.size).filter_map(part).collect()))
 }
 
 /// The URL at which a client sends a part: a presigned one of the bucket, or a signed one of this service.

@@ -115,7 +115,7 @@ async fn store(
     let failed = |error| state.storage_failed(&error);
     let ended = || Refusal::new(ErrorCode::Conflict, "the upload has ended; GET the file");
     let Storage::Bucket(bucket) = &state.storage else { return Err(no_such_file()) };
-    if parts::received(&state.db, &file.id).await?.iter().any(|(number, _)| *number == part.number) {
+    if parts::is_recorded(&state.db, &file.id, part.number).await? {
         return Ok(());
     }
     let storing = bucket.put_part(&file.id, upload, part, content);

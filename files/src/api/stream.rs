@@ -56,7 +56,7 @@ pub async fn answer(
     // The content of an id never changes, so the id identifies it.
     let etag = EntityTag::new_strong(format!("{}-{}", file.id, derived.map_or("content", |it| it.suffix())));
     let is_preview = purpose == UrlPurpose::Preview;
-    // A preview is small, and its size is not in the row.
+    // A preview is served whole: it is small, and its size is not in the row.
     let has_ranges = !is_preview && request.method() == Method::GET;
     let selection = select(request.headers(), &etag, has_ranges.then_some(file.content_size));
     let (status, range) = match selection {

@@ -1,5 +1,7 @@
 //! The received parts of uploads that pass through this service to a bucket. The bucket has their bytes.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::FileId;
@@ -21,9 +23,16 @@ pub async fn record(
     Ok(db.execute_raw(statement(sql, values)).await?.rows_affected() == 1)
 }
 
+/// Whether a part of a file is recorded.
+pub async fn is_recorded(db: &impl ConnectionTrait, file: &FileId, number: u16) -> Result<bool, DbErr> {
+    let sql = "SELECT 1 FROM file_parts WHERE file_id = $1 AND number = $2";
+    let values = [file.as_str().into(), i32::from(number).into()];
+    Ok(db.query_one_raw(statement(sql, values)).await?.is_some())
+}
+
 /// The received parts of a file, as numbers and identifiers.
-pub async fn received(db: &impl ConnectionTrait, file: &FileId) -> Result<Vec<(u16, String)>, DbErr> {
-    let sql = "SELECT number, etag FROM file_parts WHERE file_id = $1 ORDER BY number";
+pub async fn received(db: &impl ConnectionTrait, file: &FileId) -> Result<BTreeMap<u16, String>, DbErr> {
+    let sql = "SELECT number, etag FROM file_parts WHERE file_id = $1";
     let rows = db.query_all_raw(statement(sql, [file.as_str().into()])).await?;
     let part = |row: sea_orm::QueryResult| {
         let number: i32 = row.try_get_by("number")?;
@@ -33,7 +42,7 @@ pub async fn received(db: &impl ConnectionTrait, file: &FileId) -> Result<Vec<(u
     rows.into_iter().map(part).collect()
 }
 
-/// Forgets an upload that the bucket does not have any more, and its parts, so that another one begins.
+/// Removes the id and the parts of an upload that the bucket does not have any more. The next request begins another one.
 pub async fn forget_upload(db: &DatabaseConnection, file: &FileId, upload: &str) -> Result<(), DbErr> {
     let transaction = db.begin().await?;
     let sql = "UPDATE files SET upload_id = NULL WHERE id = $1 AND state = 'uploading' AND upload_id = $2";

@@ -1,7 +1,11 @@
 //! Completes uploads whose content is in a bucket. Several requests may complete one file at the same time, on any
-//! replica. With S3 and Google an object never changes once it exists, so all of them check the same bytes, and the first
-//! one to update the row of the file wins. With Azure a simultaneous completion may write the object again. So the row
-//! has the etag of the checked object, and a reader who finds another one checks the object again. An image without its metadata is therefore a second object. The original is removed after
+//! replica. The first one to update the row of the file wins.
+//!
+//! With S3 and Google an object never changes once it exists, so all requests check the same bytes. With Azure a
+//! simultaneous completion may write the object again. So the row has the etag of the checked object, and a reader who
+//! finds another etag checks the object again.
+//!
+//! Because an object does not change, an image without its metadata is a second object. The original is removed after
 //! the row names the second object.
 
 use std::io;
@@ -13,9 +17,8 @@ use tidings_shared::error::Refusal;
 use super::check::{CheckedUpload, finish, judge};
 use super::{CHECK_SLOT_TIMEOUT, answer_again, incomplete};
 use crate::api::caller::Caller;
-use crate::api::changed_elsewhere;
 use crate::api::forms::FileAnswer;
-use crate::api::{ApiState, parts};
+use crate::api::{ApiState, changed_elsewhere, parts};
 use crate::bucket::Bucket;
 use crate::bucket::parts::{Part, divide};
 use crate::file::StoredFile;

@@ -1,5 +1,5 @@
 //! One upload. Its requests go to the replicas in turn, which may be killed or paused meanwhile. Now and then the
-//! client cuts a request itself. It goes on with what the service lacks, and checks that received bytes stay received.
+//! client aborts a request. It then sends what the service lacks, and checks that the service keeps received bytes.
 
 mod offset;
 mod parts;
