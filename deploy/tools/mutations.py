@@ -1,6 +1,7 @@
 """Breaks one shipped value at a time in a copy of the repository, and demands that the checks of deploy.sh and watch.sh
 notice it: mutations.py [TEXT]. With TEXT only values of files whose path contains it. Prints a line for each mutation, and
-exits with 1 if one is not noticed. Needs kustomize in PATH, promtool, and the Python packages of deploy.sh.
+exits with 1 if one is not noticed. Each core of the machine works on a copy of its own. Needs kustomize in PATH, promtool,
+and the Python packages of deploy.sh.
 TIDINGS_PROGRAMS: the folder of the built programs, which list their variables. No service is started."""
 
 import os
@@ -8,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 # The folders that the checks read.
@@ -268,8 +271,8 @@ MUTATIONS = [
 ]
 
 
-def commands(copy: Path, rendered: Path) -> list[list[str]]:
-    """The checks, each of which reads only files."""
+def commands(copy: Path, rendered: Path, manifests_first: bool) -> list[list[str]]:
+    """The checks, each of which reads only files. The order changes only how soon the first one fails."""
     python, tools = sys.executable, copy / "deploy" / "tools"
     overlays = {"dev": "k8s/overlays/dev", "production": "k8s/overlays/production"}
     overlays |= {f"production-{name}": f"k8s/overlays/production/{name}" for name in ("migrations", "after-restore")}
@@ -281,7 +284,8 @@ def commands(copy: Path, rendered: Path) -> list[list[str]]:
     files = [str(rendered / f"{name}.yaml") for name in overlays]
     watch = [["rules.py"], ["dashboards.py", "check"], ["collector.py"], ["scraping.py"], ["bounds.py"], ["routes.py"]]
     programs = ["--programs", os.environ["TIDINGS_PROGRAMS"]]
-    return [
+    of_manifests = [*renders, [python, str(tools / "check.py"), "manifests", *files, *programs]]
+    others = [
         [python, str(tools / "check.py"), "compose", *programs],
         [python, str(tools / "check.py"), "dockerfile", *programs],
         [python, str(tools / "check.py"), "pins"],
@@ -289,9 +293,8 @@ def commands(copy: Path, rendered: Path) -> list[list[str]]:
         [python, str(tools / "routes.py"), "--check"],
         *([python, str(tools / "watch" / words[0]), *words[1:]] for words in watch),
         *([["promtool", "test", "rules", *(str(copy / one) for one in RULE_TESTS)]] if shutil.which("promtool") else []),
-        *renders,
-        [python, str(tools / "check.py"), "manifests", *files, *programs],
     ]
+    return [*of_manifests, *others] if manifests_first else [*others, *of_manifests]
 
 
 def is_of_chart(name: str) -> bool:
@@ -299,11 +302,11 @@ def is_of_chart(name: str) -> bool:
     return name == GENERATOR or name.startswith(f"{CHART}/")
 
 
-def first_finding(copy: Path, chart: bool) -> str | None:
-    """The last line of the first check that fails, of the chart or of all else; `None` if all pass."""
+def first_finding(copy: Path, name: str) -> str | None:
+    """The last line of the first check that fails, of those that read a file; `None` if all pass."""
     of_chart = [["bash", str(copy / "deploy" / "tools" / "deploy.sh"), "check-chart"]]
     with tempfile.TemporaryDirectory() as rendered:
-        for command in of_chart if chart else commands(copy, Path(rendered)):
+        for command in of_chart if is_of_chart(name) else commands(copy, Path(rendered), name.startswith("k8s/")):
             done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 return (done.stdout + done.stderr).strip().splitlines()[-1]
@@ -321,33 +324,45 @@ def change(copy: Path, name: str, text: str) -> None:
         subprocess.run(["bash", str(copy / "deploy" / "tools" / "deploy.sh"), "chart"], cwd=copy, check=True)
 
 
+def mutate(copies: SimpleQueue[Path], mutation: tuple[str, str, str]) -> bool:
+    """Makes one mutation in the next free copy, and tells whether it was noticed."""
+    name, old, new = mutation
+    copy = copies.get()
+    try:
+        text = (copy / name).read_text()
+        if old not in text:
+            print(f"OUTDATED {name}: there is no {old!r}", flush=True)
+            return False
+        change(copy, name, text.replace(old, new, 1))
+        finding = first_finding(copy, name)
+        change(copy, name, text)
+    finally:
+        copies.put(copy)
+    mark = "MISSED" if finding is None else "noticed"
+    print(f"{mark} {name}: {old!r} becomes {new!r}: {finding or 'all checks pass'}", flush=True)
+    return finding is not None
+
+
 def main() -> int:
     """See the head."""
     chosen = [one for one in MUTATIONS if all(text in one[0] for text in sys.argv[1:])]
+    workers = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in COPIED:
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("secrets"))
-        for chart in sorted({is_of_chart(name) for name, _, _ in chosen}):
-            finding = first_finding(copy, chart)
+        copies: SimpleQueue[Path] = SimpleQueue()
+        for number in range(workers):
+            copy = Path(folder) / str(number)
+            for name in COPIED:
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("secrets"))
+            copies.put(copy)
+        for name in {is_of_chart(name): name for name, _, _ in chosen}.values():
+            finding = first_finding(copy, name)
             if finding is not None:
                 print(f"without a mutation: {finding}")
                 return 1
-        missed = 0
-        for name, old, new in chosen:
-            text = (copy / name).read_text()
-            if old not in text:
-                finding, missed = None, missed + 1
-                print(f"OUTDATED {name}: there is no {old!r}", flush=True)
-                continue
-            change(copy, name, text.replace(old, new, 1))
-            finding = first_finding(copy, is_of_chart(name))
-            change(copy, name, text)
-            missed += finding is None
-            mark = "MISSED" if finding is None else "noticed"
-            print(f"{mark} {name}: {old!r} becomes {new!r}: {finding or 'all checks pass'}", flush=True)
-    print(f"{len(chosen) - missed} of {len(chosen)} mutations noticed")
-    return 1 if missed or not chosen else 0
+        with ThreadPoolExecutor(workers) as pool:
+            noticed = sum(pool.map(lambda one: mutate(copies, one), chosen))
+    print(f"{noticed} of {len(chosen)} mutations noticed")
+    return 1 if noticed < len(chosen) or not chosen else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
 NAME = "app.kubernetes.io/name"
 
 
-class UniqueLoader(yaml.SafeLoader):
+class UniqueLoader(yaml.CSafeLoader):
     """Refuses YAML with a duplicate key, as Kubernetes does."""
 
 
