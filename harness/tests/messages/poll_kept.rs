@@ -58,7 +58,8 @@ fn message_texts(answer: &Value) -> Vec<&str> {
         .collect()
 }
 
-async fn continued_polls(stack: &Stack) -> Result<usize> {
+/// How many polls the first gateway has continued.
+pub async fn continued_polls(stack: &Stack) -> Result<usize> {
     let page = stack.gateway(0).metrics().await?;
     let line = page.lines().find_map(|line| line.strip_prefix("tidings_gateway_polls_continued_total "));
     Ok(line.context("no such counter")?.parse()?)
@@ -103,7 +104,8 @@ async fn repeated_idle_poll_costs_few_redis_commands() -> Result<()> {
 }
 
 #[tokio::test]
-async fn continued_polls_receive_each_message_once() -> Result<()> {
+/// How many polls the first gateway has continued.
+pub async fn continued_polls_receive_each_message_once() -> Result<()> {
     let stack = start_stack(2).await?;
     let rooms = new_rooms(&stack, 5).await?;
     let mut bob = Poller::new(&stack, "bob", &rooms);
