@@ -1,5 +1,5 @@
-//! Stores the contents of files in a bucket: of S3, or of a server with its protocol; of Azure Blob Storage; or of Google
-//! Cloud Storage. Objects have the same names as the content files in a folder, so that a folder can be copied into a
+//! Stores the contents of files in a bucket of S3 or an S3-compatible server, of Azure Blob Storage, or of Google Cloud
+//! Storage. Objects have the same names as the content files in a folder, so that a folder can be copied into a
 //! bucket. With S3 clients send and fetch the bytes at presigned URLs; with the others the bytes pass through this
 //! service ([`Service`]).
 //!
@@ -50,7 +50,7 @@ impl Bucket {
         Ok(Self { store, service, prefix })
     }
 
-    /// The largest file, in bytes.
+    /// Size limit of a file in this bucket, in bytes.
     pub fn max_file_bytes(&self) -> u64 {
         self.service.max_file_bytes()
     }

@@ -1,5 +1,5 @@
-//! Reads the receipts of Expo, which tell later whether FCM or APNs has accepted a message. Removes the devices that are
-//! gone.
+//! Reads the receipts of Expo. A receipt tells whether FCM or APNs has accepted a message that Expo took before.
+//! Removes the devices that are no longer registered.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ import { waitUntil } from "./support/until.js";
 
 const system = new System({ push: true });
 
-/** Push is at the same origin as the rest of HTTP. */
+/** Serves push and all other HTTP APIs at one origin, because the kit knows only one `httpUrl`. */
 let oneOrigin: OneOrigin;
 beforeAll(async () => {
   const { stack } = system;
@@ -18,7 +18,7 @@ afterAll(() => oneOrigin.close());
 const HOUR_MS = 3_600_000;
 const device = (user: string) => system.connected(user, { httpUrl: oneOrigin.origin });
 
-test("a room that one device mutes and unmutes is so on the other device after a load", async () => {
+test("a device sees the mutes and unmutes of another device after a load", async () => {
   const alice = system.name("alice");
   const [first, second] = [await system.room([alice]), await system.room([alice])];
   const [phone, laptop] = [mutes((await device(alice)).client), mutes((await device(alice)).client)];

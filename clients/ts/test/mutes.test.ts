@@ -113,7 +113,7 @@ test("the timer of the end exists only while there are listeners", async () => {
   again();
 });
 
-test("an end that is further than the longest timer is kept", async () => {
+test("a mute that is longer than the longest timer ends on time", async () => {
   const { client, muted } = await connected();
   const end = world.clock.now() + 60 * 24 * HOUR_MS;
   serverMutes.set("r", iso(end)).set("other", null);

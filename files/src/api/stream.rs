@@ -28,7 +28,7 @@ use crate::media::delivery;
 use crate::signing::UrlPurpose;
 use crate::store::files;
 
-/// How long a reader waits for a free slot of the checks.
+/// How long a download waits for a free slot when its content must be checked again.
 const CHECK_SLOT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Which bytes the response contains.

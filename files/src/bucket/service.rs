@@ -27,10 +27,10 @@ pub trait Store: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Store for T {}
 
-/// The service that has a bucket.
+/// The kind of storage service that holds the bucket.
 #[derive(Clone)]
 pub enum Service {
-    /// S3, or a server with its protocol. Clients send and fetch bytes at presigned URLs.
+    /// S3, or an S3-compatible server. Clients send and fetch bytes at presigned URLs.
     S3(Arc<Presigner>),
     /// Bytes pass through `tidings-files`, because a shared access signature binds neither the length nor the part.
     Azure,
@@ -39,7 +39,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The largest file, in bytes.
+    /// Size limit of a file, in bytes. It is lower if the bytes pass through this service.
     pub fn max_file_bytes(&self) -> u64 {
         if let Self::S3(_) = self { MAX_FILE_BYTES } else { MAX_PROXIED_FILE_BYTES }
     }

@@ -30,7 +30,7 @@ pub async fn is_recorded(db: &impl ConnectionTrait, file: &FileId, number: u16) 
     Ok(db.query_one_raw(statement(sql, values)).await?.is_some())
 }
 
-/// The received parts of a file, as numbers and identifiers.
+/// The etags of the received parts of a file, by part number.
 pub async fn received(db: &impl ConnectionTrait, file: &FileId) -> Result<BTreeMap<u16, String>, DbErr> {
     let sql = "SELECT number, etag FROM file_parts WHERE file_id = $1";
     let rows = db.query_all_raw(statement(sql, [file.as_str().into()])).await?;

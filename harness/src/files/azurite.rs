@@ -21,6 +21,7 @@ const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const CONTAINER: &str = "tidings-files";
 const PREFIX: &str = "tests";
+/// The version of the Azure API that signatures and requests name.
 const VERSION: &str = "2021-08-06";
 
 /// A running server.
@@ -69,7 +70,7 @@ impl Azurite {
         self.daemon.until_ready(READY_TIMEOUT, is_ready).await
     }
 
-    /// Ends the server with a signal, because after a kill it would lack what it wrote in the last seconds.
+    /// Stops the server with SIGTERM, because SIGKILL would lose its writes of the last seconds.
     pub(super) async fn stop(&self) -> Result<()> {
         self.daemon.stop(Signal::SIGTERM, READY_TIMEOUT).await
     }

@@ -95,7 +95,7 @@ impl CloudServer {
         }
     }
 
-    /// Writes other bytes to an object, as someone with the credentials of the bucket.
+    /// Overwrites an object directly in the bucket, as anyone with its credentials can.
     ///
     /// # Errors
     /// When the server refuses it.

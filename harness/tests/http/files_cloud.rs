@@ -1,4 +1,4 @@
-//! Files in a bucket of Azure or Google Cloud: the bytes pass through the service, with signed URLs of its own.
+//! Files in a bucket of Azure or Google Cloud. All bytes pass through `tidings-files`, at URLs that it signs.
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;

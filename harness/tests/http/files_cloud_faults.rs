@@ -116,7 +116,7 @@ async fn upload_that_the_bucket_gave_up_begins_again(#[case] cloud: Cloud) -> Re
     let id = id_of(&created);
     setup.alice.send_parts(&setup.room, &id, &content).await?;
     if !setup.server.drop_uploads()? {
-        // As if the bucket had lost one of the blocks.
+        // Azurite cannot drop uploads. A wrong etag simulates a block that the bucket has lost.
         let sql = format!("UPDATE file_parts SET etag = 'lost' WHERE file_id = '{id}' AND number = 2");
         setup.stack.database().query(&sql).await?;
     }

@@ -8,9 +8,9 @@ import type { Store } from "../types.js";
 export type MutedRooms = ReadonlyMap<string, number | null>;
 
 /**
- * The rooms of which the current user gets no push messages, also not of mentions. The value is undefined until the list
- * is loaded. It then follows the changes of this client, and a room leaves it when its time ends. Changes on other
- * devices are in it after the next `load`.
+ * The rooms of which the current user gets no push messages, not even for mentions. The value is undefined until the
+ * list is loaded. It then follows the changes of this client, and a room leaves it when its time ends. Changes on
+ * other devices are in it after the next `load`.
  */
 export interface Mutes extends Store<MutedRooms | undefined> {
   /** Reads the muted rooms. Rejects with TidingsError, `not_found` if the server has no push. */

@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::upload::{describe, is_temporary};
 use crate::files::{FileUser, Reply};
 
-/// How long the requests for a file are repeated, and how long one answer may take.
+/// How long a request is retried before its last failure counts.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long one attempt may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 

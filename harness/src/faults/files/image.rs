@@ -64,7 +64,7 @@ impl Photo {
         let write = if format == ImageFormat::Jpeg { write_jpeg } else { write_png };
         let (mut upload, clean) =
             (write(&plain, Some(&phone_exif(exif))), write(&plain, minimal_exif(exif).as_deref()));
-        // Phones append a second image or a video.
+        // Phones append a second image or a video, which can contain the position too.
         upload.extend_from_slice(POSITION);
         let mut quarters =
             DynamicImage::ImageRgb8(RgbImage::from_fn(2, 2, |x, y| colours[usize::from(x + y > 0)]));
@@ -78,7 +78,7 @@ impl Photo {
 impl ShownImage {
     /// Decodes a preview, and compares it with the image.
     pub fn check_preview(&self, preview: &[u8]) -> Result<()> {
-        ensure!(!has_position(preview), "it tells the position");
+        ensure!(!has_position(preview), "it contains the position");
         let mut decoder = ImageReader::new(Cursor::new(preview)).with_guessed_format()?.into_decoder()?;
         let orientation = decoder.orientation()?;
         ensure!(orientation == Orientation::NoTransforms, "a viewer turns it: {orientation:?}");

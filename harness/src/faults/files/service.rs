@@ -25,8 +25,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("TIDINGS_FILES_ORPHAN_AFTER_S", "7500"),
     ("TIDINGS_FILES_MAX_USER_UPLOADS", "1000"),
 ];
-/// How many of a number of disturbances hit a replica, and how many of them there are with a bucket.
+/// Disturbances below this number hit a replica. Without a bucket there are no others.
 const REPLICA_DISTURBANCES: u32 = 5;
+/// Number of disturbances with a bucket. The further ones hit its server.
 const BUCKET_DISTURBANCES: u32 = 9;
 
 /// The replicas, and the server of their bucket.

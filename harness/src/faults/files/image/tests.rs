@@ -16,7 +16,7 @@ fn preview_of(photo: &Photo, orientation: Orientation) -> Vec<u8> {
 }
 
 #[test]
-fn right_preview_passes_and_unturned_or_foreign_one_does_not() {
+fn correct_preview_passes_and_unrotated_or_foreign_one_fails() {
     let mut rng = StdRng::seed_from_u64(7);
     let photos: Vec<Photo> = (0..24).map(|_| Photo::random(&mut rng).unwrap()).collect();
     let mut turned = 0;
