@@ -308,6 +308,9 @@ def first_finding(copy: Path, name: str) -> str | None:
     with tempfile.TemporaryDirectory() as rendered:
         for command in of_chart if is_of_chart(name) else commands(copy, Path(rendered), name.startswith("k8s/")):
             done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+            # A check that was killed has found nothing.
+            if done.returncode < 0 or done.returncode >= 126:
+                raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
             if done.returncode != 0:
                 return (done.stdout + done.stderr).strip().splitlines()[-1]
     return None

@@ -55,7 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let draining = || lifecycle.draining.clone();
         let storage = config.storage().map_err(Error::msg)?;
         claim_storage(db, &storage).await?;
-        let [appends, parts, checks, waits, changes] = ApiState::slots();
+        let [appends, parts, checks, rechecks, waits, changes] = ApiState::slots();
         let state = Data::new(ApiState {
             db: db.clone(),
             auth: running.auth.clone(),
@@ -68,6 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             appends,
             parts,
             checks,
+            rechecks,
             waits,
             changes,
             image_slots: ApiState::image_slots(usize::try_from(config.image_jobs)?),

@@ -181,7 +181,8 @@ impl Worker {
         match sent {
             Ok(Ok(ticket)) => {
                 if let Some(ticket) = ticket
-                    && let Err(error) = tickets::remember(&self.db, &device.id, &ticket).await
+                    && let Err(error) =
+                        tickets::remember(&self.db, &device.id, &ticket, begun.elapsed()).await
                 {
                     // Only the receipt is lost. The message was accepted, so the attempt is not repeated.
                     self.record_failure(&error, "a ticket of Expo could not be stored");

@@ -277,6 +277,7 @@ def companion(one: dict) -> None:
     authorities(pod, redis=name == "push", database=True)
     if name == "files":
         contents(one, pod, container)
+        one["spec"]["template"]["metadata"]["labels"]["*"] = Each(f"{values}.podLabels")
     if name == "push":
         variable(container, "TIDINGS_PUSH_VAPID_SUBJECT")["value"] = Expr(f"{values}.vapidSubject")
     if any("configMapKeyRef" in env.get("valueFrom", {}) for env in container["env"] if isinstance(env, dict)):

@@ -245,12 +245,14 @@ class Buckets(unittest.TestCase):
               enabled: true
               bucket: {url: "s3://files", keys: false}
               serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/files"}
+              podLabels: {azure.workload.identity/use: "true"}
         """
         made = Rendered.read(helm_template(values).stdout)
         account, files = (made.named(kind, "tidings-files") for kind in ("ServiceAccount", "Deployment"))
         assert account is not None and files is not None
         role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/files"}
         self.assertEqual(account.data["metadata"]["annotations"], role)
+        self.assertEqual(files.labels["azure.workload.identity/use"], "true")
         variables = {env["name"] for env in next(files.containers())["env"]}
         self.assertIn("TIDINGS_FILES_BUCKET", variables)
         self.assertFalse({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} & variables)

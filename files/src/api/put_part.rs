@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::registry::parse_id;
 use super::serve::check_address;
 use super::{ApiState, no_such_file};
-use crate::bucket::parts::{Part, plan};
+use crate::bucket::parts::{MIN_PART_BYTES, Part, plan};
 use crate::file::{FileState, StoredFile};
 use crate::signing::UrlPurpose;
 use crate::storage::Storage;
@@ -62,6 +62,11 @@ pub async fn put(
     let file = files::get(&state.db, &id).await?.filter(uploading).ok_or_else(no_such_file)?;
     let upload = file.upload_id.as_deref().ok_or_else(no_such_file)?;
     let part = plan(file.size).find(|part| part.number == number).ok_or_else(no_such_file)?;
+    if part.size > MIN_PART_BYTES {
+        // The upload began in a storage that takes larger files. A whole part is in memory here.
+        let detail = "the files are in another storage now, which takes no file of this size";
+        return Err(Problem::new(ErrorCode::TooLarge, detail));
+    }
     let slots = &state.parts;
     let slot = slots.acquire_within(&file.uploader, "parts of files", SLOT_TIMEOUT).await?;
     let content = receive(payload, part.size).await?;
@@ -80,7 +85,7 @@ pub async fn put(
 #[allow(clippy::cast_precision_loss, reason = "a part has a few MiB")]
 async fn receive(mut payload: web::Payload, size: u64) -> Result<Bytes, Problem> {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let (began, mut content) = (Instant::now(), BytesMut::new());
+    let (began, mut content) = (Instant::now(), BytesMut::with_capacity(size));
     loop {
         let share = content.len() as f64 / size as f64;
         let deadline = began + IDLE_TIMEOUT + BODY_TIMEOUT.mul_f64(share);

@@ -22,6 +22,9 @@ use crate::store::uploads::StorageLimits;
 const MAX_APPENDS: (usize, usize) = (256, 8);
 /// Completions that may check content at the same time: in total, and per user. A check reads the whole content.
 const MAX_CHECKS: (usize, usize) = (4, 2);
+/// Downloads that may check content again at the same time: in total, and per uploader. They have slots of their own, so
+/// that readers of a copied bucket do not hold up completions.
+const MAX_RECHECKS: (usize, usize) = (4, 1);
 /// Parts of files that may be received at the same time: in total, and per user. Each is up to 8 MiB in memory.
 const MAX_PARTS: (usize, usize) = (32, 4);
 /// Downloads that may wait for their message to be stored: in total, and per user.
@@ -74,6 +77,7 @@ pub struct ApiState {
     pub appends: RequestSlots,
     pub parts: RequestSlots,
     pub checks: RequestSlots,
+    pub rechecks: RequestSlots,
     pub waits: RequestSlots,
     pub changes: RequestSlots,
     /// Limits the images that are processed at the same time.
@@ -81,9 +85,9 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Slots of requests that last: appends, parts, checks, waits, and changes of rows.
-    pub fn slots() -> [RequestSlots; 5] {
-        [MAX_APPENDS, MAX_PARTS, MAX_CHECKS, MAX_WAITS, MAX_CHANGES]
+    /// Slots of requests that last: appends, parts, checks, checks of downloads, waits, and changes of rows.
+    pub fn slots() -> [RequestSlots; 6] {
+        [MAX_APPENDS, MAX_PARTS, MAX_CHECKS, MAX_RECHECKS, MAX_WAITS, MAX_CHANGES]
             .map(|(total, per_user)| RequestSlots::new(total, per_user))
     }
 

@@ -123,8 +123,16 @@ async fn open_checked(
     if opened.is_some() || known.is_none() {
         return Ok(opened);
     }
-    let slots = &state.checks;
+    let slots = &state.rechecks;
     let _slot = slots.acquire_within(&file.uploader, "checks of files", CHECK_SLOT_TIMEOUT).await?;
+    // Another download may have checked the content in the meantime.
+    let current = files::get(&state.db, &file.id).await?.and_then(|file| file.content_etag);
+    if current != file.content_etag {
+        let again = options.clone().with_if_match(current);
+        if let Some(opened) = open(state, bucket, file, None, again).await? {
+            return Ok(Some(opened));
+        }
+    }
     let inspecting = bucket.inspect(&file.id).await.map_err(|error| state.storage_failed(&error))?;
     let is_same = |found: &Inspection| found.sha256 == file.sha256 && found.size == file.size;
     let Some((_, etag)) = inspecting.filter(|(found, _)| is_same(found)) else { return Ok(None) };

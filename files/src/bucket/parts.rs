@@ -2,7 +2,7 @@
 //! every replica and every client that resumes agree.
 
 /// Smallest size of a part. S3 takes at least 5 MiB, except for the last part.
-const MIN_PART_BYTES: u64 = 8 << 20;
+pub const MIN_PART_BYTES: u64 = 8 << 20;
 /// Largest number of parts of a file. S3 lists at most 1,000 parts in a page, and one page must have them all.
 const MAX_PARTS: u64 = 1_000;
 /// The largest file: S3 takes at most 5 GiB for a part.

@@ -81,6 +81,8 @@ struct Shared {
     requests: Mutex<Vec<AppRequest>>,
     violations: Mutex<Vec<String>>,
     answers: Mutex<BTreeMap<String, ForcedAnswer>>,
+    /// Answers wait for this lock.
+    answering: tokio::sync::Mutex<()>,
     expo: Mutex<ExpoReceipts>,
 }
 
@@ -115,6 +117,7 @@ impl AppService {
             requests: Mutex::default(),
             violations: Mutex::default(),
             answers: Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
             expo: Mutex::default(),
         });
         let serving = shared.clone();
@@ -166,6 +169,11 @@ impl AppService {
     /// Gives this answer to all further requests for a device, with `Retry-After` in seconds.
     pub fn answer(&self, token: &str, status: u16, retry_after: Option<u32>, body: Value) {
         lock(&self.shared.answers).insert(token.to_owned(), ForcedAnswer { status, retry_after, body });
+    }
+
+    /// Takes requests, but does not answer them until the guard is dropped.
+    pub async fn hold_answers(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shared.answering.lock().await
     }
 
     /// Accepts all further requests for a device.
@@ -231,6 +239,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     } else {
         shared.take(path, headers, &bytes, head.version == Version::HTTP_2)
     };
+    drop(shared.answering.lock().await);
     let mut response = Response::builder().status(status).header("content-type", "application/json");
     if let Some(seconds) = retry_after {
         response = response.header("retry-after", seconds);

@@ -104,8 +104,7 @@ async fn repeated_idle_poll_costs_few_redis_commands() -> Result<()> {
 }
 
 #[tokio::test]
-/// How many polls the first gateway has continued.
-pub async fn continued_polls_receive_each_message_once() -> Result<()> {
+async fn continued_polls_receive_each_message_once() -> Result<()> {
     let stack = start_stack(2).await?;
     let rooms = new_rooms(&stack, 5).await?;
     let mut bob = Poller::new(&stack, "bob", &rooms);

@@ -13,14 +13,26 @@ const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Largest number of tickets per device. The receipts of further messages are not read.
 const MAX_TICKETS_PER_DEVICE: i64 = 100;
 
-/// Remembers the ticket of a message to a device, if the device still exists.
-pub async fn remember(db: &impl ConnectionTrait, device: &str, ticket: &str) -> Result<(), DbErr> {
+/// Remembers the ticket of a message whose attempt took `attempt_time`. Does nothing if the device is gone, or was
+/// registered again during the attempt: the receipt could then be about the app before.
+pub async fn remember(
+    db: &impl ConnectionTrait,
+    device: &str,
+    ticket: &str,
+    attempt_time: Duration,
+) -> Result<(), DbErr> {
     let sql = "INSERT INTO push_tickets (id, device_id, check_at) \
           SELECT $1, d.id, now() + make_interval(secs => $3::float8) FROM push_devices d WHERE d.id = $2 \
+            AND d.not_before <= now() - make_interval(secs => $5::float8) \
             AND (SELECT count(*) FROM push_tickets t WHERE t.device_id = d.id) < $4 FOR KEY SHARE OF d \
         ON CONFLICT (id) DO NOTHING";
-    let values =
-        [ticket.into(), device.into(), CHECK_INTERVAL.as_secs_f64().into(), MAX_TICKETS_PER_DEVICE.into()];
+    let values = [
+        ticket.into(),
+        device.into(),
+        CHECK_INTERVAL.as_secs_f64().into(),
+        MAX_TICKETS_PER_DEVICE.into(),
+        attempt_time.as_secs_f64().into(),
+    ];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 

@@ -2,28 +2,35 @@ import type { Mutes, TidingsClientLike, TidingsError } from "@tidings/client";
 
 /** How old the muted rooms of a hidden page may be when it decides about a notification, in ms. */
 const MAX_AGE_MS = 60_000;
+/** The pause after which a failed first read is repeated, in ms. */
+const RETRY_MS = 30_000;
 /** How long such a decision waits for the server, in ms. */
 const DECISION_TIMEOUT_MS = 2_000;
 
 /**
  * Reads the muted rooms when the client has connected for the first time, and again when the page becomes visible, because
- * other devices change them too. Returns a function that ends this. Failures are not shown: the next connection tries
- * again.
+ * other devices change them too. Returns a function that ends this. Failures are not shown, and the first
+ * read is repeated until it succeeds.
  */
 export function keepMutes(client: TidingsClientLike, mutes: Mutes): () => void {
   const controller = new AbortController();
   const { signal } = controller;
   /** The user whose mutes are loaded, or whose server has no push. */
   let settledFor: string | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const read = () => {
     const user = client.me.get()?.id;
     if (user === undefined || user === settledFor || client.connection.get().state !== "connected") return;
     settledFor = user;
     mutes.load().catch(({ code }: TidingsError) => {
       // A server without push is not asked again, because the browser logs each failed request.
-      if (code !== "not_found" && settledFor === user) settledFor = undefined;
+      if (code === "not_found" || settledFor !== user) return;
+      settledFor = undefined;
+      clearTimeout(timer);
+      timer = setTimeout(read, RETRY_MS);
     });
   };
+  signal.addEventListener("abort", () => clearTimeout(timer));
   for (const store of [client.connection, client.me]) signal.addEventListener("abort", store.subscribe(read));
   const onVisible = () => {
     if (!document.hidden) refreshMutes(mutes);
