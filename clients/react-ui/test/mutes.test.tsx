@@ -22,10 +22,10 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Shows the list of rooms, after `prepare` has set the muted rooms of the server. Without `push` it has none. */
+/** Shows the list of rooms, after `prepare` has set the muted rooms of the server. A `refusal` is its status for them. */
 async function showList({
   prepare = (_: Map<string, string | null>) => {},
-  push = true,
+  refusal = undefined as number | undefined,
   props = { mutes } as Pick<ChatUiProviderProps, "mutes">,
 } = {}) {
   const page = show(
@@ -37,7 +37,7 @@ async function showList({
   );
   const serverMutes = serveMutes(page.server);
   prepare(serverMutes);
-  if (!push) page.server.http = (_, path) => (path.includes("mutes") ? { status: 404 } : undefined);
+  if (refusal) page.server.http = (_, path) => (path.includes("mutes") ? { status: refusal } : undefined);
   await screen.findByRole("link", { name: /kitchen/ });
   const requests = () => page.server.requests.filter((request) => request.includes("mutes"));
   if (props.mutes) await waitFor(() => expect(requests()).toContain("GET /me/mutes"));
@@ -112,7 +112,7 @@ test("the keyboard reaches the items, and the focus returns to the room", async 
 });
 
 test("without push or without the property there is nothing about mutes, and the server is asked once", async () => {
-  const withoutPush = await showList({ push: false });
+  const withoutPush = await showList({ refusal: 404 });
   await act(async () => {});
   expect(openMenu()).toEqual([]);
   withoutPush.client.disconnect();
@@ -127,6 +127,15 @@ test("without push or without the property there is nothing about mutes, and the
   for (let count = 0; count < 2; count++) await without.client.http("GET", "/me/rooms");
   expect(openMenu()).toEqual([]);
   expect(without.requests()).toEqual([]);
+});
+
+test("a first read that failed is repeated", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const { server, requests } = await showList({ refusal: 503 });
+  await waitFor(() => expect(requests().length).toBeGreaterThan(3), { timeout: 20_000 });
+  serveMutes(server).set("kitchen", null);
+  await act(() => vi.advanceTimersByTimeAsync(60_000));
+  await waitFor(() => expect(item("kitchen").dataset.muted).toBe("true"));
 });
 
 test("changes of other devices appear with the menu, and when the page becomes visible", async () => {
