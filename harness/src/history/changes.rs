@@ -112,9 +112,15 @@ pub fn check_changes(
     stored: &BTreeMap<String, StoredLog>,
     reactions: &Reactions,
 ) -> Vec<Violation> {
-    let mut checker = ChangeChecker { requested: HashMap::new(), stored, violations: Vec::new() };
+    let mut checker =
+        ChangeChecker { requested: HashMap::new(), stored, made: HashMap::new(), violations: Vec::new() };
     for change in requested {
         checker.requested.entry((&change.room, change.target)).or_default().push(change);
+    }
+    for (room, log) in stored {
+        for event in log.events.values().flatten() {
+            *checker.made.entry(identity(room, event)).or_default() += 1;
+        }
     }
     for change in requested {
         checker.check_outcome(change, reactions);
@@ -136,10 +142,19 @@ pub fn check_changes(
     checker.violations
 }
 
+/// What a change is counted by: room, kind, target and user.
+type Identity<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn identity<'a>(room: &'a str, stored: &'a StoredEvent) -> Identity<'a> {
+    (room, &stored.event.kind, &stored.event.about, &stored.by)
+}
+
 struct ChangeChecker<'a> {
     /// The requested changes by room and seq of the message.
     requested: HashMap<(&'a str, u64), Vec<&'a RequestedChange>>,
     stored: &'a BTreeMap<String, StoredLog>,
+    /// How often each stored event is there.
+    made: HashMap<Identity<'a>, usize>,
     violations: Vec<Violation>,
 }
 
@@ -213,11 +228,7 @@ impl ChangeChecker<'_> {
                 let target = about.parse().unwrap_or_default();
                 let is_of = |request: &RequestedChange| request.change.kind() == kind;
                 let request_count = self.count_requests(room, target, &stored.by, is_of);
-                let events = self.stored.get(room).into_iter().flat_map(|log| log.events.values().flatten());
-                let is_one = |other: &&StoredEvent| {
-                    (&other.event.kind, &other.event.about, &other.by) == (kind, about, &stored.by)
-                };
-                let made = events.filter(is_one).count();
+                let made = self.made.get(&identity(room, stored)).copied().unwrap_or_default();
                 if made > request_count {
                     let what =
                         format!("{kind} of {target} stands {made} times, asked for {request_count} times");
