@@ -6,8 +6,6 @@ use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
 use tidings_harness::{Http, Stack, clock, http::Answer};
 
-use crate::poll_kept::continued_polls;
-
 async fn start_stack(websocket: bool) -> Result<Stack> {
     let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_WEBSOCKET", websocket);
     stack
@@ -332,33 +330,5 @@ async fn changed_room_list_ends_poll_at_once() -> Result<()> {
     ensure!(
         second["events"][0]["rooms_version"] == second["rooms_version"] && second["rooms_version"] != version
     );
-    Ok(())
-}
-
-#[tokio::test]
-async fn stopping_node_answers_polls_at_once() -> Result<()> {
-    let stack = start_stack(true).await?;
-    let room = stack.http("alice").new_room(&["bob"]).await?;
-    let http = Http::new(&stack.gateway(0).url(), &stack.token("bob"));
-    let mut cursors = json!({room: null});
-    // Bob's own presence may arrive first.
-    loop {
-        let answer =
-            http.post("/poll", json!({"cursors": cursors, "timeout_ms": 1_000})).await?.expect(200).body;
-        cursors = answer["cursors"].clone();
-        if answer["events"] == json!([]) {
-            break;
-        }
-    }
-    let before = continued_polls(&stack).await?;
-    let body = json!({"cursors": cursors, "timeout_ms": 30_000});
-    let poll = tokio::spawn(async move { http.post("/poll", body).await });
-    while continued_polls(&stack).await? == before {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let began = Instant::now();
-    stack.gateway(0).terminate()?;
-    let answer = poll.await??.expect(200).body;
-    ensure!(answer["events"] == json!([]) && began.elapsed() < Duration::from_secs(10), "{answer}");
     Ok(())
 }

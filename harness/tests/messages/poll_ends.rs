@@ -1,12 +1,17 @@
-//! The end of long polls: the gateway keeps them for 10 s, and then none of their state remains. Also polls of many
-//! rooms, polls without a waiting time, and the limit of concurrent polls.
+//! The end of long polls: the gateway keeps them for 10 s, and then none of their state remains. Also the end of a node,
+//! polls of many rooms, polls without a waiting time, and the limit of concurrent polls.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde_json::{Map, Value, json};
 use tidings_harness::{Http, Stack};
+
+use crate::poll_kept::continued_polls;
 
 async fn start_stack() -> Result<Stack> {
     let roomy =
@@ -181,4 +186,32 @@ async fn poll_ends_when_caller_disconnects() -> Result<()> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     anyhow::bail!("{} rooms are still subscribed", gauge(&stack, "tidings_gateway_rooms").await?)
+}
+
+#[tokio::test]
+async fn stopping_node_answers_polls_at_once() -> Result<()> {
+    let stack = start_stack().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let http = poll_client(&stack, "bob");
+    let mut cursors = json!({room: null});
+    // Bob's own presence may arrive first.
+    loop {
+        let answer =
+            http.post("/poll", json!({"cursors": cursors, "timeout_ms": 1_000})).await?.expect(200).body;
+        cursors = answer["cursors"].clone();
+        if answer["events"] == json!([]) {
+            break;
+        }
+    }
+    let before = continued_polls(&stack).await?;
+    let body = json!({"cursors": cursors, "timeout_ms": 30_000});
+    let poll = tokio::spawn(async move { http.post("/poll", body).await });
+    while continued_polls(&stack).await? == before {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let began = Instant::now();
+    stack.gateway(0).terminate()?;
+    let answer = poll.await??.expect(200).body;
+    ensure!(answer["events"] == json!([]) && began.elapsed() < Duration::from_secs(10), "{answer}");
+    Ok(())
 }
