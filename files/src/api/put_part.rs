@@ -43,7 +43,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
         (status = 403, description = "The URL has expired (reason expired), or is invalid"),
         (status = 404, description = "There is no such upload"),
         (status = 409, description = "The upload has ended meanwhile: GET the file"),
-        (status = 413, description = "The body is larger than the part"),
+        (status = 413, description = "The body is larger than the part, or the file is too large for this storage"),
     )
 )]
 pub async fn put(

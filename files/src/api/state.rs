@@ -22,8 +22,8 @@ use crate::store::uploads::StorageLimits;
 const MAX_APPENDS: (usize, usize) = (256, 8);
 /// Completions that may check content at the same time: in total, and per user. A check reads the whole content.
 const MAX_CHECKS: (usize, usize) = (4, 2);
-/// Downloads that may check content again at the same time: in total, and per uploader. They have slots of their own, so
-/// that readers of a copied bucket do not hold up completions.
+/// Downloads that may check the content of a file again at the same time: in total, and for the files of one uploader.
+/// Completions have other slots, so that they do not wait for the downloads after a bucket was copied.
 const MAX_RECHECKS: (usize, usize) = (4, 1);
 /// Parts of files that may be received at the same time: in total, and per user. Each is up to 8 MiB in memory.
 const MAX_PARTS: (usize, usize) = (32, 4);

@@ -127,7 +127,7 @@ async fn open_checked(
     let _slot = slots.acquire_within(&file.uploader, "checks of files", CHECK_SLOT_TIMEOUT).await?;
     // Another download may have checked the content in the meantime.
     let current = files::get(&state.db, &file.id).await?.and_then(|file| file.content_etag);
-    if current != file.content_etag {
+    if current.is_some() && current.as_deref() != known {
         let again = options.clone().with_if_match(current);
         if let Some(opened) = open(state, bucket, file, None, again).await? {
             return Ok(Some(opened));

@@ -142,7 +142,7 @@ pub fn check_changes(
     checker.violations
 }
 
-/// What a change is counted by: room, kind, target and user.
+/// The room, kind, target and user of a change. Changes that have all of these in common are counted together.
 type Identity<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 fn identity<'a>(room: &'a str, stored: &'a StoredEvent) -> Identity<'a> {
@@ -153,7 +153,7 @@ struct ChangeChecker<'a> {
     /// The requested changes by room and seq of the message.
     requested: HashMap<(&'a str, u64), Vec<&'a RequestedChange>>,
     stored: &'a BTreeMap<String, StoredLog>,
-    /// How often each stored event is there.
+    /// The number of stored changes with each identity.
     made: HashMap<Identity<'a>, usize>,
     violations: Vec<Violation>,
 }

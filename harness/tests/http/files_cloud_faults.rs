@@ -136,6 +136,20 @@ async fn upload_that_the_bucket_gave_up_begins_again(#[case] cloud: Cloud) -> Re
     Ok(())
 }
 
+/// An upload that began in a folder, which takes larger files.
+#[tokio::test]
+async fn part_of_a_file_that_is_too_large_for_the_storage_is_refused() -> Result<()> {
+    let setup = CloudSetup::start(Cloud::Google, &[]).await?;
+    let content = png(5_000, 1);
+    let created = setup.create(&content).await?;
+    let part = parts_of(&created)?[0].clone();
+    let larger = format!("UPDATE files SET size = 8388608001 WHERE id = '{}'", id_of(&created));
+    setup.stack.database().query(&larger).await?;
+    let refused = setup.alice.put_part(&part, content).await?;
+    ensure!(refused.status == 413, "{refused:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn part_for_an_unknown_upload_begins_another_one() -> Result<()> {
     let setup = CloudSetup::start(Cloud::Google, &[]).await?;

@@ -194,7 +194,7 @@ async fn stopping_node_answers_polls_at_once() -> Result<()> {
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let http = poll_client(&stack, "bob");
     let mut cursors = json!({room: null});
-    // Bob's own presence may arrive first.
+    // The first answers may contain bob's own presence.
     loop {
         let answer =
             http.post("/poll", json!({"cursors": cursors, "timeout_ms": 1_000})).await?.expect(200).body;

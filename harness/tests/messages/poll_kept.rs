@@ -58,7 +58,7 @@ fn message_texts(answer: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// How many polls the first gateway has continued.
+/// The number of polls for which the first gateway has continued an earlier poll of the same user.
 pub async fn continued_polls(stack: &Stack) -> Result<usize> {
     let page = stack.gateway(0).metrics().await?;
     let line = page.lines().find_map(|line| line.strip_prefix("tidings_gateway_polls_continued_total "));

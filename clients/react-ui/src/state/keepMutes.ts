@@ -9,8 +9,8 @@ const DECISION_TIMEOUT_MS = 2_000;
 
 /**
  * Reads the muted rooms when the client has connected for the first time, and again when the page becomes visible, because
- * other devices change them too. Returns a function that ends this. Failures are not shown, and the first
- * read is repeated until it succeeds.
+ * other devices change them too. Returns a function that ends this. Failures are not shown, and the first read is
+ * repeated until it succeeds.
  */
 export function keepMutes(client: TidingsClientLike, mutes: Mutes): () => void {
   const controller = new AbortController();
@@ -24,7 +24,7 @@ export function keepMutes(client: TidingsClientLike, mutes: Mutes): () => void {
     settledFor = user;
     mutes.load().catch(({ code }: TidingsError) => {
       // A server without push is not asked again, because the browser logs each failed request.
-      if (code === "not_found" || settledFor !== user) return;
+      if (code === "not_found" || settledFor !== user || signal.aborted) return;
       settledFor = undefined;
       clearTimeout(timer);
       timer = setTimeout(read, RETRY_MS);

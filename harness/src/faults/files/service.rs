@@ -25,9 +25,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("TIDINGS_FILES_ORPHAN_AFTER_S", "7500"),
     ("TIDINGS_FILES_MAX_USER_UPLOADS", "1000"),
 ];
-/// Disturbances below this number hit a replica. Without a bucket there are no others.
+/// Disturbances with a lower number hit a replica of `tidings-files`. The others hit the server of the bucket.
 const REPLICA_DISTURBANCES: u32 = 5;
-/// Number of disturbances with a bucket. The further ones hit its server.
+/// Number of all disturbances of a run with a bucket.
 const BUCKET_DISTURBANCES: u32 = 9;
 
 /// The replicas, and the server of their bucket.
