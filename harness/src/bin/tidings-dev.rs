@@ -1,6 +1,6 @@
 //! The program behind `./dev`, called after the build: up, down, reset, status, token, redis.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -58,19 +58,10 @@ enum Command {
         /// The demo's server, once it is built.
         #[arg(long, hide = true)]
         demo: Option<PathBuf>,
-        /// The demo is built after the start; the subcommand `demo` starts it then.
-        #[arg(long, hide = true)]
-        demo_follows: bool,
-    },
-    /// Start the demo's server. Without a program, stop it.
-    #[command(hide = true)]
-    Demo {
-        /// The demo's server.
-        #[arg(long)]
-        program: Option<PathBuf>,
-        /// Stay until Ctrl-C, then stop everything.
-        #[arg(long)]
-        stay: bool,
+        /// A program that builds the demo after the start, with the argument `build-demo`. It prints the path of the
+        /// demo's server, or nothing.
+        #[arg(long, hide = true, conflicts_with = "demo")]
+        build_demo: Option<PathBuf>,
     },
     /// Stop everything; data, ports and numbers are kept.
     Down,
@@ -145,7 +136,7 @@ async fn run(arguments: Arguments) -> Result<()> {
             redis_url,
             database_url,
             demo,
-            demo_follows,
+            build_demo,
         } => {
             let options = UpOptions {
                 gateways,
@@ -156,13 +147,9 @@ async fn run(arguments: Arguments) -> Result<()> {
                 redis_url,
                 database_url,
                 demo,
-                demo_follows,
+                demo_follows: build_demo.is_some(),
             };
-            start(&home, &options, detach).await
-        }
-        Command::Demo { program, stay } => {
-            up::add_demo(&home, program.as_deref()).await?;
-            if stay { stay_until_interrupted(&home).await } else { Ok(()) }
+            start(&home, &options, build_demo.as_deref(), detach).await
         }
         Command::Down => down::down(&home).await,
         Command::Reset => down::reset(&home).await,
@@ -201,26 +188,30 @@ async fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Starts everything. Unless `detach` is set, Ctrl-C stops everything, even during the start.
-async fn start(home: &Home, options: &UpOptions, detach: bool) -> Result<()> {
+/// Starts everything. Unless `detach` is set, Ctrl-C stops everything, even during the start and the build of the demo.
+async fn start(home: &Home, options: &UpOptions, build_demo: Option<&Path>, detach: bool) -> Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let starting = async {
+        let state = up::up(home, options).await?;
+        say!("{}", hints::format_hints(&Status::from_state(&state)?));
+        match build_demo {
+            Some(program) => up::build_and_add_demo(home, program).await,
+            None => Ok(()),
+        }
+    };
     let started = tokio::select! {
-        started = up::up(home, options) => Some(started?),
+        started = starting => Some(started?),
         _ = tokio::signal::ctrl_c() => None,
         _ = terminate.recv() => None,
     };
-    if let Some(state) = started {
-        say!("{}", hints::format_hints(&Status::from_state(&state)?));
-        if options.demo_follows {
-            say!("The demo is built now; the system can be used meanwhile.");
+    match started {
+        Some(()) if detach => Ok(()),
+        Some(()) => stay_until_interrupted(home).await,
+        None => {
+            say!("");
+            down::down(home).await
         }
-        if detach {
-            return Ok(());
-        }
-        return stay_until_interrupted(home).await;
     }
-    say!("");
-    down::down(home).await
 }
 
 async fn stay_until_interrupted(home: &Home) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -39,7 +39,7 @@ pub struct UpOptions {
     pub database_url: Option<String>,
     /// The program of the demo's server; `None` if the demo is not built or Node.js is missing.
     pub demo: Option<PathBuf>,
-    /// Whether [`add_demo`] is called later, because the demo is not built yet.
+    /// Whether [`build_and_add_demo`] is called later, because the demo is not built yet.
     pub demo_follows: bool,
 }
 
@@ -108,11 +108,21 @@ pub async fn up(home: &Home, options: &UpOptions) -> Result<State> {
     Ok(state)
 }
 
-/// Starts the demo's server for nodes that [`up`] has started. Without a program, stops it.
-pub async fn add_demo(home: &Home, program: Option<&Path>) -> Result<()> {
+/// Builds the demo with this program, and starts it for nodes that [`up`] has started. The program prints the path of the
+/// demo's server, or nothing if the demo is not available.
+///
+/// # Errors
+/// When the program cannot be started.
+pub async fn build_and_add_demo(home: &Home, program: &Path) -> Result<()> {
+    say!("The demo is built now; the system can be used meanwhile.");
+    let mut build = tokio::process::Command::new(program);
+    build.arg("build-demo").stderr(Stdio::inherit()).kill_on_drop(true);
+    let output = build.output().await.with_context(|| format!("start {}", program.display()))?;
+    let printed = String::from_utf8(output.stdout)?;
+    let server = Some(printed.trim()).filter(|path| !path.is_empty()).map(Path::new);
     let _lock = home.lock()?;
     let mut state = State::load(home)?;
-    demo::start_or_stop(home, &mut state, program).await
+    demo::start_or_stop(home, &mut state, server).await
 }
 
 /// Starts the private Redis, or the private cluster if it has `masters`. The other one is stopped and keeps its data.

@@ -17,6 +17,7 @@ fn the_crates_import_each_other_only_as_the_architecture_says() {
         ("push", &["tidings-persistence", "tidings-shared"], &["redis", "sea-orm-migration", "sqlx"]),
         ("webhooks", &["tidings-persistence", "tidings-shared"], &["redis", "sea-orm-migration", "sqlx"]),
         ("harness", &["tidings-shared"], &[]),
+        ("xtask", &[], &["redis", "sea-orm", "sea-orm-migration", "sqlx", "tokio"]),
         ("bench", &["tidings-harness", "tidings-shared"], &["sea-orm", "sea-orm-migration", "sqlx"]),
     ];
     let manifest = read("Cargo.toml");

@@ -12,7 +12,6 @@ mod config;
 mod containers;
 mod deploy;
 mod dev;
-mod dev_checks;
 mod idle;
 mod listener;
 mod node_names;

