@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::packages::Package;
-use crate::process::Outcome;
+use crate::process::{Outcome, run};
 use crate::tools::{azurite, pip, s3_server};
 
 /// A tool that tests start.
@@ -12,6 +12,8 @@ pub enum Tool {
     PythonSocketIo,
     S3Server,
     Azurite,
+    /// What `deploy.sh check` renders and checks manifests with.
+    Deployment,
 }
 
 const HAPROXY: Package = ("haproxy", "haproxy");
@@ -29,7 +31,7 @@ const PACKAGES_OF_TESTS: [(&str, &[Package]); 4] =
     [("balancer", &[HAPROXY]), ("probe", &[HAPROXY]), ("watch", &MONITORING), ("deploy", &[BACKUPS])];
 
 /// The tools of tests.
-const TOOLS_OF_TESTS: [(&str, Tool); 7] = [
+const TOOLS_OF_TESTS: [(&str, Tool); 9] = [
     ("openapi", Tool::Schemathesis),
     ("stock_conversations", Tool::PythonSocketIo),
     ("files_", Tool::S3Server),
@@ -37,6 +39,8 @@ const TOOLS_OF_TESTS: [(&str, Tool); 7] = [
     ("faults::random_faults_with_a_bucket", Tool::S3Server),
     ("sabotage", Tool::S3Server),
     ("files_cloud", Tool::Azurite),
+    ("deploy", Tool::Deployment),
+    ("release_walk", Tool::Deployment),
 ];
 
 /// The tools that these tests need.
@@ -66,8 +70,8 @@ pub fn all_packages() -> Vec<Package> {
     packages_of(&PACKAGES_OF_TESTS.map(|(beginning, _)| beginning))
 }
 
-/// The tools of all tests that are not long.
-pub const TOOLS_OF_GATE: [Tool; 3] = [Tool::Schemathesis, Tool::S3Server, Tool::Azurite];
+/// The tools of `./dev test --all`.
+pub const TOOLS_OF_GATE: [Tool; 4] = [Tool::Schemathesis, Tool::S3Server, Tool::Azurite, Tool::Deployment];
 
 impl Tool {
     /// The name of its step.
@@ -77,6 +81,7 @@ impl Tool {
             Tool::PythonSocketIo => "python-socketio",
             Tool::S3Server => "S3 server",
             Tool::Azurite => "Azurite",
+            Tool::Deployment => "tools of the deployment",
         }
     }
 
@@ -90,6 +95,10 @@ impl Tool {
             Tool::PythonSocketIo => pip::PYTHON_SOCKETIO.install(context),
             Tool::S3Server => s3_server::install(context),
             Tool::Azurite => azurite::install(context),
+            Tool::Deployment => {
+                let mut install = context.command(context.root.join("deploy/tools/deploy.sh"));
+                run(install.arg("install").env("TIDINGS_TOOLS", &context.tools))
+            }
         }
     }
 }

@@ -2,6 +2,8 @@
 //! that cannot run. The script and its program are real; cargo, npm and all other programs are stubs that log their
 //! calls.
 
+#![allow(clippy::unwrap_used)]
+
 mod help;
 mod sizes;
 mod stubs;
