@@ -54,8 +54,8 @@ pub fn up(context: &mut Context, arguments: &[String]) -> Result<ExitCode, Strin
     }
     arguments.insert(0, "up".to_owned());
     if build && !clients::are_built(context) {
-        let own = std::env::current_exe().map_err(|error| error.to_string())?;
-        arguments.extend(["--build-demo".to_owned(), own.display().to_string()]);
+        let script = context.root.join("dev");
+        arguments.extend(["--build-demo".to_owned(), script.display().to_string()]);
     } else if let Some(demo) = clients::demo(context, build) {
         arguments.extend(["--demo".to_owned(), demo.display().to_string()]);
     }
