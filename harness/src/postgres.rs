@@ -158,10 +158,26 @@ impl Postgres {
 
     /// Creates a fresh, empty database.
     pub async fn database(self: &Arc<Self>) -> Result<Database> {
+        self.copy_of("template1").await
+    }
+
+    /// Creates a database with the content of another one, to which nobody is connected.
+    pub(crate) async fn copy_of(self: &Arc<Self>, template: &str) -> Result<Database> {
         let name = format!("test_{:016x}", rand::random::<u64>());
-        // `file_copy` needs half the CPU time of the default strategy, which writes the whole template to the WAL.
-        sql(&self.url_of("postgres"), &format!("CREATE DATABASE {name} STRATEGY file_copy")).await?;
+        self.create_database(&name, template).await?;
         Ok(Database { url: self.url_of(&name), server: Arc::clone(self) })
+    }
+
+    /// Creates a database of this name with the content of another one.
+    pub(crate) async fn create_database(&self, name: &str, template: &str) -> Result<()> {
+        // `file_copy` needs half the CPU time of the default strategy, which writes the whole template to the WAL.
+        let create = format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy");
+        sql(&self.url_of("postgres"), &create).await.map(|_| ())
+    }
+
+    /// Whether the server belongs to a test run, and to no single test.
+    pub(crate) fn is_of_a_run(&self) -> bool {
+        self.daemon.is_none()
     }
 
     /// The URL of a database of this server.

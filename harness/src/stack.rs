@@ -22,7 +22,7 @@ mod settings;
 
 pub use builder::StackBuilder;
 pub use links::{Link, Links};
-pub use migrations::{migrate, set_feed};
+pub use migrations::{create_template, migrate, set_feed};
 use settings::Settings;
 
 /// A running system.

@@ -10,6 +10,7 @@ use crate::packages;
 use crate::tools::{self, needs};
 
 mod behaviours;
+mod folder;
 mod gate;
 mod long;
 mod named;
@@ -55,6 +56,7 @@ pub fn command(context: &mut Context, arguments: &[String]) -> Result<ExitCode, 
     tools::need_pip(context)?;
     tools::offer_mold(context);
     needs::set_paths(context)?;
+    folder::use_memory(context);
     std::fs::create_dir_all(&context.state)
         .map_err(|error| format!("{}: {error}", context.state.display()))?;
     match options.selection {

@@ -9,7 +9,7 @@ use tidings_harness::Stack;
 use tidings_harness::files::FilesNode;
 use tidings_harness::postgres::Postgres;
 use tidings_harness::push::PushNode;
-use tidings_harness::stack::set_feed;
+use tidings_harness::stack::{create_template, set_feed};
 use tidings_harness::steered::{self, SteeredSystem};
 use tokio::sync::mpsc;
 
@@ -59,6 +59,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     if arguments.postgres_alone {
         let server = Postgres::start_for_a_run().await?;
+        create_template(&server).await?;
         println!("{}", server.port());
         let mut lines = lines_of_stdin();
         while lines.recv().await.is_some() {}

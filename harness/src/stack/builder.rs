@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::migrations::migrated_database;
 use super::settings::Settings;
-use super::{Links, Stack, clocks, migrate};
+use super::{Links, Stack, clocks};
 use crate::folder::Folder;
 use crate::node::{Node, Service};
 use crate::postgres::Postgres;
@@ -153,8 +154,7 @@ impl StackBuilder {
             (None, true) => Arc::new(Postgres::start_in(folder.path()).await?),
             (None, false) => Postgres::shared().await?,
         };
-        let database = server.database().await?;
-        migrate(database.url()).await?;
+        let database = migrated_database(&server).await?;
 
         let mut settings = Settings {
             redis_url: redis.services_url(),

@@ -3,22 +3,45 @@
 
 use super::Size;
 
-/// The tests of Rust of the first size, as a filter of nextest.
-const FIRST: &str = "kind(lib) | kind(bin) | binary(house) | package(xtask) \
-    | (package(tidings-harness) & kind(test) & test(/^(conversation|flow_join_and_send)::/))";
+/// The tests of Rust of the first size that need no system.
+const UNITS: &str = "kind(lib) | kind(bin) | package(xtask) | binary(house)";
+
+/// The behaviours of the contract, by module or test of the harness.
+const BEHAVIOURS: [&str; 18] = [
+    "conversation::",
+    "flow_join_and_send::",
+    "membership::",
+    "revocation::removed_member_receives_and_sends_nothing_after_removal",
+    "visibility::every_read_path_shows_only_what_model_allows",
+    "receipts::",
+    "presence::user_has_one_status_across_devices_and_nodes",
+    "presence::quick_reconnect_is_invisible_on_any_node",
+    "typing::",
+    "http_rooms::",
+    "http_history::",
+    "search::",
+    "files_uploads::",
+    "files_downloads::",
+    "poll::",
+    "stock_conversations::stock_clients_converse_with_each_transport::case_3",
+    "faults::random_faults_break_nothing",
+    "readme::",
+];
 
 /// The folders of tests of the TypeScript packages that start whole systems.
 const SYSTEM_TESTS: &str = "**/test-system/**";
 
 /// The flows of the demo in a browser, by file.
-const MAIN_FLOWS: [&str; 3] = ["conversation", "rooms", "offline"];
+const MAIN_FLOWS: [&str; 2] = ["conversation", "rooms"];
 
 /// The filter of nextest for a size; `None` selects all tests.
 pub fn filter(size: Size) -> Option<String> {
+    let behaviours = BEHAVIOURS.join("|");
+    let first = format!("{UNITS} | (package(tidings-harness) & kind(test) & test(/^({behaviours})/))");
     match size {
-        Size::First => Some(FIRST.to_owned()),
+        Size::First => Some(first),
         Size::All => None,
-        Size::Rest => Some(format!("not ({FIRST})")),
+        Size::Rest => Some(format!("not ({first})")),
     }
 }
 

@@ -1,0 +1,26 @@
+//! Where the systems of tests keep their data.
+
+use crate::context::Context;
+use crate::process::output;
+
+const MEMORY: &str = "/dev/shm";
+/// Eight systems at a time, a hundred databases that wait for their removal, and the browsers need a third of this.
+const LEAST_KIB: u64 = 6 * 1024 * 1024;
+
+/// Keeps the data in memory if there is enough of it. On a disk, a core was busy with writing databases that live for
+/// seconds. Tests kill processes and never the machine, so they see no difference.
+pub fn use_memory(context: &mut Context) {
+    if context.variable("TMPDIR").is_none() && free_kib(context).is_some_and(|free| free >= LEAST_KIB) {
+        context.set("TMPDIR", MEMORY);
+    }
+}
+
+/// The free memory of the machine that the folder may use.
+fn free_kib(context: &Context) -> Option<u64> {
+    let folder = output(context.command("df").args(["--output=avail", "-k", MEMORY]))?;
+    let folder = folder.lines().last()?.trim().parse::<u64>().ok()?;
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let memory = memory.split_whitespace().next()?.parse::<u64>().ok()?;
+    Some(folder.min(memory))
+}
