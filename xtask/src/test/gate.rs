@@ -123,6 +123,10 @@ impl Gate {
     }
 
     fn clients(&mut self, context: &mut Context) {
+        if self.size == Size::First {
+            let (name, value) = behaviours::WITHOUT_SYSTEMS;
+            context.set(name, value);
+        }
         if self.size == Size::Rest {
             self.report.step("clients: build", || clients::build(context));
         }
