@@ -18,6 +18,7 @@ use crate::deflate::OFFER;
 use crate::frames::{
     Ack, CaughtUp, Connected, Cursor, ErrorFrame, FrameHead, Joined, JoinedRoom, ServerFrame,
 };
+use crate::names::UserNames;
 use socket::{Incoming, WebSocket};
 
 mod commands;
@@ -89,6 +90,7 @@ pub struct Client {
     inbox: Mutex<Inbox>,
     shared: Arc<SharedState>,
     reader: JoinHandle<()>,
+    names: UserNames,
     next_ref: AtomicU64,
 }
 
@@ -122,16 +124,17 @@ impl Client {
         token: &str,
         headers: &[(&'static str, String)],
     ) -> Result<Client, ClientError> {
+        let names = UserNames::of_token(token);
         let (outgoing, mut stream) = socket::open(ws, token, by, headers).await?.split();
         let (events, incoming) = mpsc::unbounded_channel();
         let (closed, _) = watch::channel(None);
         let shared = Arc::new(SharedState { pending: StdMutex::default(), closed });
         let reader = tokio::spawn({
-            let shared = Arc::clone(&shared);
+            let (shared, names) = (Arc::clone(&shared), names.clone());
             async move {
                 let closed = loop {
                     match socket::next_message(&mut stream).await {
-                        Incoming::Text(text) => shared.dispatch(text, &events),
+                        Incoming::Text(text) => shared.dispatch(names.text_from_wire(text), &events),
                         Incoming::Alive => {}
                         Incoming::Closed(closed) => break closed,
                     }
@@ -149,6 +152,7 @@ impl Client {
             inbox,
             shared,
             reader,
+            names,
             next_ref: AtomicU64::new(1),
         };
         if by != TokenBy::Nothing {
@@ -192,9 +196,9 @@ impl Client {
         }
     }
 
-    /// Sends text unchanged.
+    /// Sends text unchanged, except for the names of users in a shared system.
     pub async fn send_text(&self, text: &str) -> Result<(), ClientError> {
-        self.send_message(Message::text(text)).await
+        self.send_message(Message::text(&*self.names.text_to_wire(text))).await
     }
 
     /// Sends JSON unchanged, without adding a ref.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::frames::{Cursor, ServerFrame};
+use crate::names::UserNames;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -116,6 +117,7 @@ pub struct Http {
     client: reqwest::Client,
     base: String,
     token: String,
+    names: UserNames,
 }
 
 impl Http {
@@ -126,7 +128,8 @@ impl Http {
 
     /// Like [`Http::new`], with a shared connection pool.
     pub fn sharing(client: reqwest::Client, base: &str, token: &str) -> Http {
-        Http { client, base: base.trim_end_matches('/').to_owned(), token: token.to_owned() }
+        let (base, names) = (base.trim_end_matches('/').to_owned(), UserNames::of_token(token));
+        Http { client, base, token: token.to_owned(), names }
     }
 
     /// The URL of the node.
@@ -134,10 +137,12 @@ impl Http {
         &self.base
     }
 
-    /// A copy that uses another token. With an empty token, requests have no `Authorization`.
+    /// A copy that uses another token. With an empty token, requests have no `Authorization`. If this user has
+    /// the names of a test, the copy keeps them, because a token that is refused may have none.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Http {
-        Http { token: token.to_owned(), ..self.clone() }
+        let names = if self.names.are_plain() { UserNames::of_token(token) } else { self.names.clone() };
+        Http { token: token.to_owned(), names, ..self.clone() }
     }
 
     /// Sends any request. `path` follows `/v1` and is already percent-encoded, such as `/rooms/…`.
@@ -147,11 +152,13 @@ impl Http {
         path: &str,
         body: Option<Value>,
     ) -> Result<Answer, reqwest::Error> {
+        let path = self.names.path_to_wire(path);
         let mut request = self.client.request(method, format!("{}/v1{path}", self.base));
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
         }
-        if let Some(body) = body {
+        if let Some(mut body) = body {
+            self.names.value_to_wire(&mut body);
             request = request.json(&body);
         }
         let answer = request.send().await?;
@@ -159,7 +166,8 @@ impl Http {
         let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
         let closes = answer.headers().get("connection").is_some_and(|value| value == "close");
-        let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or(Value::Null);
+        let bytes = answer.bytes().await?;
+        let body = serde_json::from_slice(&self.names.bytes_from_wire(&bytes)).unwrap_or(Value::Null);
         Ok(Answer { status, body, content_type, closes })
     }
 

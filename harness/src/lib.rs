@@ -22,6 +22,7 @@ pub mod idle;
 pub mod jwks;
 pub mod listener;
 pub mod memory;
+pub mod names;
 pub mod node;
 pub mod noisy;
 pub mod output;
@@ -52,6 +53,6 @@ pub use listener::{Begin, Listener, Nodes};
 pub use node::{Node, Ports, Service};
 #[cfg(feature = "sink")]
 pub use sink::Sink;
-pub use stack::Stack;
+pub use stack::{SharedStack, Stack, System};
 pub use token::Token;
 pub use wall_clock::WallClock;

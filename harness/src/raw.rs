@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::deflate::COMPRESSED;
+use crate::names::UserNames;
 
 /// Opcodes of RFC 6455.
 pub mod opcode {
@@ -51,6 +52,7 @@ impl RawFrame {
 pub struct RawSocket {
     stream: TcpStream,
     unread: Vec<u8>,
+    names: UserNames,
 }
 
 impl RawSocket {
@@ -59,7 +61,8 @@ impl RawSocket {
     /// # Errors
     /// When the answer is not 101; with the answer.
     pub async fn open(port: u16, token: &str) -> Result<RawSocket> {
-        Self::open_with(port, &format!("Authorization: Bearer {token}\r\n")).await
+        let socket = Self::open_with(port, &format!("Authorization: Bearer {token}\r\n")).await?;
+        Ok(RawSocket { names: UserNames::of_token(token), ..socket })
     }
 
     /// Connects with these header lines, each ending in CRLF.
@@ -93,7 +96,7 @@ impl RawSocket {
         let head = String::from_utf8_lossy(&unread[..end]).into_owned();
         ensure!(head.starts_with("HTTP/1.1 101"), "{head}{}", String::from_utf8_lossy(&unread[end..]));
         unread.drain(..end);
-        Ok(RawSocket { stream, unread })
+        Ok(RawSocket { stream, unread, names: UserNames::default() })
     }
 
     /// Ends the connection with RST.
@@ -112,13 +115,16 @@ impl RawSocket {
         self.send_bytes(&frame(0x80 | opcode, payload, Some(rand::random()))).await
     }
 
-    /// Waits for the next frame; `None` at the end of the stream.
+    /// Waits for the next frame; `None` at the end of the stream. A text has the names of users as the test knows them.
     ///
     /// # Errors
     /// When the stream breaks or the frame is longer than 16 MiB.
     pub async fn next(&mut self) -> Result<Option<RawFrame>> {
         loop {
-            if let Some((frame, length)) = parse_frame(&self.unread)? {
+            if let Some((mut frame, length)) = parse_frame(&self.unread)? {
+                if frame.opcode == opcode::TEXT && !frame.compressed && !self.names.are_plain() {
+                    frame.payload = self.names.bytes_from_wire(&frame.payload).into_owned();
+                }
                 self.unread.drain(..length);
                 self.unread.shrink_to(512);
                 return Ok(Some(frame));

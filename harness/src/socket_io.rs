@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::{ClientError, Closed};
 use crate::engine_io::EngineMessage;
+use crate::names::UserNames;
 
 mod frames;
 mod packet;
@@ -31,6 +32,8 @@ pub struct SocketIo {
     /// Packets that no call has taken yet, in the order of arrival.
     held: VecDeque<SocketIoPacket>,
     closed: Option<Closed>,
+    /// Those of the last token.
+    names: UserNames,
     next_ack: u64,
 }
 
@@ -51,7 +54,8 @@ impl SocketIo {
     pub async fn open_over(urls: &[String], via: SocketIoTransport) -> Result<SocketIo, ClientError> {
         let bases: Vec<String> = urls.iter().map(|url| format!("{url}{SOCKET_IO_PATH}")).collect();
         let connection = EngineConnection::open(&bases, via).await?;
-        Ok(SocketIo { connection, held: VecDeque::new(), closed: None, next_ack: 0 })
+        let names = UserNames::default();
+        Ok(SocketIo { connection, held: VecDeque::new(), closed: None, names, next_ack: 0 })
     }
 
     /// Opens a connection and connects the main namespace with this token.
@@ -73,6 +77,9 @@ impl SocketIo {
     /// # Errors
     /// When the namespace is refused: [`ClientError::Refused`] with the content of the refusal and the status 0.
     pub async fn connect(&mut self, namespace: &str, auth: &Value) -> Result<Value, ClientError> {
+        if let Some(token) = auth["token"].as_str() {
+            self.names = UserNames::of_token(token);
+        }
         self.send_packet(&SocketIoPacket::new(SocketIoKind::Connect, namespace, None, auth.clone()));
         let is_answer = |packet: &SocketIoPacket| {
             packet.namespace == namespace
@@ -159,6 +166,11 @@ impl SocketIo {
 
     /// Sends a packet.
     pub fn send_packet(&self, packet: &SocketIoPacket) {
+        if !self.names.are_plain() {
+            let mut packet = packet.clone();
+            self.names.value_to_wire(&mut packet.data);
+            return self.send_message(EngineMessage::Text(packet.to_string()));
+        }
         self.send_message(EngineMessage::Text(packet.to_string()));
     }
 
@@ -216,6 +228,7 @@ impl SocketIo {
                     )));
                 }
                 EngineMessage::Text(text) => {
+                    let text = self.names.text_from_wire(text);
                     let packet = SocketIoPacket::parse(&text);
                     let packet =
                         packet.ok_or_else(|| ClientError::Broken(format!("not a packet: {text}")))?;

@@ -16,14 +16,19 @@ use crate::token::Token;
 
 mod builder;
 mod clocks;
+pub mod for_a_run;
 mod links;
 mod migrations;
 mod settings;
+mod shared;
+mod system;
 
 pub use builder::StackBuilder;
 pub use links::{Link, Links};
 pub use migrations::{create_template, migrate, set_feed};
 use settings::Settings;
+pub use shared::{SHARED_SYSTEM, SharedNode, SharedStack};
+pub use system::System;
 
 /// A running system.
 pub struct Stack {
@@ -47,6 +52,14 @@ impl Stack {
     /// Starts one gateway and one persistence node.
     pub async fn start() -> Result<Stack> {
         Self::builder().start().await
+    }
+
+    /// The system that the tests of a run share. A test that breaks, configures or counts something starts its own.
+    ///
+    /// # Errors
+    /// When there is no system of the run, and none can be started.
+    pub async fn shared() -> Result<SharedStack> {
+        SharedStack::get().await
     }
 
     /// The gateway of this number, from 0.
@@ -205,5 +218,19 @@ impl Stack {
     /// Connects a user to the gateway of this number by WebSocket.
     pub async fn connect_at(&self, gateway: usize, user: &str) -> Result<Client, ClientError> {
         Client::connect(&self.gateways[gateway].ws(), &self.token(user)).await
+    }
+}
+
+impl System for Stack {
+    fn gateway_url(&self, number: usize) -> String {
+        self.gateway(number).url()
+    }
+
+    fn persistence_url(&self, number: usize) -> String {
+        self.persistence(number).url()
+    }
+
+    fn sign(&self, token: Token) -> String {
+        token.sign(self.jwt_secret())
     }
 }

@@ -9,7 +9,7 @@ use tidings_harness::Stack;
 use tidings_harness::files::FilesNode;
 use tidings_harness::postgres::Postgres;
 use tidings_harness::push::PushNode;
-use tidings_harness::stack::{create_template, set_feed};
+use tidings_harness::stack::{create_template, for_a_run, set_feed};
 use tidings_harness::steered::{self, SteeredSystem};
 use tokio::sync::mpsc;
 
@@ -29,6 +29,12 @@ struct Arguments {
     /// Starts only a PostgreSQL, for all tests of a test run. Prints its port, and ends when stdin ends.
     #[arg(long)]
     postgres_alone: bool,
+    /// As a setup script of nextest: starts the system that the tests of the run share.
+    #[arg(long)]
+    shared: bool,
+    /// The background process of `--shared`. It ends with this process, PID:TIME.
+    #[arg(long, hide = true)]
+    shared_until_end_of: Option<for_a_run::Owner>,
     /// Clients connect through proxies, which can simulate network faults.
     #[arg(long)]
     proxied: bool,
@@ -65,7 +71,16 @@ async fn run(arguments: Arguments) -> Result<()> {
         while lines.recv().await.is_some() {}
         return Ok(());
     }
+    if arguments.shared {
+        return for_a_run::start();
+    }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    if let Some(owner) = &arguments.shared_until_end_of {
+        return tokio::select! {
+            ran = for_a_run::run_until_end_of(owner) => ran,
+            _ = terminate.recv() => Ok(()),
+        };
+    }
     // A command may kill PostgreSQL, so the stack must not use the PostgreSQL that other tests share.
     let builder = Stack::builder().own_postgres();
     let mut builder = builder.gateways(arguments.gateways).persistence(arguments.persistence);

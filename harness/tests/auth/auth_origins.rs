@@ -3,19 +3,19 @@
 
 use anyhow::{Result, ensure};
 use reqwest::Method;
-use tidings_harness::{Client, ClientError, Stack, TokenBy};
+use tidings_harness::{Client, ClientError, Stack, System, TokenBy};
 
 /// Returns whether a page of this origin may open a WebSocket, and whether CORS allows its HTTP requests.
-async fn allowed_access(stack: &Stack, origin: &str) -> Result<(bool, bool)> {
+async fn allowed_access(stack: &impl System, origin: &str) -> Result<(bool, bool)> {
     let headers = [("origin", origin.to_owned())];
-    let connected =
-        Client::connect_with(TokenBy::Header, &stack.gateway(0).ws(), &stack.token("alice"), &headers).await;
+    let ws = format!("{}/v1/ws", stack.gateway_url(0).replacen("http", "ws", 1));
+    let connected = Client::connect_with(TokenBy::Header, &ws, &stack.token("alice"), &headers).await;
     let socket = match connected {
         Ok(client) => client.ping().await.is_ok(),
         Err(ClientError::Refused { status: 403, .. }) => false,
         Err(error) => return Err(error.into()),
     };
-    let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
+    let url = format!("{}/v1/me/rooms", stack.persistence_url(0));
     let http = tidings_harness::http::client();
     // The preflight request that a browser sends before a request with a token.
     let preflight = http
@@ -65,7 +65,7 @@ async fn only_listed_and_wildcard_origins_may_connect() -> Result<()> {
 
 #[tokio::test]
 async fn default_origins_allow_only_localhost_pages() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     for good in ["http://localhost:5173", "http://127.0.0.1:8080", "https://[::1]"] {
         ensure!(allowed_access(&stack, good).await? == (true, true), "{good}");
     }
@@ -79,7 +79,7 @@ async fn default_origins_allow_only_localhost_pages() -> Result<()> {
 
 #[tokio::test]
 async fn refusal_has_cors_headers_for_its_page() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let url = format!("{}/v1/me/rooms", stack.persistence(0).url());
     let origin = "http://localhost:5173";
     let answer = tidings_harness::http::client().get(&url).header("origin", origin).send().await?;

@@ -12,6 +12,7 @@ mod imports;
 mod language;
 mod manifest;
 mod online_migrations;
+mod own_systems;
 mod pages;
 mod settings;
 mod tree;

@@ -6,7 +6,7 @@ use std::io::Read;
 use anyhow::{Context, Result, ensure};
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use tidings_harness::{Stack, memory::resident};
+use tidings_harness::{SharedStack, Stack, System, memory::resident};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -14,12 +14,12 @@ async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-async fn get(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> Result<(u16, HeaderMap, Vec<u8>)> {
+async fn get(stack: &SharedStack, path: &str, headers: &[(&str, &str)]) -> Result<(u16, HeaderMap, Vec<u8>)> {
     request(stack, reqwest::Method::GET, path, headers).await
 }
 
 async fn request(
-    stack: &Stack,
+    stack: &SharedStack,
     method: reqwest::Method,
     path: &str,
     headers: &[(&str, &str)],
@@ -50,7 +50,7 @@ fn gunzip(body: &[u8]) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-async fn new_room_with_messages(stack: &Stack, count: usize) -> Result<String> {
+async fn new_room_with_messages(stack: &impl System, count: usize) -> Result<String> {
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     for n in 0..count {
@@ -64,7 +64,7 @@ async fn new_room_with_messages(stack: &Stack, count: usize) -> Result<String> {
 
 #[tokio::test]
 async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with_messages(&stack, 3).await?;
     for path in [format!("/rooms/{room}/messages"), "/me/rooms".to_owned(), "/openapi.json".to_owned()] {
         let (status, headers, body) = get(&stack, &path, &[]).await?;
@@ -102,7 +102,7 @@ async fn known_answer_is_not_modified_until_it_changes() -> Result<()> {
 
 #[tokio::test]
 async fn long_answer_is_compressed_when_client_accepts_gzip() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with_messages(&stack, 20).await?;
     let path = format!("/rooms/{room}/messages");
     let (_, plain_headers, plain) = get(&stack, &path, &[]).await?;

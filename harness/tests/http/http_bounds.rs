@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::http::{self, Answer};
-use tidings_harness::{Http, Stack, Token};
+use tidings_harness::{Http, Stack, System, Token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -58,19 +58,19 @@ impl SlowRequest {
 }
 
 /// Begins to send a message, but does not finish its body.
-async fn begin_send(stack: &Stack, room: &str, token: &str) -> Result<SlowRequest> {
+async fn begin_send(stack: &impl System, room: &str, token: &str) -> Result<SlowRequest> {
     let body = json!({"client_id": token.len().to_string(), "content": "late"}).to_string();
     let path = format!("/v1/rooms/{room}/messages");
-    SlowRequest::begin(&stack.persistence(0).url(), &path, &format!("authorization: Bearer {token}"), &body)
+    SlowRequest::begin(&stack.persistence_url(0), &path, &format!("authorization: Bearer {token}"), &body)
         .await
 }
 
 #[tokio::test]
 async fn request_is_refused_when_access_ends_before_its_body() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    let stack = Stack::shared().await?;
     let root = stack.http("root").with_token(&stack.admin_token("root"));
     let room = stack.http("alice").new_room(&["bob", "carol", "dave"]).await?;
-    let short = Token::of("carol").ttl_s(2).sign(stack.jwt_secret());
+    let short = stack.sign(Token::of("carol").ttl_s(2));
     let blocked = begin_send(&stack, &room, &stack.token("bob")).await?;
     let expired = begin_send(&stack, &room, &short).await?;
     let good = begin_send(&stack, &room, &stack.token("alice")).await?;

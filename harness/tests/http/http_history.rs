@@ -30,7 +30,7 @@ fn event_seqs(page: &EventsPage) -> Vec<u64> {
 // Covers: GET /rooms/{room}/messages.
 #[tokio::test]
 async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     for n in 1..=9 {
@@ -64,7 +64,7 @@ async fn history_pages_lie_before_after_or_around_a_seq() -> Result<()> {
 // Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let content = "<b>hi</b>\n\t\"🙂\" \u{2028} ﷽ \\u0041";
@@ -109,7 +109,7 @@ async fn a_message_comes_back_as_it_was_sent() -> Result<()> {
 
 #[tokio::test]
 async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob, carol, dave) =
         (stack.http("alice"), stack.http("bob"), stack.http("carol"), stack.http("dave"));
     let body = json!({"kind": "private", "members": [{"user": "bob"}, {"user": "carol"}, {"user": "dave", "role": "vip"}]});
@@ -150,7 +150,7 @@ async fn private_message_is_visible_to_sender_and_recipients_only() -> Result<()
 // Covers: GET /rooms/{room}/events.
 #[tokio::test]
 async fn the_log_is_read_in_pages_up_to_its_head() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let empty = fetch_log(&alice, &room, "").await?;
@@ -218,7 +218,7 @@ async fn outdated_epoch_conflict_names_last_valid_seq() -> Result<()> {
 
 #[tokio::test]
 async fn unstored_upto_is_unavailable_after_five_seconds() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let started = std::time::Instant::now();
@@ -276,7 +276,7 @@ async fn readers_waiting_for_storage_are_limited_in_all_and_per_user() -> Result
 
 #[tokio::test]
 async fn head_request_is_answered_as_get_without_body() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     for (path, status) in

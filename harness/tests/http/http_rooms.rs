@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tidings_harness::{Http, Stack};
+use tidings_harness::{Http, Stack, System};
 
 async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-fn admin_http(stack: &Stack) -> Http {
+fn admin_http(stack: &impl System) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
@@ -22,7 +22,7 @@ fn field_values(list: &Value, field: &str) -> Vec<String> {
 // Covers: POST /rooms, GET /rooms/{room}.
 #[tokio::test]
 async fn new_room_has_the_requested_properties() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let body = json!({
         "kind": "private", "name": "Tea ☕", "metadata": {"b": 1, "a": [true, null]},
@@ -56,7 +56,7 @@ async fn new_room_has_the_requested_properties() -> Result<()> {
 
 #[tokio::test]
 async fn concurrent_requests_create_one_direct_room_per_pair() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let asked = (0..20).map(|n| {
         let (who, other) = if n % 2 == 0 { (alice.clone(), "bob") } else { (bob.clone(), "alice") };
@@ -82,7 +82,7 @@ async fn concurrent_requests_create_one_direct_room_per_pair() -> Result<()> {
 
 #[tokio::test]
 async fn non_member_gets_same_answer_for_foreign_and_missing_room() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, mallory) = (stack.http("alice"), stack.http("mallory"));
     let private = alice.new_room(&["bob"]).await?;
     let public = alice.create_room("public", &[]).await?.expect(201).body;
@@ -106,11 +106,12 @@ async fn non_member_gets_same_answer_for_foreign_and_missing_room() -> Result<()
 
 #[tokio::test]
 async fn only_an_admin_chooses_a_room_id_and_acts_on_any_room() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, admin) = (stack.http("alice"), admin_http(&stack));
-    let body = json!({"kind": "public", "id": "lobby"});
+    let id = tidings_harness::clock::client_id();
+    let body = json!({"kind": "public", "id": id});
     assert_eq!(alice.post("/rooms", body.clone()).await?.expect(403).code(), "forbidden");
-    assert_eq!(admin.post("/rooms", body.clone()).await?.expect(201).body["room"], "lobby");
+    assert_eq!(admin.post("/rooms", body.clone()).await?.expect(201).body["room"], id);
     assert_eq!(admin.post("/rooms", body).await?.expect(409).code(), "conflict");
 
     let private = alice.new_room(&["bob"]).await?;
@@ -122,7 +123,7 @@ async fn only_an_admin_chooses_a_room_id_and_acts_on_any_room() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_room_is_refused_with_its_field() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let crowd: Vec<Value> = (0..1001).map(|n| json!({"user": format!("u{n}")})).collect();
     for (body, status, field) in [
@@ -150,7 +151,7 @@ async fn invalid_room_is_refused_with_its_field() -> Result<()> {
 // Covers: GET /rooms/{room}/members.
 #[tokio::test]
 async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let users: Vec<String> = (0..999).map(|n| format!("u{n:03}")).collect();
     let users: Vec<&str> = users.iter().map(String::as_str).collect();
@@ -174,7 +175,7 @@ async fn room_with_thousand_initial_members_is_listed_in_pages() -> Result<()> {
 // Covers: GET /me/rooms.
 #[tokio::test]
 async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let mut rooms = Vec::new();
     for _ in 0..5 {
@@ -202,7 +203,7 @@ async fn my_rooms_are_ordered_by_latest_activity_with_unread() -> Result<()> {
 
 #[tokio::test]
 async fn rooms_version_changes_when_user_is_added() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let before = bob.my_rooms("").await?.expect(200).body["rooms_version"].clone();
     assert_eq!(bob.my_rooms("").await?.body["rooms_version"], before);
@@ -213,7 +214,7 @@ async fn rooms_version_changes_when_user_is_added() -> Result<()> {
 
 #[tokio::test]
 async fn rooms_version_changes_when_direct_room_already_exists() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     alice.create_room("direct", &["bob"]).await?.expect(201);
     // The repetition announces the room again, because the node that created the room may have died before it did.

@@ -16,7 +16,7 @@ async fn start_stack() -> Result<Stack> {
 // Covers: POST /rooms/{room}/messages.
 #[tokio::test]
 async fn repeated_send_is_answered_with_first_message() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     let first = alice.send(&room, "c", "hello").await?.expect(201).body;
@@ -105,7 +105,7 @@ async fn unwritable_message_is_refused_permanently() -> Result<()> {
 
 #[tokio::test]
 async fn accepted_send_is_answered_at_once_and_stored_later() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let body = json!({"client_id": "c", "content": "x", "ack": "accepted"});
@@ -140,7 +140,7 @@ async fn repeated_accepted_send_reports_outcome_of_first() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_send_is_refused_with_its_code() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let body = json!({"kind": "private", "members": [{"user": "greg", "role": "guest"}, {"user": "vera", "role": "vip"}]});
     let room =
@@ -167,7 +167,7 @@ async fn invalid_send_is_refused_with_its_code() -> Result<()> {
 // Covers: POST /rooms/{room}/read.
 #[tokio::test]
 async fn read_mark_moves_forward_only_and_stops_at_head() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let room = alice.new_room(&["bob"]).await?;
     for n in 1..=103 {

@@ -8,7 +8,7 @@ use outcome::Outcome;
 use reqwest::Method;
 use serde_json::{Value, json};
 use steps::{Step, refused, send, steps};
-use tidings_harness::{Client, ClientError, Http, Stack, http::encode};
+use tidings_harness::{Client, ClientError, Http, SharedStack, Stack, http::encode};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Transport {
@@ -20,7 +20,7 @@ enum Transport {
 const TRANSPORTS: [Transport; 3] = [Transport::Frame, Transport::Http, Transport::Poll];
 
 async fn execute(
-    stack: &Stack,
+    stack: &SharedStack,
     transport: Transport,
     room: &str,
     user: &str,
@@ -79,7 +79,7 @@ async fn execute(
 }
 
 /// A room's log as a user sees it, without ids and times.
-async fn visible_log(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>> {
+async fn visible_log(stack: &SharedStack, room: &str, user: &str) -> Result<Vec<Value>> {
     let page = stack.http(user).events(room, "after=0&limit=200").await?.expect(200).body;
     let mut events: Vec<Value> = page["events"].as_array().unwrap().clone();
     for event in &mut events {
@@ -102,14 +102,7 @@ async fn visible_log(stack: &Stack, room: &str, user: &str) -> Result<Vec<Value>
 // Covers: bad_request, forbidden, not_found, conflict, too_large.
 #[tokio::test]
 async fn command_result_is_equal_by_frame_http_and_poll() -> Result<()> {
-    let stack = Stack::builder().gateways(2);
-    let stack = stack
-        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
-        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
-        .persistence_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
-        .persistence_env("TIDINGS_MESSAGES_BURST", 10_000)
-        .start()
-        .await?;
+    let stack = Stack::shared().await?;
     let mut rooms = Vec::new();
     for _ in TRANSPORTS {
         let members = json!([
@@ -181,7 +174,7 @@ fn expected_log_without(hidden: &[u64]) -> Vec<(u64, &'static str)> {
 // Covers: conflict.
 #[tokio::test]
 async fn archived_room_refuses_changes_by_frame_http_and_poll() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     stack.http("alice").send(&room, "1", "before").await?.expect(201);
     stack.http("alice").request(Method::DELETE, &format!("/rooms/{room}"), None).await?.expect(204);

@@ -39,7 +39,7 @@ async fn next_event(client: &Client) -> Result<Value> {
 // Covers: message:edited, message:deleted, reaction:added, reaction:removed.
 #[tokio::test]
 async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob) = (stack.http("alice"), stack.connect("bob").await?);
     let room = alice.new_room(&["bob"]).await?;
     bob.join_and_catch_up(&room).await?;
@@ -114,7 +114,7 @@ async fn change_by_frame_and_by_http_has_same_event_and_state() -> Result<()> {
 
 #[tokio::test]
 async fn authors_change_own_admins_any_and_guests_no_messages() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let owner = stack.http("olga");
     let members = json!([{"user": "adam", "role": "admin"}, {"user": "mary"}, {"user": "vera", "role": "vip"},
         {"user": "greg", "role": "guest"}]);
@@ -153,7 +153,7 @@ async fn authors_change_own_admins_any_and_guests_no_messages() -> Result<()> {
 
 #[tokio::test]
 async fn invalid_change_gets_same_code_by_frame_and_http() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
@@ -191,7 +191,7 @@ async fn invalid_change_gets_same_code_by_frame_and_http() -> Result<()> {
 
 #[tokio::test]
 async fn text_with_attachments_may_be_emptied() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let file = json!([{"name": "a", "url": "https://files.example/a", "media_type": "image/png", "size": 7}]);
@@ -211,7 +211,7 @@ async fn text_with_attachments_may_be_emptied() -> Result<()> {
 
 #[tokio::test]
 async fn repeated_change_gets_first_answer_despite_equal_send_id() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let [frame, http] = both_transports(&stack, "alice").await?;
@@ -246,7 +246,7 @@ async fn repeated_change_gets_first_answer_despite_equal_send_id() -> Result<()>
 
 #[tokio::test]
 async fn change_with_ack_accepted_is_answered_accepted() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     alice.send(&room, "c", "x").await?.expect(201);
@@ -287,7 +287,7 @@ async fn archived_room_refuses_message_changes() -> Result<()> {
 
 #[tokio::test]
 async fn admin_scope_sends_to_any_room() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&[]).await?;
     let token = stack.admin_token("root");

@@ -53,7 +53,7 @@ async fn replay(client: &Client, room: &str, epoch: &str) -> Result<Vec<Value>> 
 
 #[tokio::test]
 async fn private_message_changes_are_visible_only_to_its_readers() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let members = json!([{"user": "bob"}, {"user": "eve"}, {"user": "vera", "role": "vip"}, {"user": "adam", "role": "admin"}]);
     let room = alice.post("/rooms", json!({"kind": "private", "members": members})).await?.expect(201).body;
@@ -255,7 +255,7 @@ async fn admins_read_every_version_oldest_first() -> Result<()> {
 // Covers: GET /rooms/{room}/messages/{seq}.
 #[tokio::test]
 async fn reactions_are_listed_in_given_order_with_first_twenty_users() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let people: Vec<String> = (0..25).map(|n| format!("p{n:02}")).collect();
     let names: Vec<&str> = people.iter().map(String::as_str).collect();

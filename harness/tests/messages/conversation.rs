@@ -27,7 +27,7 @@ async fn next_message(client: &Client) -> Result<(u64, String, String)> {
 // Covers: message:new, message:send, ack.
 #[tokio::test]
 async fn messages_cross_gateways_in_order() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect_at(0, "alice").await?, stack.connect_at(1, "bob").await?);
     let caught_up = bob.join_and_catch_up(&room).await?;
@@ -52,7 +52,7 @@ async fn messages_cross_gateways_in_order() -> Result<()> {
 // Covers: room:joined.
 #[tokio::test]
 async fn join_answer_describes_room_and_own_membership() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let body = json!({"kind": "private", "name": "Tea", "members": [{"user": "bob", "role": "guest"}, {"user": "carol"}]});
     let room = stack.http("alice").post("/rooms", body).await?.expect(201).body;
     let room = room["room"].as_str().unwrap_or_default();
@@ -77,7 +77,7 @@ async fn join_answer_describes_room_and_own_membership() -> Result<()> {
 // Covers: room:join, room:joined.
 #[tokio::test]
 async fn bulk_join_joins_own_rooms_and_reports_failures() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let mut mine = Vec::new();
     for _ in 0..5 {
         mine.push(stack.http("alice").new_room(&["bob"]).await?);
@@ -179,7 +179,7 @@ async fn accepted_ack_does_not_wait_for_storage() -> Result<()> {
 // Covers: room:caught_up, room:join.
 #[tokio::test]
 async fn cursor_join_replays_in_order_then_catches_up_then_goes_live() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect_at(0, "alice").await?;
     let mut epoch = String::new();
@@ -204,7 +204,7 @@ async fn cursor_join_replays_in_order_then_catches_up_then_goes_live() -> Result
 // Covers: room:gap, GET /rooms/{room}/events.
 #[tokio::test]
 async fn replay_beyond_tail_is_gap_readable_over_http() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     let mut epoch = String::new();
@@ -230,7 +230,7 @@ async fn replay_beyond_tail_is_gap_readable_over_http() -> Result<()> {
 // Covers: room:gap.
 #[tokio::test]
 async fn unknown_epoch_or_cursor_above_head_is_gap() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     let epoch = alice.send(&room, "1").await?.epoch;
@@ -249,7 +249,7 @@ async fn unknown_epoch_or_cursor_above_head_is_gap() -> Result<()> {
 // Covers: room:leave, room:left.
 #[tokio::test]
 async fn left_room_is_silent_and_can_be_rejoined() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     let caught_up = bob.join_and_catch_up(&room).await?;
@@ -264,7 +264,7 @@ async fn left_room_is_silent_and_can_be_rejoined() -> Result<()> {
 
 #[tokio::test]
 async fn private_message_reaches_only_recipients_live_and_replayed() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let (alice, bob, carol) = (
         stack.connect("alice").await?,
@@ -295,7 +295,7 @@ async fn private_message_reaches_only_recipients_live_and_replayed() -> Result<(
 // Covers: message:read, ok.
 #[tokio::test]
 async fn read_mark_lowers_unread_count_and_never_moves_back() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     for n in 0..5 {

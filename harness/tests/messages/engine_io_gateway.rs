@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use tidings_harness::engine_io::{EngineAnswer, EngineMessage, EnginePolling, EngineSocket};
-use tidings_harness::{Stack, ports};
+use tidings_harness::{Stack, System, ports};
 use tokio::time::timeout;
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -16,8 +16,8 @@ async fn start_stack() -> Result<Stack> {
     Stack::builder().gateway_env("TIDINGS_SOCKET_IO", "on").start().await
 }
 
-fn base(stack: &Stack) -> String {
-    format!("{}/socket.io/", stack.gateway(0).url())
+fn base(stack: &impl System) -> String {
+    format!("{}/socket.io/", stack.gateway_url(0))
 }
 
 /// The next packet that is not a ping, which is answered.
@@ -32,7 +32,7 @@ async fn next(socket: &mut EngineSocket) -> Result<EngineMessage> {
 
 #[tokio::test]
 async fn handshake_contains_heartbeat_of_the_gateway() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let polling = EnginePolling::open(&base(&stack)).await?;
     for name in ["pingInterval", "pingTimeout"] {
         ensure!(polling.handshake[name] == 25_000, "{}", polling.handshake);
@@ -44,7 +44,7 @@ async fn handshake_contains_heartbeat_of_the_gateway() -> Result<()> {
 
 #[tokio::test]
 async fn gateway_refuses_wrong_handshakes_with_codes() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     for (query, code) in [
         ("EIO=3&transport=polling", 5),
         ("EIO=4&transport=abc", 0),
@@ -145,13 +145,13 @@ async fn silent_sessions_end_and_answering_ones_stay() -> Result<()> {
 
 #[tokio::test]
 async fn payload_above_announced_limit_is_refused() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let polling = EnginePolling::open(&base(&stack)).await?;
     let limit = usize::try_from(polling.handshake["maxPayload"].as_u64().unwrap_or_default())?;
     match polling.post(&format!("4{}", "a".repeat(limit))).await {
         Ok(answer) => ensure!(answer.status == 413, "{answer:?}"),
         // The server may close the connection before it has read the whole body.
-        Err(error) => ensure!(!ports::is_free(stack.gateway(0).ports().public), "{error:#}"),
+        Err(error) => ensure!(!ports::is_free(stack.gateway(0).port()), "{error:#}"),
     }
     Ok(())
 }

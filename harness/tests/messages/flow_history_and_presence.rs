@@ -23,7 +23,7 @@ fn seqs(page: &Value) -> Vec<u64> {
 
 #[tokio::test]
 async fn history_pages_hold_fifty_and_follow_without_gap() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("desk").new_room(&["guest-7"]).await?;
     let desk = stack.connect("desk").await?;
     for n in 1..=130 {
@@ -54,7 +54,7 @@ async fn history_pages_hold_fifty_and_follow_without_gap() -> Result<()> {
 
 #[tokio::test]
 async fn presence_is_reported_on_join_change_and_request() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("desk").new_room(&["guest-7", "guest-8"]).await?;
     let desk = stack.connect_at(0, "desk").await?;
     desk.join_and_catch_up(&room).await?;

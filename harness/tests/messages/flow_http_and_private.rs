@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{ClientError, Http, ServerFrame, Stack, clock};
+use tidings_harness::{ClientError, Http, ServerFrame, Stack, System, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn classroom(stack: &Stack) -> Result<String> {
+async fn classroom(stack: &impl System) -> Result<String> {
     let members = json!([
         {"user": "tutor-1", "role": "tutor"}, {"user": "tutor-2", "role": "tutor"},
         {"user": "pupil-1"}, {"user": "pupil-2", "role": "guest"},
@@ -25,7 +25,7 @@ fn private_message(content: &str, visible_to: &Value) -> Value {
 
 #[tokio::test]
 async fn http_sends_arrive_live_and_private_ones_only_at_recipients() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = classroom(&stack).await?;
     let everyone = ["teacher", "tutor-1", "tutor-2", "pupil-1", "pupil-2"];
     let mut listeners = Vec::new();

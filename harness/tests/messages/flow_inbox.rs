@@ -31,7 +31,7 @@ fn summary(rooms: &Value) -> Vec<(String, u64, u64)> {
 
 #[tokio::test]
 async fn join_mine_joins_all_chats_and_new_chat_needs_no_reconnect() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(stack.http("ann").new_room(&["ben"]).await?);
@@ -59,7 +59,7 @@ async fn join_mine_joins_all_chats_and_new_chat_needs_no_reconnect() -> Result<(
 
 #[tokio::test]
 async fn read_on_one_device_reaches_other_devices_and_sender() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let quiet = stack.http("ann").new_room(&["ben"]).await?;
     let busy = stack.http("ann").new_room(&["ben"]).await?;
     let ann = stack.connect_at(0, "ann").await?;

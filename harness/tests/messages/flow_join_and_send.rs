@@ -11,7 +11,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 // Covers: connected, room:join, room:joined, message:send, ack, message:new, room:leave, room:left.
 #[tokio::test]
 async fn user_connects_joins_sends_and_leaves() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let ann = stack.connect_at(0, "ann").await?;
     let ben = stack.connect_at(1, "ben").await?;
@@ -49,11 +49,11 @@ async fn user_connects_joins_sends_and_leaves() -> Result<()> {
 
 #[tokio::test]
 async fn refused_client_gets_reason() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let ws = stack.gateway(0).ws();
     let refused = Client::connect(&ws, "nonsense").await.err().context("the connection was accepted")?;
     ensure!((refused.code(), refused.reason()) == ("unauthorized", "malformed"), "{refused}");
-    let expired = Token::of("ann").ttl_s(-60).sign(stack.jwt_secret());
+    let expired = stack.sign(Token::of("ann").ttl_s(-60));
     let refused = Client::connect(&ws, &expired).await.err().context("the connection was accepted")?;
     ensure!(refused.reason() == "expired", "{refused}");
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tidings_harness::{Client, ClientError, Cursor, ServerFrame, Stack, clock};
+use tidings_harness::{Client, ClientError, Cursor, ServerFrame, SharedStack, Stack, clock};
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ async fn send_with_retries(stack: &Stack, room: &str, client_id: &str, text: &st
 
 #[tokio::test]
 async fn duplicate_send_gets_same_answer_from_any_gateway() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("rover").new_room(&["base"]).await?;
     let client_id = clock::client_id();
     let first = stack.connect_at(0, "rover").await?.send_as(&room, &client_id, "sample 1").await?;
@@ -96,7 +96,7 @@ async fn sends_during_gateway_crash_are_stored_once() -> Result<()> {
 
 #[tokio::test]
 async fn messages_missed_offline_arrive_once_in_order() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("base").new_room(&["rover"]).await?;
     let base = stack.connect_at(0, "base").await?;
     let cursor = stack.connect_at(1, "rover").await?.join(&room).await?.head;
@@ -122,7 +122,7 @@ async fn messages_missed_offline_arrive_once_in_order() -> Result<()> {
 
 /// Reads the replay, and reads a gap over HTTP.
 async fn catch_up(
-    stack: &Stack,
+    stack: &SharedStack,
     rover: &Client,
     room: &str,
     cursor: &mut Cursor,

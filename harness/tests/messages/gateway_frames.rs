@@ -13,9 +13,9 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn too_deep_json_is_bad_request_and_connection_survives() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
-    let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
+    let mut socket = RawSocket::open(stack.gateway(0).port(), &stack.token("alice")).await?;
     next_json(&mut socket).await?;
     let lists = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let objects = |depth: usize| format!("{}{{}}{}", r#"{"a":"#.repeat(depth - 1), "}".repeat(depth - 1));

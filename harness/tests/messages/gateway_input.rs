@@ -14,10 +14,10 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 // Covers: error, bad_request, too_large, not_found, ping, pong.
 #[tokio::test]
 async fn bad_frame_gets_its_code_and_connection_survives() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let foreign = stack.http("mallory").new_room(&["eve"]).await?;
-    let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
+    let mut socket = RawSocket::open(stack.gateway(0).port(), &stack.token("alice")).await?;
     let connected = next_json(&mut socket).await?;
     ensure!(connected["type"] == "connected", "{connected}");
 
@@ -33,25 +33,91 @@ async fn bad_frame_gets_its_code_and_connection_survives() -> Result<()> {
         ("unknown type", r#"{"type":"dance","ref":"r"}"#.into(), "bad_request", json!("type")),
         ("ref of another type", r#"{"type":"ping","ref":{}}"#.into(), "bad_request", json!("ref")),
         ("room missing", r#"{"type":"room:join","ref":"r"}"#.into(), "bad_request", json!("room")),
-        ("room of another type", r#"{"type":"room:join","ref":"r","room":7}"#.into(), "bad_request", json!("room")),
-        ("room id malformed", r#"{"type":"room:join","ref":"r","room":"a/b"}"#.into(), "bad_request", json!("room")),
-        ("cursor malformed", format!(r#"{{"type":"room:join","ref":"r","room":"{room}","after":{{"seq":1}}}}"#), "bad_request", json!("after")),
-        ("content missing", format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c"}}"#), "bad_request", json!("content")),
-        ("content of another type", format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":7}}"#), "bad_request", json!("content")),
-        ("client id missing", format!(r#"{{"type":"message:send","ref":"r","room":"{room}","content":"x"}}"#), "bad_request", json!("client_id")),
+        (
+            "room of another type",
+            r#"{"type":"room:join","ref":"r","room":7}"#.into(),
+            "bad_request",
+            json!("room"),
+        ),
+        (
+            "room id malformed",
+            r#"{"type":"room:join","ref":"r","room":"a/b"}"#.into(),
+            "bad_request",
+            json!("room"),
+        ),
+        (
+            "cursor malformed",
+            format!(r#"{{"type":"room:join","ref":"r","room":"{room}","after":{{"seq":1}}}}"#),
+            "bad_request",
+            json!("after"),
+        ),
+        (
+            "content missing",
+            format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c"}}"#),
+            "bad_request",
+            json!("content"),
+        ),
+        (
+            "content of another type",
+            format!(r#"{{"type":"message:send","ref":"r","room":"{room}","client_id":"c","content":7}}"#),
+            "bad_request",
+            json!("content"),
+        ),
+        (
+            "client id missing",
+            format!(r#"{{"type":"message:send","ref":"r","room":"{room}","content":"x"}}"#),
+            "bad_request",
+            json!("client_id"),
+        ),
         ("empty content", send(&room, ""), "bad_request", json!("content")),
         ("1001 characters", long, "too_large", json!("content")),
         ("NUL", send(&room, "a\u{0}b"), "bad_request", json!("content")),
         ("other control character", send(&room, "a\u{9f}b"), "bad_request", json!("content")),
         ("unknown room", send("no-such-room", "x"), "not_found", Value::Null),
         ("foreign room", send(&foreign, "x"), "not_found", Value::Null),
-        ("join of an unknown room", r#"{"type":"room:join","ref":"r","room":"no-such-room"}"#.into(), "not_found", Value::Null),
-        ("join of a foreign room", format!(r#"{{"type":"room:join","ref":"r","room":"{foreign}"}}"#), "not_found", Value::Null),
-        ("mark in a foreign room", format!(r#"{{"type":"message:read","ref":"r","room":"{foreign}","seq":1}}"#), "not_found", Value::Null),
-        ("seq negative", format!(r#"{{"type":"message:read","ref":"r","room":"{room}","seq":-1}}"#), "bad_request", json!("seq")),
-        ("seq beyond 2^53", format!(r#"{{"type":"message:read","ref":"r","room":"{room}","seq":18446744073709551615}}"#), "bad_request", json!("seq")),
-        ("another user's token", json!({"type": "auth", "ref": "r", "token": stack.token("bob")}).to_string(), "unauthorized", Value::Null),
-        ("expired token", json!({"type": "auth", "ref": "r", "token": Token::of("alice").ttl_s(-10).sign(stack.jwt_secret())}).to_string(), "unauthorized", Value::Null),
+        (
+            "join of an unknown room",
+            r#"{"type":"room:join","ref":"r","room":"no-such-room"}"#.into(),
+            "not_found",
+            Value::Null,
+        ),
+        (
+            "join of a foreign room",
+            format!(r#"{{"type":"room:join","ref":"r","room":"{foreign}"}}"#),
+            "not_found",
+            Value::Null,
+        ),
+        (
+            "mark in a foreign room",
+            format!(r#"{{"type":"message:read","ref":"r","room":"{foreign}","seq":1}}"#),
+            "not_found",
+            Value::Null,
+        ),
+        (
+            "seq negative",
+            format!(r#"{{"type":"message:read","ref":"r","room":"{room}","seq":-1}}"#),
+            "bad_request",
+            json!("seq"),
+        ),
+        (
+            "seq beyond 2^53",
+            format!(r#"{{"type":"message:read","ref":"r","room":"{room}","seq":18446744073709551615}}"#),
+            "bad_request",
+            json!("seq"),
+        ),
+        (
+            "another user's token",
+            json!({"type": "auth", "ref": "r", "token": stack.token("bob")}).to_string(),
+            "unauthorized",
+            Value::Null,
+        ),
+        (
+            "expired token",
+            json!({"type": "auth", "ref": "r", "token": stack.sign(Token::of("alice").ttl_s(-10))})
+                .to_string(),
+            "unauthorized",
+            Value::Null,
+        ),
     ];
     for (name, text, code, field) in cases {
         socket.send(opcode::TEXT, text.as_bytes()).await?;
@@ -71,7 +137,7 @@ async fn bad_frame_gets_its_code_and_connection_survives() -> Result<()> {
 // Covers: 1002, 1003, 1007, 1009.
 #[tokio::test]
 async fn transport_violation_closes_with_documented_code() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let mask = Some([1, 2, 3, 4]);
     let cases = [
         ("65 KiB frame", frame(0x80 | opcode::TEXT, &vec![b'x'; 65 * 1024], mask), 1009),
@@ -82,7 +148,7 @@ async fn transport_violation_closes_with_documented_code() -> Result<()> {
         ("long ping", frame(0x80 | opcode::PING, &[b'x'; 126], mask), 1002),
     ];
     for (name, bytes, code) in cases {
-        let mut socket = RawSocket::open(stack.gateway(0).ports().public, &stack.token("alice")).await?;
+        let mut socket = RawSocket::open(stack.gateway(0).port(), &stack.token("alice")).await?;
         socket.send_bytes(&bytes).await?;
         let closed = socket.until_close(WAIT_TIMEOUT).await?;
         ensure!(closed == Some(code), "{name}: {closed:?}");
@@ -95,15 +161,14 @@ async fn transport_violation_closes_with_documented_code() -> Result<()> {
 // Covers: unauthorized, 4401, auth.
 #[tokio::test]
 async fn bad_token_is_refused_with_reason_before_and_after_upgrade() -> Result<()> {
-    let stack = Stack::start().await?;
-    let secret = stack.jwt_secret();
+    let stack = Stack::shared().await?;
     let cases = [
-        (Token::of("a").ttl_s(-10).sign(secret), "expired"),
-        (Token::of("a").not_before_s(600).sign(secret), "not_yet_valid"),
+        (stack.sign(Token::of("a").ttl_s(-10)), "expired"),
+        (stack.sign(Token::of("a").not_before_s(600)), "not_yet_valid"),
         (Token::of("a").sign("another secret than the right one"), "signature"),
-        (Token::of("a").without("sub").sign(secret), "claims"),
-        (Token::of("a").without("exp").sign(secret), "claims"),
-        (Token::of("a b").sign(secret), "claims"),
+        (stack.sign(Token::of("a").without("sub")), "claims"),
+        (stack.sign(Token::of("a").without("exp")), "claims"),
+        (stack.sign(Token::of("a b")), "claims"),
         ("nonsense".to_owned(), "malformed"),
         (format!("eyJhbGciOiJub25lIn0.{}.", "eyJzdWIiOiJhIiwiZXhwIjo0MDAwMDAwMDAwfQ"), "algorithm"),
     ];
@@ -133,7 +198,7 @@ async fn bad_token_is_refused_with_reason_before_and_after_upgrade() -> Result<(
 // Covers: 4408, connected.
 #[tokio::test]
 async fn connection_without_token_is_not_served_and_closes() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let client = Client::connect_by(TokenBy::Nothing, &stack.gateway(0).ws(), "").await?;
     let error = client.ask(json!({"type": "ping"})).await.err();
     ensure!(error.as_ref().is_some_and(|error| error.reason() == "missing"), "{error:?}");
@@ -144,8 +209,8 @@ async fn connection_without_token_is_not_served_and_closes() -> Result<()> {
 // Covers: auth:ok, 4401.
 #[tokio::test]
 async fn expired_token_closes_connection_unless_renewed() -> Result<()> {
-    let stack = Stack::start().await?;
-    let short = |ttl: i64| Token::of("alice").ttl_s(ttl).sign(stack.jwt_secret());
+    let stack = Stack::shared().await?;
+    let short = |ttl: i64| stack.sign(Token::of("alice").ttl_s(ttl));
     let (left_alone, renewed) = (
         Client::connect(&stack.gateway(0).ws(), &short(3)).await?,
         Client::connect(&stack.gateway(0).ws(), &short(3)).await?,

@@ -79,7 +79,7 @@ async fn mentions_reach_replay_and_history_and_follow_changes() -> Result<()> {
 // Covers: GET /me/rooms, GET /rooms/{room}.
 #[tokio::test]
 async fn unread_mentions_are_visible_messages_above_read_mark() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let (alice, bob, carol) = (stack.http("alice"), stack.http("bob"), stack.http("carol"));
     let room = alice.new_room(&["bob", "carol"]).await?;
     let to_bob = json!({"users": ["bob"]});
@@ -119,8 +119,7 @@ async fn mention_dan(client: &Client, room: &str, client_id: &str) -> Result<Opt
 
 #[tokio::test]
 async fn membership_change_counts_for_next_mention_on_every_node() -> Result<()> {
-    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_MESSAGES_BURST", 1000);
-    let stack = stack.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000).start().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob"]).await?;
     let sockets = [stack.connect_at(0, "bob").await?, stack.connect_at(1, "bob").await?];
@@ -151,7 +150,7 @@ async fn membership_change_counts_for_next_mention_on_every_node() -> Result<()>
 
 #[tokio::test]
 async fn edit_may_keep_but_not_add_a_user_who_left() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob", "carol"]).await?;
     let seq = send(&alice, &room, "1", json!({"mentions": ["carol"]})).await?;

@@ -4,16 +4,7 @@ use std::{collections::BTreeMap, time::Duration, time::Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Map, Value, json};
-use tidings_harness::{Http, Stack, clock, http::Answer};
-
-async fn start_stack(websocket: bool) -> Result<Stack> {
-    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_WEBSOCKET", websocket);
-    stack
-        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
-        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
-        .start()
-        .await
-}
+use tidings_harness::{Http, Stack, System, clock, http::Answer};
 
 /// A polling user who alternates between gateways.
 struct Poller {
@@ -23,9 +14,9 @@ struct Poller {
 }
 
 impl Poller {
-    fn new(stack: &Stack, user: &str) -> Self {
-        let nodes = stack.gateways().iter().map(|node| Http::new(&node.url(), &stack.token(user))).collect();
-        Self { nodes, turn: 0, cursors: Map::new() }
+    fn new(stack: &impl System, user: &str) -> Self {
+        let node = |number| Http::new(&stack.gateway_url(number), &stack.token(user));
+        Self { nodes: vec![node(0), node(1)], turn: 0, cursors: Map::new() }
     }
 
     fn with_cursor(mut self, room: &str, cursor: Value) -> Self {
@@ -68,7 +59,7 @@ fn start_cursor() -> Value {
 // Covers: POST /poll.
 #[tokio::test]
 async fn poll_commands_are_answered_in_order_with_their_ref() -> Result<()> {
-    let stack = start_stack(false).await?;
+    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_WEBSOCKET", false).start().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut alice = Poller::new(&stack, "alice").with_cursor(&room, Value::Null);
     let commands = json!([
@@ -111,7 +102,7 @@ async fn poll_commands_are_answered_in_order_with_their_ref() -> Result<()> {
 
 #[tokio::test]
 async fn poll_returns_at_first_event_or_timeout() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     let mut bob = Poller::new(&stack, "bob").with_cursor(&room, Value::Null);
@@ -140,7 +131,7 @@ async fn poll_returns_at_first_event_or_timeout() -> Result<()> {
 
 #[tokio::test]
 async fn alternating_nodes_lose_and_duplicate_no_event() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(stack.http("alice").new_room(&["bob"]).await?);
@@ -187,7 +178,7 @@ async fn alternating_nodes_lose_and_duplicate_no_event() -> Result<()> {
 
 #[tokio::test]
 async fn lost_answer_is_repeated_and_long_absence_is_gap() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     for n in 0..5 {
@@ -210,7 +201,7 @@ async fn lost_answer_is_repeated_and_long_absence_is_gap() -> Result<()> {
 
 #[tokio::test]
 async fn long_answer_is_continued_by_next_poll() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let mut rooms = Vec::new();
     for _ in 0..4 {
         rooms.push(stack.http("alice").new_room(&["bob"]).await?);
@@ -246,7 +237,7 @@ async fn long_answer_is_continued_by_next_poll() -> Result<()> {
 
 #[tokio::test]
 async fn invisible_event_moves_cursor_without_being_sent() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let alice = stack.connect("alice").await?;
     let private = || {
@@ -272,7 +263,7 @@ async fn invisible_event_moves_cursor_without_being_sent() -> Result<()> {
 
 #[tokio::test]
 async fn inaccessible_room_fails_without_failing_poll() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let own = stack.http("alice").new_room(&["bob"]).await?;
     let foreign = stack.http("alice").new_room(&["carol"]).await?;
     let public = stack.http("alice").post("/rooms", json!({"kind": "public"})).await?.expect(201).body;
@@ -295,7 +286,7 @@ async fn inaccessible_room_fails_without_failing_poll() -> Result<()> {
 
 #[tokio::test]
 async fn unauthorized_or_invalid_poll_is_refused_with_reason() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     let url = format!("{}/v1/poll", stack.gateway(0).url());
     let http = tidings_harness::http::client();
     let none = http.post(&url).body("{}").send().await?;
@@ -318,7 +309,7 @@ async fn unauthorized_or_invalid_poll_is_refused_with_reason() -> Result<()> {
 
 #[tokio::test]
 async fn changed_room_list_ends_poll_at_once() -> Result<()> {
-    let stack = start_stack(true).await?;
+    let stack = Stack::shared().await?;
     stack.http("alice").new_room(&["bob"]).await?;
     let http = Http::new(&stack.gateway(0).url(), &stack.token("bob"));
     let first = http.post("/poll", json!({"timeout_ms": 0})).await?.expect(200).body;

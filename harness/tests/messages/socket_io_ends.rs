@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tidings_harness::engine_io::EngineMessage;
 use tidings_harness::socket_io::{SocketIo, SocketIoKind, SocketIoPacket, SocketIoTransport};
-use tidings_harness::{ClientError, Http, Stack, Token, clock};
+use tidings_harness::{ClientError, Http, Stack, System, Token, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -16,8 +16,8 @@ async fn start_stack() -> Result<Stack> {
     Stack::builder().gateway_env("TIDINGS_SOCKET_IO", "on").start().await
 }
 
-async fn connect(stack: &Stack, via: SocketIoTransport, user: &str) -> Result<SocketIo> {
-    Ok(SocketIo::connect_with_token(&stack.gateway(0).url(), via, &stack.token(user)).await?)
+async fn connect(stack: &impl System, via: SocketIoTransport, user: &str) -> Result<SocketIo> {
+    Ok(SocketIo::connect_with_token(&stack.gateway_url(0), via, &stack.token(user)).await?)
 }
 
 fn message(room: &str, client_id: &str) -> Value {
@@ -34,7 +34,7 @@ async fn ensure_ended(client: &mut SocketIo, code: u16) -> Result<()> {
 
 #[tokio::test]
 async fn acks_report_refusals_and_duplicates() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let foreign = stack.http("mallory").new_room(&[]).await?;
     let mut alice = connect(&stack, SocketIoTransport::WebSocket, "alice").await?;
@@ -64,7 +64,7 @@ async fn acks_report_refusals_and_duplicates() -> Result<()> {
 #[case(SocketIoTransport::Polling)]
 #[tokio::test]
 async fn binary_event_is_refused_and_the_connection_stays(#[case] via: SocketIoTransport) -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&[]).await?;
     let mut alice = connect(&stack, via, "alice").await?;
     let placeholder = json!({ "_placeholder": true, "num": 0 });
@@ -93,7 +93,7 @@ async fn binary_event_is_refused_and_the_connection_stays(#[case] via: SocketIoT
 #[case(SocketIoTransport::Polling)]
 #[tokio::test]
 async fn removed_member_gets_notice_and_nothing_more(#[case] via: SocketIoTransport) -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut bob = connect(&stack, via, "bob").await?;
     let carol = stack.connect("carol").await?;
@@ -114,7 +114,7 @@ async fn removed_member_gets_notice_and_nothing_more(#[case] via: SocketIoTransp
 
 #[tokio::test]
 async fn blocked_user_and_expired_token_end_the_namespace() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let mut bob = connect(&stack, SocketIoTransport::WebSocket, "bob").await?;
     let root = Http::new(&stack.persistence(0).url(), &stack.admin_token("root"));
     root.put_user("bob", json!({ "blocked": true })).await?.expect(200);
@@ -124,7 +124,7 @@ async fn blocked_user_and_expired_token_end_the_namespace() -> Result<()> {
         other => anyhow::bail!("{other:?}"),
     }
 
-    let token = Token::of("alice").ttl_s(3).sign(stack.jwt_secret());
+    let token = stack.sign(Token::of("alice").ttl_s(3));
     let url = stack.gateway(0).url();
     let mut alice = SocketIo::connect_with_token(&url, SocketIoTransport::Polling, &token).await?;
     ensure_ended(&mut alice, 4401).await?;
@@ -156,7 +156,7 @@ async fn stopping_node_sends_draining_and_closes(#[case] via: SocketIoTransport)
 
 #[tokio::test]
 async fn disconnected_namespace_gets_no_more_events() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut bob = connect(&stack, SocketIoTransport::WebSocket, "bob").await?;
     bob.join(&room).await?;

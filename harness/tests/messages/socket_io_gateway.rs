@@ -8,21 +8,16 @@ use serde_json::{Value, json};
 use tidings_harness::engine_io::EngineSocket;
 use tidings_harness::http::encode;
 use tidings_harness::socket_io::{SocketIo, SocketIoTransport};
-use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token, clock};
+use tidings_harness::{Client, ClientError, ServerFrame, SharedStack, Stack, Token, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-async fn start_stack() -> Result<Stack> {
-    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_SOCKET_IO", "on");
-    stack
-        .gateway_env("TIDINGS_SOCKET_IO_NAMESPACES", "/admin")
-        .gateway_env("TIDINGS_MESSAGES_PER_SECOND", 10_000)
-        .gateway_env("TIDINGS_MESSAGES_BURST", 10_000)
-        .start()
-        .await
-}
-
-async fn connect(stack: &Stack, gateway: usize, via: SocketIoTransport, user: &str) -> Result<SocketIo> {
+async fn connect(
+    stack: &SharedStack,
+    gateway: usize,
+    via: SocketIoTransport,
+    user: &str,
+) -> Result<SocketIo> {
     let url = stack.gateway(gateway).url();
     Ok(SocketIo::connect_with_token(&url, via, &stack.token(user)).await?)
 }
@@ -44,7 +39,7 @@ async fn next_content(client: &Client) -> Result<(u64, String)> {
 #[case(SocketIoTransport::Upgrade)]
 #[tokio::test]
 async fn socket_io_and_websocket_clients_share_a_conversation(#[case] via: SocketIoTransport) -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut alice = connect(&stack, 0, via, "alice").await?;
     let mut bob = connect(&stack, 1, via, "bob").await?;
@@ -86,7 +81,7 @@ async fn socket_io_and_websocket_clients_share_a_conversation(#[case] via: Socke
 #[case(SocketIoTransport::Polling)]
 #[tokio::test]
 async fn changes_typing_and_receipts_are_events(#[case] via: SocketIoTransport) -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut alice = connect(&stack, 0, via, "alice").await?;
     let mut bob = connect(&stack, 1, via, "bob").await?;
@@ -130,7 +125,7 @@ async fn changes_typing_and_receipts_are_events(#[case] via: SocketIoTransport) 
 
 #[tokio::test]
 async fn absent_client_is_replayed_after_its_cursor() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut bob = connect(&stack, 0, SocketIoTransport::WebSocket, "bob").await?;
     bob.join(&room).await?;
@@ -157,7 +152,7 @@ async fn absent_client_is_replayed_after_its_cursor() -> Result<()> {
 
 #[tokio::test]
 async fn connect_with_rooms_joins_them() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let mut rooms = Vec::new();
     for _ in 0..3 {
         rooms.push(stack.http("alice").new_room(&["bob"]).await?);
@@ -191,9 +186,9 @@ fn ensure_refused(refused: Result<Value, ClientError>, code: &str, reason: &str)
 
 #[tokio::test]
 async fn refused_token_leaves_connection_usable() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let foreign = Token::of("alice").sign("another secret of enough characters");
-    let expired = Token::of("alice").ttl_s(-5).sign(stack.jwt_secret());
+    let expired = stack.sign(Token::of("alice").ttl_s(-5));
     let mut client = SocketIo::open(&stack.gateway(0).url(), SocketIoTransport::WebSocket).await?;
     for (auth, reason) in [
         (json!({ "token": foreign }), "signature"),
@@ -213,7 +208,7 @@ async fn refused_token_leaves_connection_usable() -> Result<()> {
 
 #[tokio::test]
 async fn token_in_handshake_query_is_accepted() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let url = stack.gateway(0).url().replacen("http", "ws", 1);
     let token = encode(&stack.token("alice"));
     let url = format!("{url}/socket.io/?EIO=4&transport=websocket&token={token}");
@@ -228,7 +223,7 @@ async fn token_in_handshake_query_is_accepted() -> Result<()> {
 
 #[tokio::test]
 async fn namespaces_have_users_and_rooms_of_their_own() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut client = connect(&stack, 0, SocketIoTransport::WebSocket, "alice").await?;
     let connected = client.connect("/admin", &json!({ "token": stack.token("bob") })).await?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tidings_harness::engine_io::EnginePolling;
 use tidings_harness::socket_io::{SOCKET_IO_PATH, SocketIo, SocketIoKind, SocketIoTransport};
-use tidings_harness::{ClientError, Http, Node, Stack, Token, clock};
+use tidings_harness::{ClientError, Http, Stack, System, Token, clock};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 const DRAIN_TIME: Duration = Duration::from_secs(4);
@@ -18,8 +18,8 @@ async fn start_stack() -> Result<Stack> {
 }
 
 /// Opens a session, and connects the main namespace.
-async fn connect(stack: &Stack, token: &str) -> Result<SocketIo> {
-    let urls: Vec<String> = stack.gateways().iter().map(Node::url).collect();
+async fn connect(stack: &impl System, token: &str) -> Result<SocketIo> {
+    let urls = [0, 1].map(|number| stack.gateway_url(number));
     let mut client = SocketIo::open_over(&urls, SocketIoTransport::Polling).await?;
     client.connect("/", &json!({ "token": token })).await?;
     Ok(client)
@@ -41,7 +41,7 @@ async fn ensure_ended(client: &mut SocketIo, code: u16) -> Result<()> {
 
 #[tokio::test]
 async fn removed_member_gets_nothing_by_later_polls() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob", "carol"]).await?;
     let mut bob = connect(&stack, &stack.token("bob")).await?;
     bob.join(&room).await?;
@@ -62,7 +62,7 @@ async fn removed_member_gets_nothing_by_later_polls() -> Result<()> {
 
 #[tokio::test]
 async fn blocked_user_and_expired_token_end_polled_namespace() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let mut bob = connect(&stack, &stack.token("bob")).await?;
     bob.join(&room).await?;
@@ -74,7 +74,7 @@ async fn blocked_user_and_expired_token_end_polled_namespace() -> Result<()> {
         other => bail!("{other:?}"),
     }
 
-    let mut alice = connect(&stack, &Token::of("alice").ttl_s(6).sign(stack.jwt_secret())).await?;
+    let mut alice = connect(&stack, &stack.sign(Token::of("alice").ttl_s(6))).await?;
     alice.join(&room).await?;
     ensure_ended(&mut alice, 4401).await?;
     // The session stays. A new token connects the namespace again, and no room is joined yet.

@@ -72,7 +72,7 @@ fn server_fixture_frames_match_server_types() {
 
 #[tokio::test]
 async fn fixture_events_and_answers_match_openapi_document() {
-    let stack = Stack::start().await.unwrap();
+    let stack = Stack::shared().await.unwrap();
     let document = stack.http("alice").get("/openapi.json").await.unwrap().expect(200).body;
     let document = Document(document);
     let frames = read_fixtures("server.json");

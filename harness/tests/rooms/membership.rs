@@ -3,17 +3,17 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::http::Answer;
-use tidings_harness::{Http, Stack};
+use tidings_harness::{Http, Stack, System};
 
 async fn start_stack() -> Result<Stack> {
     Stack::builder().gateways(0).start().await
 }
 
-fn admin_http(stack: &Stack) -> Http {
+fn admin_http(stack: &impl System) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
-async fn create_room(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Result<String> {
+async fn create_room(stack: &impl System, kind: &str, members: &[(&str, &str)]) -> Result<String> {
     let members: Vec<Value> =
         members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
     let body = json!({"kind": kind, "name": "Tea", "members": members});
@@ -22,7 +22,7 @@ async fn create_room(stack: &Stack, kind: &str, members: &[(&str, &str)]) -> Res
 }
 
 /// Users with their roles, as in alice's list of members.
-async fn member_roles(stack: &Stack, room: &str) -> Result<Vec<String>> {
+async fn member_roles(stack: &impl System, room: &str) -> Result<Vec<String>> {
     let members = stack.http("alice").members(room, "").await?.expect(200).body;
     let members = members["members"].as_array().cloned().unwrap_or_default();
     let word = |member: &Value| {
@@ -38,7 +38,7 @@ fn answer_seq(answer: &Answer) -> u64 {
 // Covers: PUT /rooms/{room}/members/{user}, DELETE /rooms/{room}/members/{user}, member:added, member:changed, member:removed.
 #[tokio::test]
 async fn membership_change_is_logged_and_applied() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (alice, room) = (stack.http("alice"), create_room(&stack, "private", &[("bob", "admin")]).await?);
     let bob = stack.http("bob");
     alice.send(&room, "m1", "hello").await?.expect(201);
@@ -133,7 +133,7 @@ async fn membership_permissions_match_role_table() -> Result<()> {
 
 #[tokio::test]
 async fn admin_scope_acts_as_owner_but_cannot_remove_last_owner() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (root, room) = (admin_http(&stack), create_room(&stack, "private", &[]).await?);
     ensure!(root.remove_member(&room, "alice").await?.expect(409).code() == "conflict");
     root.put_member(&room, "alice", "member").await?.expect(409);
@@ -147,7 +147,7 @@ async fn admin_scope_acts_as_owner_but_cannot_remove_last_owner() -> Result<()> 
 
 #[tokio::test]
 async fn anyone_joins_public_room_always_as_member() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, "public", &[("gus", "guest")]).await?;
     let bob = stack.http("bob");
     bob.room(&room).await?.expect(404);
@@ -173,7 +173,7 @@ async fn anyone_joins_public_room_always_as_member() -> Result<()> {
 
 #[tokio::test]
 async fn direct_room_members_cannot_change() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.create_room("direct", &["bob"]).await?.expect(201).body;
     let room = room["room"].as_str().unwrap_or_default();
@@ -189,7 +189,7 @@ async fn direct_room_members_cannot_change() -> Result<()> {
 
 #[tokio::test]
 async fn removed_member_reads_and_sends_nothing_after_answer() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     bob.send(&room, "b1", "hi").await?.expect(201);
@@ -235,7 +235,7 @@ async fn returning_member_has_fresh_marks_and_sees_whole_log() -> Result<()> {
 
 #[tokio::test]
 async fn role_change_changes_visible_messages() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, "private", &[("bob", "member")]).await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
     let path = format!("/rooms/{room}/messages");
@@ -255,7 +255,7 @@ async fn role_change_changes_visible_messages() -> Result<()> {
 
 #[tokio::test]
 async fn added_user_is_created_for_any_valid_id() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, "private", &[]).await?;
     for user in ["zoë/ü", "a+b%2F@c", "x?y#z"] {
         let put = stack.http("alice").put_member(&room, user, "member").await?.expect(200).body;
@@ -286,7 +286,7 @@ async fn required_users_mode_refuses_unknown_member() -> Result<()> {
 // Covers: PATCH /rooms/{room}, DELETE /rooms/{room}, room:updated.
 #[tokio::test]
 async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, "public", &[("ada", "admin"), ("bob", "member")]).await?;
     let (ada, bob) = (stack.http("ada"), stack.http("bob"));
     let before = ada.room(&room).await?.expect(200).body;
@@ -332,7 +332,7 @@ async fn room_is_renamed_described_archived_and_unarchived() -> Result<()> {
 
 #[tokio::test]
 async fn membership_change_is_no_activity_but_message_is() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (first, second) =
         (create_room(&stack, "private", &[]).await?, create_room(&stack, "private", &[]).await?);
     let alice = stack.http("alice");

@@ -68,7 +68,7 @@ async fn member_added_mid_conversation_misses_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn join_reports_changed_room_and_role() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let alice = stack.http("alice");
     let room = alice.new_room(&["bob", "carol"]).await?;
     // The first message creates the room's hash.

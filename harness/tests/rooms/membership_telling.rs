@@ -8,7 +8,7 @@ use crate::channel::UserChannel;
 use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold};
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{Http, Stack};
+use tidings_harness::{Http, Stack, System};
 use tidings_shared::{
     ids::{Epoch, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient},
@@ -26,7 +26,7 @@ fn user_id(name: &str) -> UserId {
     UserId::parse(name).expect("a user id")
 }
 
-fn admin_http(stack: &Stack) -> Http {
+fn admin_http(stack: &impl System) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
@@ -226,7 +226,7 @@ fn internal_client(stack: &Stack) -> Result<InternalClient> {
 // Covers: PUT /users/{user}.
 #[tokio::test]
 async fn admin_scope_creates_changes_and_blocks_user() -> Result<()> {
-    let stack = start_stack().await?;
+    let stack = Stack::shared().await?;
     let (root, bob) = (admin_http(&stack), stack.http("bob"));
     bob.put_user("bob", json!({"name": "Bob"})).await?.expect(403);
     let created =

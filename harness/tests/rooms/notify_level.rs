@@ -20,7 +20,7 @@ async fn level(http: &Http, room: &str) -> Result<Value> {
 // Covers: PATCH /rooms/{room}/me, rooms:changed.
 #[tokio::test]
 async fn notify_level_is_kept_per_member_and_told_to_own_devices() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member"), ("gil", "guest")]).await?;
     let (alice, bob, gil) = (stack.http("alice"), stack.http("bob"), stack.http("gil"));
     ensure!(level(&bob, &room).await? == "all");
@@ -52,7 +52,7 @@ async fn notify_level_is_kept_per_member_and_told_to_own_devices() -> Result<()>
 
 #[tokio::test]
 async fn wrong_notify_level_and_users_who_are_no_members_are_refused() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     let bob = stack.http("bob");
     for bad in [json!({}), json!({"notify": null}), json!({"notify": "some"}), json!({"notify": true})] {

@@ -14,7 +14,7 @@ async fn find(http: &Http, query: &str, rest: &str) -> Result<Vec<String>> {
 // Covers: GET /me/people.
 #[tokio::test]
 async fn people_are_found_by_words_of_names_in_shared_rooms_only() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    let stack = Stack::shared().await?;
     let root = stack.http("root").with_token(&stack.admin_token("root"));
     for (user, name) in [("zoe", "Zoë Lang"), ("bob", "Robert Zobel"), ("zora", "Zora"), ("mal", "Mal Zorn")]
     {
@@ -48,7 +48,7 @@ async fn people_are_found_by_words_of_names_in_shared_rooms_only() -> Result<()>
 
 #[tokio::test]
 async fn at_most_twenty_people_are_found() -> Result<()> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    let stack = Stack::shared().await?;
     let members: Vec<String> = (0..30).map(|user| format!("user-{user:02}")).collect();
     let members: Vec<&str> = members.iter().map(String::as_str).collect();
     let alice = stack.http("alice");

@@ -11,14 +11,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::Stack;
 
-async fn start_two_gateways() -> Result<Stack> {
-    Stack::builder().gateways(2).start().await
-}
-
 // Covers: presence:set, presence:get, presence:list, presence.
 #[tokio::test]
 async fn user_has_one_status_across_devices_and_nodes() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
 
@@ -63,7 +59,7 @@ async fn user_has_one_status_across_devices_and_nodes() -> Result<()> {
 
 #[tokio::test]
 async fn quick_reconnect_is_invisible_on_any_node() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect_at(0, "bob").await?;
@@ -85,7 +81,7 @@ async fn quick_reconnect_is_invisible_on_any_node() -> Result<()> {
 
 #[tokio::test]
 async fn flapping_status_is_published_about_once_per_second() -> Result<()> {
-    let stack = Stack::builder().gateway_env("TIDINGS_PRESENCE_PER_SECOND", 1000).start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect("bob").await?;
@@ -109,7 +105,7 @@ async fn flapping_status_is_published_about_once_per_second() -> Result<()> {
 // Covers: GET /presence, POST /presence.
 #[tokio::test]
 async fn http_presence_lasts_one_minute() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.http("bob");
@@ -145,7 +141,7 @@ async fn http_presence_lasts_one_minute() -> Result<()> {
 
 #[tokio::test]
 async fn polling_user_stays_online_thirty_seconds_after_answer() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = tidings_harness::Http::new(&stack.gateway(1).url(), &stack.token("bob"));

@@ -20,7 +20,7 @@ async fn start_two_gateways() -> Result<Stack> {
 
 #[tokio::test]
 async fn users_without_shared_room_learn_no_presence() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let eve = stack.connect_at(0, "eve").await?;
@@ -58,7 +58,7 @@ async fn users_without_shared_room_learn_no_presence() -> Result<()> {
 
 #[tokio::test]
 async fn large_room_gets_no_presence_updates() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let crowd: Vec<String> = (0..99).map(|n| format!("user-{n:03}")).collect();
     let mut members: Vec<&str> = crowd.iter().map(String::as_str).collect();
     let hundred = stack.http("alice").new_room(&members).await?;
@@ -84,7 +84,7 @@ async fn large_room_gets_no_presence_updates() -> Result<()> {
 
 #[tokio::test]
 async fn presence_change_is_sent_once_despite_many_shared_rooms() -> Result<()> {
-    let stack = start_two_gateways().await?;
+    let stack = Stack::shared().await?;
     for _ in 0..20 {
         stack.http("alice").new_room(&["bob"]).await?;
     }
@@ -102,7 +102,7 @@ async fn presence_change_is_sent_once_despite_many_shared_rooms() -> Result<()> 
 
 #[tokio::test]
 async fn join_without_presence_receives_no_updates() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = stack.connect("alice").await?;
     let join = json!({ "type": "room:join", "room": room, "presence": false });
@@ -153,7 +153,7 @@ async fn single_room_join_lists_online_members_including_self() -> Result<()> {
 
 #[tokio::test]
 async fn leaving_last_shared_room_ends_presence_visibility() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let alice = connect_watcher(&stack, 0, &room).await?;
     let bob = stack.connect("bob").await?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::hearing::{connect_and_join, expect_ok, frames_of_types, frames_until_quiet, new_room_with};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{Client, Stack};
+use tidings_harness::{Client, Stack, System};
 
 const RECEIPT_FRAMES: &[&str] = &["receipt:read", "receipt:delivered"];
 
@@ -32,13 +32,13 @@ fn expected_receipt(kind: &str, user: &str, seq: u64) -> (String, String, u64) {
     (format!("receipt:{kind}"), user.to_owned(), seq)
 }
 
-async fn unread_count(stack: &Stack, user: &str) -> Result<u64> {
+async fn unread_count(stack: &impl System, user: &str) -> Result<u64> {
     let rooms = stack.http(user).my_rooms("").await?.expect(200).body;
     rooms["rooms"][0]["unread"].as_u64().context("unread")
 }
 
 /// Creates a room of alice with these members and this number of messages of alice.
-async fn create_room(stack: &Stack, members: &[(&str, &str)], messages: usize) -> Result<String> {
+async fn create_room(stack: &impl System, members: &[(&str, &str)], messages: usize) -> Result<String> {
     let room = new_room_with(stack, "alice", members).await?;
     for n in 0..messages {
         stack.http("alice").send(&room, &format!("m{n}"), "hi").await?.expect(201);
@@ -49,7 +49,7 @@ async fn create_room(stack: &Stack, members: &[(&str, &str)], messages: usize) -
 // Covers: receipt:read, message:read.
 #[tokio::test]
 async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, &[("bob", "member"), ("gus", "guest")], 3).await?;
     ensure!(unread_count(&stack, "bob").await? == 3);
     let reader = stack.connect_at(0, "bob").await?;
@@ -87,7 +87,7 @@ async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {
 // Covers: receipt:delivered, message:delivered.
 #[tokio::test]
 async fn delivery_reaches_only_joined_connections() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = create_room(&stack, &[("bob", "member")], 2).await?;
     let (bob, not_joined) =
         (connect_and_join(&stack, 0, "bob", &room).await?, stack.connect_at(1, "bob").await?);
@@ -147,7 +147,7 @@ async fn http_marks_reach_room_and_answer_current_position() -> Result<()> {
 
 #[tokio::test]
 async fn read_in_room_of_101_reaches_only_own_devices() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let people: Vec<String> = (0..99).map(|n| format!("member-{n}")).collect();
     let mut members: Vec<(&str, &str)> = people.iter().map(|user| (user.as_str(), "member")).collect();
     members.push(("bob", "member"));
@@ -171,7 +171,7 @@ async fn read_in_room_of_101_reaches_only_own_devices() -> Result<()> {
 
 #[tokio::test]
 async fn each_receipt_kind_arrives_at_most_twice_a_second() -> Result<()> {
-    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_MARKS_PER_SECOND", 10_000).start().await?;
+    let stack = Stack::shared().await?;
     let members = [("bob", "member"), ("carol", "member"), ("dave", "guest")];
     let room = create_room(&stack, &members, 30).await?;
     let alice = connect_and_join(&stack, 1, "alice", &room).await?;

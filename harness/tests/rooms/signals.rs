@@ -1,8 +1,8 @@
 //! Signals: opaque payloads to all members of a room or to one of them, never stored.
 
 use crate::hearing::{
-    WAIT_TIMEOUT, archive, connect_and_join, expect_ok, frames_of_types, frames_until_message,
-    frames_until_quiet, new_room_with, refusal_code,
+    WAIT_TIMEOUT, connect_and_join, expect_ok, frames_of_types, frames_until_message, frames_until_quiet,
+    new_room_with, refusal_code,
 };
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ async fn signals_until(client: &Client, text: &str) -> Result<Vec<Value>> {
 // Covers: signal.
 #[tokio::test]
 async fn signal_reaches_joined_others_or_only_named_user() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room =
         new_room_with(&stack, "alice", &[("bob", "member"), ("carol", "member"), ("gus", "guest")]).await?;
     let alice = connect_and_join(&stack, 0, "alice", &room).await?;
@@ -68,9 +68,9 @@ async fn signal_reaches_joined_others_or_only_named_user() -> Result<()> {
 
 #[tokio::test]
 async fn payload_up_to_16_kib_arrives_byte_for_byte() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
-    let mut bob = RawSocket::open(stack.gateway(0).ports().public, &stack.token("bob")).await?;
+    let mut bob = RawSocket::open(stack.gateway(0).port(), &stack.token("bob")).await?;
     let join = json!({"type": "room:join", "room": room}).to_string();
     bob.send(opcode::TEXT, join.as_bytes()).await?;
     next_text_of_type(&mut bob, "room:caught_up").await?;
@@ -93,7 +93,7 @@ async fn payload_up_to_16_kib_arrives_byte_for_byte() -> Result<()> {
 
 #[tokio::test]
 async fn only_sending_roles_signal_and_only_to_members() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest")]).await?;
     let other = stack.http("eve").new_room(&["mal"]).await?;
     let (alice, gus, eve) = (
@@ -120,7 +120,7 @@ async fn only_sending_roles_signal_and_only_to_members() -> Result<()> {
     expect_ok(&alice, signal(&room, Some("gus"), &data)).await?;
     gus.wait_for("signal", WAIT_TIMEOUT).await?;
     expect_ok(&eve, signal(&other, Some("mal"), &data)).await?;
-    archive(&stack, &room).await?;
+    stack.http("alice").archive_room(&room).await?.expect(204);
     ensure!(refusal_code(&alice, signal(&room, None, &data)).await? == "conflict");
     Ok(())
 }

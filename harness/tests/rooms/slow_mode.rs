@@ -25,7 +25,7 @@ async fn expect_slow_mode_wait(client: &Client, room: &str, client_id: &str) -> 
 // Covers: PATCH /rooms/{room}, room:updated.
 #[tokio::test]
 async fn slow_mode_is_set_by_admins_and_seen_by_members() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("ada", "admin"), ("bob", "member")]).await?;
     let (ada, bob) = (stack.http("ada"), stack.http("bob"));
     ensure!(bob.room(&room).await?.expect(200).body["slow_mode_s"] == 0);
@@ -58,7 +58,7 @@ async fn slow_mode_is_set_by_admins_and_seen_by_members() -> Result<()> {
 // Covers: rate_limited.
 #[tokio::test]
 async fn slow_mode_refuses_second_message_on_all_nodes() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room =
         new_room_with(&stack, "alice", &[("ada", "admin"), ("bob", "member"), ("tim", "tutor")]).await?;
     let bob = stack.http("bob");
@@ -100,7 +100,7 @@ async fn slow_mode_refuses_second_message_on_all_nodes() -> Result<()> {
 
 #[tokio::test]
 async fn refused_message_is_accepted_after_slow_mode_time() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     let alice = stack.http("alice");
     alice.change_room(&room, json!({"slow_mode_s": 2})).await?.expect(200);
@@ -135,7 +135,7 @@ async fn refused_message_is_accepted_after_slow_mode_time() -> Result<()> {
 
 #[tokio::test]
 async fn only_one_of_concurrent_messages_is_accepted() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     stack.http("alice").change_room(&room, json!({"slow_mode_s": 3600})).await?.expect(200);
     let sockets = [stack.connect_at(0, "bob").await?, stack.connect_at(1, "bob").await?];

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::hearing::{
-    archive, connect_and_join, connect_as, expect_ok, frames_of_types, frames_until_message,
-    frames_until_quiet, new_room_with, refusal_code, typing_frame,
+    connect_and_join, connect_as, expect_ok, frames_of_types, frames_until_message, frames_until_quiet,
+    new_room_with, refusal_code, typing_frame,
 };
 use crate::room_log::hold;
 use anyhow::{Result, ensure};
@@ -21,7 +21,7 @@ const TYPING_FRAMES: &[&str] = &["typing:start", "typing:stop"];
 // Covers: typing:start, typing:stop.
 #[tokio::test]
 async fn typing_reaches_only_other_joined_members_with_name() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room =
         new_room_with(&stack, "alice", &[("bob", "member"), ("gus", "guest"), ("carol", "member")]).await?;
     let alice = connect_as(&stack, 0, "alice", "Alice A.").await?;
@@ -56,7 +56,7 @@ async fn typing_reaches_only_other_joined_members_with_name() -> Result<()> {
 
 #[tokio::test]
 async fn typing_starts_of_user_are_sent_once_per_100_ms() -> Result<()> {
-    let stack = Stack::builder().gateway_env("TIDINGS_TYPING_PER_SECOND", 10_000).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     let bob = connect_and_join(&stack, 0, "bob", &room).await?;
     let mut typists = Vec::new();
@@ -82,7 +82,7 @@ async fn typing_starts_of_user_are_sent_once_per_100_ms() -> Result<()> {
 
 #[tokio::test]
 async fn stop_overrides_start_and_message_cancels_start() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member")]).await?;
     let (alice, bob) = (
         connect_and_join(&stack, 0, "alice", &room).await?,
@@ -106,7 +106,7 @@ async fn stop_overrides_start_and_message_cancels_start() -> Result<()> {
 
 #[tokio::test]
 async fn typing_by_guest_non_member_or_in_archive_is_refused() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("gus", "guest")]).await?;
     let alice = connect_and_join(&stack, 0, "alice", &room).await?;
     ensure!(refusal_code(&stack.connect("gus").await?, typing_frame(&room, true)).await? == "forbidden");
@@ -117,14 +117,14 @@ async fn typing_by_guest_non_member_or_in_archive_is_refused() -> Result<()> {
     ensure!(refusal_code(&stack.connect("eve").await?, typing_frame(&room, true)).await? == "not_found");
     ensure!(refusal_code(&alice, typing_frame("no-such-room", true)).await? == "not_found");
     expect_ok(&alice, typing_frame(&room, true)).await?;
-    archive(&stack, &room).await?;
+    stack.http("alice").archive_room(&room).await?.expect(204);
     ensure!(refusal_code(&alice, typing_frame(&room, true)).await? == "conflict");
     Ok(())
 }
 
 #[tokio::test]
 async fn removed_member_is_not_shown_typing_after_removal() -> Result<()> {
-    let stack = Stack::builder().gateways(2).gateway_env("TIDINGS_TYPING_PER_SECOND", 10_000).start().await?;
+    let stack = Stack::shared().await?;
     let room = new_room_with(&stack, "alice", &[("bob", "member"), ("mal", "member")]).await?;
     let bob = connect_and_join(&stack, 1, "bob", &room).await?;
     let mal = stack.connect("mal").await?;

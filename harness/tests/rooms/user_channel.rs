@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{Client, ClientError, Cursor, Http, ServerFrame, Stack};
+use tidings_harness::{Client, ClientError, Cursor, Http, ServerFrame, Stack, System};
 use tidings_shared::{
     ids::{RoomId, UserId},
     log::{Layout, RedisConnection},
@@ -16,7 +16,7 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The connections of a blocked user must be closed within this time.
 const BLOCK_DEADLINE: Duration = Duration::from_secs(5);
 
-fn admin_http(stack: &Stack) -> Http {
+fn admin_http(stack: &impl System) -> Http {
     stack.http("root").with_token(&stack.admin_token("root"))
 }
 
@@ -146,7 +146,7 @@ async fn missed_rooms_change_is_sent_after_resubscription() -> Result<()> {
 // Covers: 4403.
 #[tokio::test]
 async fn blocked_user_is_disconnected_from_all_nodes_in_seconds() -> Result<()> {
-    let stack = Stack::builder().gateways(2).start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["mallory"]).await?;
     let devices = [stack.connect_at(0, "mallory").await?, stack.connect_at(1, "mallory").await?];
     devices[0].join_and_catch_up(&room).await?;
@@ -219,7 +219,7 @@ async fn account_lookup_is_retried_until_persistence_answers() -> Result<()> {
 
 #[tokio::test]
 async fn changed_name_appears_on_later_messages() -> Result<()> {
-    let stack = Stack::start().await?;
+    let stack = Stack::shared().await?;
     let room = stack.http("alice").new_room(&["bob"]).await?;
     let (alice, bob) = (stack.connect("alice").await?, stack.connect("bob").await?);
     alice.join_and_catch_up(&room).await?;

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tidings_harness::{Client, ClientError, ServerFrame, Stack, Token};
+use tidings_harness::{Client, ClientError, ServerFrame, System, Token};
 
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a test listens on a connection that must receive nothing.
 pub const QUIET_PERIOD: Duration = Duration::from_millis(700);
 
 /// Connects with a token that contains a name.
-pub async fn connect_as(stack: &Stack, gateway: usize, user: &str, name: &str) -> Result<Client> {
-    let token = Token::of(user).name(name).sign(stack.jwt_secret());
-    Ok(Client::connect(&stack.gateway(gateway).ws(), &token).await?)
+pub async fn connect_as(stack: &impl System, gateway: usize, user: &str, name: &str) -> Result<Client> {
+    Ok(stack.connect_with(gateway, Token::of(user).name(name)).await?)
 }
 
-pub async fn connect_and_join(stack: &Stack, gateway: usize, user: &str, room: &str) -> Result<Client> {
+pub async fn connect_and_join(stack: &impl System, gateway: usize, user: &str, room: &str) -> Result<Client> {
     let client = stack.connect_at(gateway, user).await?;
     client.join_and_catch_up(room).await?;
     Ok(client)
@@ -74,16 +73,9 @@ pub fn typing_frame(room: &str, started: bool) -> Value {
 }
 
 /// Creates a private room whose members have these roles; its creator is the owner.
-pub async fn new_room_with(stack: &Stack, owner: &str, members: &[(&str, &str)]) -> Result<String> {
+pub async fn new_room_with(stack: &impl System, owner: &str, members: &[(&str, &str)]) -> Result<String> {
     let members: Vec<Value> =
         members.iter().map(|(user, role)| json!({"user": user, "role": role})).collect();
     let room = stack.http(owner).post("/rooms", json!({"kind": "private", "members": members})).await?;
     Ok(room.expect(201).body["room"].as_str().context("a room")?.to_owned())
-}
-
-/// Archives a room in Redis, as the append script does.
-pub async fn archive(stack: &Stack, room: &str) -> Result<()> {
-    let key = tidings_shared::log::keys::room(&tidings_shared::ids::RoomId::parse(room)?);
-    let mut command = redis::cmd("HSET");
-    stack.shards().command(command.arg(key).arg("archived").arg("1")).await
 }

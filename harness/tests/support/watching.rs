@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{Client, ClientError, Http, ServerFrame, Stack};
+use tidings_harness::{Client, ClientError, Http, ServerFrame, System};
 
 /// Time limit for updates that are sent immediately.
 pub const UPDATE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,7 +14,7 @@ pub const GRACE: Duration = Duration::from_secs(10);
 pub const GRACE_AND_SWEEP: Duration = Duration::from_secs(17);
 
 /// Connects alice to a gateway and joins a room, so that she receives presence updates.
-pub async fn connect_watcher(stack: &Stack, gateway: usize, room: &str) -> Result<Client> {
+pub async fn connect_watcher(stack: &impl System, gateway: usize, room: &str) -> Result<Client> {
     let alice = stack.connect_at(gateway, "alice").await?;
     alice.join_and_catch_up(room).await?;
     discard_first_updates(&alice).await;

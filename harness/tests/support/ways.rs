@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_harness::{
-    Stack,
+    System,
     client::{Client, ClientError},
     http::{Http, encode},
 };
@@ -55,7 +55,7 @@ impl ChangeOutcome {
 }
 
 /// The same user with both transports.
-pub async fn both_transports(stack: &Stack, user: &str) -> Result<[Transport; 2]> {
+pub async fn both_transports(stack: &impl System, user: &str) -> Result<[Transport; 2]> {
     Ok([Transport::Frame(Box::new(stack.connect(user).await?)), Transport::Http(stack.http(user))])
 }
 
