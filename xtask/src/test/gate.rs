@@ -178,7 +178,7 @@ impl Gate {
         let mut sums: Vec<(&str, f64)> = sums.into_iter().filter(|(_, seconds)| *seconds >= 1.0).collect();
         sums.sort_by(|a, b| b.1.total_cmp(&a.1));
         println!("\nseconds  tests of a program, which run in parallel");
-        sums.iter().for_each(|(name, seconds)| println!("{seconds:7.0}  {name}"));
+        sums.iter().take(20).for_each(|(name, seconds)| println!("{seconds:7.0}  {name}"));
         self.slowest.sort_by(|a, b| b.0.total_cmp(&a.0));
         println!("\nseconds  slowest tests");
         self.slowest.iter().take(20).for_each(|(seconds, name)| println!("{seconds:7.1}  {name}"));
