@@ -141,7 +141,7 @@ impl Http {
     /// the names of a test, the copy keeps them, because a token that is refused may have none.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Http {
-        let names = if self.names.are_plain() { UserNames::of_token(token) } else { self.names.clone() };
+        let names = if self.names.is_identity() { UserNames::of_token(token) } else { self.names.clone() };
         Http { token: token.to_owned(), names, ..self.clone() }
     }
 

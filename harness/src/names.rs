@@ -30,7 +30,8 @@ pub struct UserNames {
 }
 
 impl UserNames {
-    /// Names with a new suffix. It begins with a dot and a zero, so that ids sort as their names do.
+    /// Creates names with a new suffix. The suffix begins with ".0", which sorts before letters and digits, so wire ids
+    /// sort like alphanumeric names. Names with "-" may sort differently.
     pub fn unique() -> UserNames {
         UserNames { suffix: Some(format!(".0{:08x}", rand::random::<u32>()).into()) }
     }
@@ -45,8 +46,8 @@ impl UserNames {
         UserNames { suffix: claims() }
     }
 
-    /// Whether there is nothing to translate.
-    pub fn are_plain(&self) -> bool {
+    /// Whether translation changes nothing, because there is no suffix.
+    pub fn is_identity(&self) -> bool {
         self.suffix.is_none()
     }
 
@@ -72,7 +73,7 @@ impl UserNames {
 
     /// An outgoing frame or body. A text that names no user stays as it is, byte for byte.
     pub fn text_to_wire<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        if self.are_plain() {
+        if self.is_identity() {
             return Cow::Borrowed(text);
         }
         let Ok(mut value) = serde_json::from_str(text) else { return Cow::Borrowed(text) };
@@ -81,7 +82,7 @@ impl UserNames {
 
     /// Translates outgoing JSON. Returns whether anything changed.
     pub fn value_to_wire(&self, value: &mut Value) -> bool {
-        if self.are_plain() {
+        if self.is_identity() {
             return false;
         }
         let mut changed = false;
@@ -128,7 +129,7 @@ impl UserNames {
 
     /// An outgoing path with its query.
     pub fn path_to_wire<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        if self.are_plain() {
+        if self.is_identity() {
             return Cow::Borrowed(path);
         }
         let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
@@ -158,7 +159,7 @@ impl UserNames {
 
     /// Received bytes of UTF-8.
     pub fn bytes_from_wire<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.are_plain() {
+        if self.is_identity() {
             return Cow::Borrowed(bytes);
         }
         match String::from_utf8(bytes.to_vec()) {
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_sort_as_their_names_do() {
+    fn wire_ids_of_alphanumeric_names_sort_as_names() {
         let sorted = ["a", "a2", "al", "alice", "b"];
         let mut wire = sorted.map(|name| UserNames::unique().user_to_wire(name));
         wire.sort_unstable();

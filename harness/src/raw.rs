@@ -122,7 +122,7 @@ impl RawSocket {
     pub async fn next(&mut self) -> Result<Option<RawFrame>> {
         loop {
             if let Some((mut frame, length)) = parse_frame(&self.unread)? {
-                if frame.opcode == opcode::TEXT && !frame.compressed && !self.names.are_plain() {
+                if frame.opcode == opcode::TEXT && !frame.compressed && !self.names.is_identity() {
                     frame.payload = self.names.bytes_from_wire(&frame.payload).into_owned();
                 }
                 self.unread.drain(..length);

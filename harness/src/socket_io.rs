@@ -166,7 +166,7 @@ impl SocketIo {
 
     /// Sends a packet.
     pub fn send_packet(&self, packet: &SocketIoPacket) {
-        if !self.names.are_plain() {
+        if !self.names.is_identity() {
             let mut packet = packet.clone();
             self.names.value_to_wire(&mut packet.data);
             return self.send_message(EngineMessage::Text(packet.to_string()));

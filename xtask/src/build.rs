@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::context::Context;
 use crate::process::{Outcome, output, run, run_logged, say};
 
-/// The programs of a plain system.
+/// The programs that every system runs.
 const SERVICES: [&str; 3] = ["tidings-gateway", "tidings-persistence", "tidings-migrations"];
 
 /// The programs that run beside the services when `./dev up --with` names them.
@@ -131,17 +131,17 @@ fn copy_dependencies(context: &Context) -> Outcome {
     run(context.command("bash").args(["-c", copy, "copy"]).arg(guard_folder(context)).arg(debug))
 }
 
-/// Builds the services for the guard.
+/// Builds the services whose instructions the guard counts, in a target folder of their own.
 ///
 /// # Errors
-/// When cargo fails.
+/// When the dependencies cannot be copied, or cargo fails.
 pub fn guard(context: &Context) -> Outcome {
     say("building the services for the guard (the first time takes some minutes)");
     copy_dependencies(context)?;
     run(&mut counted(context))
 }
 
-/// A build in the background, which ends with this value.
+/// A build in the background. Dropping this value kills it.
 pub struct Background(std::process::Child);
 
 /// Starts the build for the guard in the background. The tests mostly wait, and a process of idle priority uses only the

@@ -17,8 +17,9 @@ pub struct Context {
     pub tools: PathBuf,
     /// `TIDINGS_DEV_DIR`: state, data and logs.
     pub state: PathBuf,
-    /// `TIDINGS_BIN_DIR`: a folder with built programs. Nothing is built when it is set.
-    pub built: Option<PathBuf>,
+    /// `TIDINGS_BIN_DIR`: the folder from which commands take their programs. When it is set, only `./dev test` builds
+    /// Rust code; builds of npm are not affected.
+    pub programs: Option<PathBuf>,
     variables: BTreeMap<String, OsString>,
 }
 
@@ -29,13 +30,14 @@ impl Context {
     /// When the program was not started by the script.
     pub fn from_environment() -> Result<Context, String> {
         let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let started_by_hand = || "start ./dev, not this program".to_owned();
+        let started_by_hand =
+            || "TIDINGS_ROOT or TIDINGS_DEV_DIR is not set; run ./dev, which sets them".to_owned();
         let root = folder("TIDINGS_ROOT").ok_or_else(started_by_hand)?;
         let target = folder("CARGO_TARGET_DIR").unwrap_or_else(|| root.join("target"));
         let mut context = Context {
             tools: target.join("tools"),
             state: folder("TIDINGS_DEV_DIR").ok_or_else(started_by_hand)?,
-            built: folder("TIDINGS_BIN_DIR"),
+            programs: folder("TIDINGS_BIN_DIR"),
             root,
             target,
             variables: BTreeMap::new(),

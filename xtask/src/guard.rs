@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::process::{Outcome, run, say};
 use crate::{build, packages, tools};
 
-/// The exit code of the guard where valgrind does not work.
+/// `tidings-guard` exits with this code when valgrind does not run on this machine.
 const CANNOT_COUNT: i32 = 3;
 
 /// The command.
@@ -19,7 +19,7 @@ pub fn command(context: &mut Context, arguments: &[String]) -> Result<ExitCode, 
         return Err("please install: valgrind".to_owned());
     }
     let rest: Vec<&String> = arguments.iter().filter(|argument| *argument != "--no-build").collect();
-    if rest.len() == arguments.len() && context.built.is_none() {
+    if rest.len() == arguments.len() && context.programs.is_none() {
         let mut own = context.command("cargo");
         own.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
         run(own.args(["build", "--workspace", "--example", "echo", "--bin", "tidings-guard"]))?;
@@ -40,7 +40,7 @@ pub fn check(context: &Context) -> Outcome {
 /// The guard from the debug build, for the services of its own build.
 fn guard(context: &Context) -> Command {
     let mut guard = context.command(context.target.join("debug/tidings-guard"));
-    guard.env("TIDINGS_BIN_DIR", context.built.clone().unwrap_or_else(|| build::guard_folder(context)));
+    guard.env("TIDINGS_BIN_DIR", context.programs.clone().unwrap_or_else(|| build::guard_folder(context)));
     guard
 }
 

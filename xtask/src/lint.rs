@@ -19,32 +19,32 @@ const SCRIPT_FOLDERS: [&str; 2] = ["deploy/postgres", "deploy/postgres/tests"];
 pub fn lint(context: &mut Context) -> Result<ExitCode, String> {
     packages::need_servers(context)?;
     let mut report = Report::new(&context.target);
-    formatting(context, &mut report);
+    check_formatting(context, &mut report);
     report.step("cargo clippy", || {
         let mut clippy = context.command("cargo");
         run(clippy.args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
-    rest(context, &mut report);
-    clients(context, &mut report);
+    check_files(context, &mut report);
+    check_clients(context, &mut report);
     Ok(report.close_lint())
 }
 
 /// Checks the format of the Rust code.
-pub fn formatting(context: &Context, report: &mut Report) {
+pub fn check_formatting(context: &Context, report: &mut Report) {
     report.step("cargo fmt --check", || run(context.command("cargo").args(["fmt", "--all", "--check"])));
 }
 
 /// Checks scripts, dependencies and monitoring.
-pub fn rest(context: &mut Context, report: &mut Report) {
+pub fn check_files(context: &mut Context, report: &mut Report) {
     let _ = tools::need_pip(context);
-    scripts(context, report);
-    dependencies(context, report);
+    check_scripts(context, report);
+    check_dependencies(context, report);
     report.step("monitoring", || {
         run(context.command(context.root.join("deploy/tools/watch.sh")).env("TIDINGS_TOOLS", &context.tools))
     });
 }
 
-fn scripts(context: &Context, report: &mut Report) {
+fn check_scripts(context: &Context, report: &mut Report) {
     let Some(shellcheck) = tools::shellcheck(context) else {
         report.not_checked("shellcheck", "neither shellcheck nor pip is available");
         return;
@@ -68,7 +68,7 @@ fn scripts(context: &Context, report: &mut Report) {
 
 /// Checks licenses, sources and advisories. The fuzz targets have their own lock file, and this machine may not have
 /// their dependencies.
-fn dependencies(context: &Context, report: &mut Report) {
+fn check_dependencies(context: &Context, report: &mut Report) {
     let deny = match cargo_tools::deny(context) {
         Ok(Some(deny)) => deny,
         Ok(None) => {
@@ -113,7 +113,7 @@ fn dependencies(context: &Context, report: &mut Report) {
 }
 
 /// Checks format, build and types of the TypeScript packages. Returns whether they can be used at all.
-pub fn clients(context: &mut Context, report: &mut Report) -> bool {
+pub fn check_clients(context: &mut Context, report: &mut Report) -> bool {
     if node::need_npm(context).is_err() {
         report.not_checked("clients", "Node 20.19 or later with npm is not available");
         return false;

@@ -25,7 +25,7 @@ const UNKNOWN_COMMAND: u8 = 2;
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let Some((command, arguments)) = arguments.split_first() else {
-        eprintln!("start ./dev, not this program");
+        eprintln!("no command is given; run ./dev help");
         return ExitCode::from(UNKNOWN_COMMAND);
     };
     match run(command, arguments) {

@@ -80,14 +80,16 @@ impl Nextest<'_> {
     }
 }
 
-/// A line with program and name for each test that a filter selects.
+/// The program and the name of each test that the arguments select.
 ///
 /// # Errors
 /// When the tests do not compile.
 pub fn list(context: &Context, profile: &str, arguments: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut command = Nextest::command(context, "list")?;
     command.args(["--profile", profile, "--message-format", "oneline"]).args(arguments);
-    let listed = output(&mut command).ok_or("nextest lists no tests")?;
+    let listed = output(&mut command).ok_or(
+        "nextest cannot list the tests; see whether they compile: cargo build --workspace --all-targets",
+    )?;
     let pair = |line: &str| line.split_once(' ').map(|(program, test)| (program.to_owned(), test.to_owned()));
     Ok(listed.lines().filter_map(pair).collect())
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use crate::context::Context;
 use crate::process::{Outcome, run};
 
-/// A program and the package that has it.
-pub type Package = (&'static str, &'static str);
+/// A program, and the Debian package that provides it.
+pub type ProgramPackage = (&'static str, &'static str);
 
 /// The servers that every system has.
-const SERVERS: [Package; 2] = [("redis-server", "redis-server"), ("curl", "curl")];
+const SERVERS: [ProgramPackage; 2] = [("redis-server", "redis-server"), ("curl", "curl")];
 const POSTGRES: &str = "postgresql-15";
 
 /// Installs the servers that every system needs.
@@ -29,18 +29,22 @@ pub fn need_servers(context: &mut Context) -> Outcome {
 ///
 /// # Errors
 /// When one cannot be installed.
-pub fn need(context: &mut Context, packages: &[Package]) -> Outcome {
+pub fn need(context: &mut Context, packages: &[ProgramPackage]) -> Outcome {
     let missing = missing(context, packages);
     install(context, &missing)
 }
 
 /// Debian puts some servers into a folder that is only in root's path.
-fn missing(context: &Context, packages: &[Package]) -> Vec<&'static str> {
+fn missing(context: &Context, packages: &[ProgramPackage]) -> Vec<&'static str> {
     let here = |program: &str| context.has(program) || Path::new("/usr/sbin").join(program).exists();
     packages.iter().filter(|(program, _)| !here(program)).map(|(_, package)| *package).collect()
 }
 
-fn install(context: &mut Context, packages: &[&str]) -> Outcome {
+/// Installs packages of these names.
+///
+/// # Errors
+/// When one cannot be installed.
+pub fn install(context: &mut Context, packages: &[&str]) -> Outcome {
     if packages.is_empty() {
         return Ok(());
     }

@@ -49,7 +49,7 @@ pub fn run_logged(command: &mut Command, log: &Path) -> Outcome {
     let (mut reader, writer) = io::pipe().map_err(failed)?;
     let errors = writer.try_clone().map_err(failed)?;
     let mut child = command.stdout(writer).stderr(errors).spawn().map_err(failed)?;
-    // The command holds the writing ends, which must be closed before the reader sees the end.
+    // Drops the write ends of the pipe that the command holds: the reader sees end of file only when all are closed.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut buffer = [0; 64 * 1024];
     loop {

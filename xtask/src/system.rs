@@ -28,10 +28,10 @@ fn become_built(
     arguments: &[String],
     build: impl FnOnce(&Context) -> Result<(), String>,
 ) -> Result<ExitCode, String> {
-    let folder = context.built.clone().unwrap_or_else(|| context.target.join(profile));
+    let folder = context.programs.clone().unwrap_or_else(|| context.target.join(profile));
     let program = folder.join(name);
     if !is_executable(&program) {
-        if context.built.is_some() {
+        if context.programs.is_some() {
             return Err(format!("{} has no {name}", folder.display()));
         }
         build(context)?;
@@ -47,7 +47,7 @@ fn become_built(
 pub fn up(context: &mut Context, arguments: &[String]) -> Result<ExitCode, String> {
     packages::need_servers(context)?;
     let (mut arguments, build) = split_no_build(arguments);
-    if build && context.built.is_none() {
+    if build && context.programs.is_none() {
         let companions = companions::wanted(&arguments, &context.state);
         let programs = build::programs_of("up").into_iter().chain(companions.iter().map(String::as_str));
         build::quick(context, &programs.collect::<Vec<_>>())?;
@@ -109,7 +109,7 @@ pub fn try_out(context: &mut Context, command: &str, arguments: &[String]) -> Re
             context.set("TIDINGS_S3_SERVER", s3_server::program(context));
         }
     }
-    if build && context.built.is_none() {
+    if build && context.programs.is_none() {
         build::quick(context, &build::programs_of(command))?;
     }
     let by_kit = arguments.join(" ").replace('=', " ").contains("--client ts");
@@ -125,7 +125,7 @@ pub fn try_out(context: &mut Context, command: &str, arguments: &[String]) -> Re
     become_program(context, &format!("tidings-{command}"), &arguments)
 }
 
-/// Measures it and its alternatives. pip installs Node.js on machines without it. Go is not installed, and the bench
+/// Measures Tidings and its alternatives. pip installs Node.js on machines without it. Go is not installed, and the bench
 /// goes on without the peer that needs it.
 ///
 /// # Errors
@@ -133,7 +133,7 @@ pub fn try_out(context: &mut Context, command: &str, arguments: &[String]) -> Re
 pub fn bench(context: &mut Context, arguments: &[String]) -> Result<ExitCode, String> {
     packages::need_servers(context)?;
     let (arguments, build) = split_no_build(arguments);
-    if build && context.built.is_none() {
+    if build && context.programs.is_none() {
         build::bench(context)?;
     }
     node::need_npm(context)?;
@@ -161,7 +161,7 @@ pub fn e2e(context: &mut Context, arguments: &[String]) -> Result<ExitCode, Stri
         }
     }
     if build {
-        if context.built.is_none() {
+        if context.programs.is_none() {
             build::quick(context, &build::programs_of("e2e"))?;
         }
         clients::build_kit(context)?;
@@ -174,7 +174,7 @@ pub fn e2e(context: &mut Context, arguments: &[String]) -> Result<ExitCode, Stri
         browser::need_chromium(context)?
     }
     context.set("TIDINGS_BROWSER", if firefox { "firefox" } else { "chromium" });
-    let programs = context.built.clone().unwrap_or_else(|| context.target.join("quick"));
+    let programs = context.programs.clone().unwrap_or_else(|| context.target.join("quick"));
     let tests = clients::Vitest {
         script: "e2e",
         programs: &programs,

@@ -56,7 +56,7 @@ pub fn command(context: &mut Context, arguments: &[String]) -> Result<ExitCode, 
     tools::need_pip(context)?;
     tools::offer_mold(context);
     needs::set_paths(context)?;
-    folder::use_memory(context);
+    folder::keep_test_data_in_tmpfs(context);
     std::fs::create_dir_all(&context.state)
         .map_err(|error| format!("{}: {error}", context.state.display()))?;
     match options.selection {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::{Context, is_executable};
-use crate::packages::{self, Package};
+use crate::packages::{self, ProgramPackage};
 use crate::process::{Outcome, output, run_quietly, say};
 
 pub mod azurite;
@@ -15,8 +15,7 @@ pub mod node;
 pub mod pip;
 pub mod s3_server;
 
-const PIP: Package = ("pip3", "python3-pip");
-const VENV: Package = ("venv of python3", "python3-venv");
+const PIP: ProgramPackage = ("pip3", "python3-pip");
 
 /// Installs pip and Python's environments, unless the machine has them.
 ///
@@ -27,7 +26,7 @@ pub fn need_pip(context: &mut Context) -> Outcome {
         packages::need(context, &[PIP])?;
     }
     if run_quietly(context.command("python3").args(["-c", "import venv"])).is_err() {
-        packages::need(context, &[VENV])?;
+        packages::install(context, &["python3-venv"])?;
     }
     Ok(())
 }
@@ -47,7 +46,8 @@ fn pip_command(context: &Context) -> std::process::Command {
     command
 }
 
-/// Installs wheels into a folder of the tools folder, unless they are there. Returns the folder.
+/// Installs wheels into `folder` below the tools folder, and returns its path. Does nothing if an earlier install
+/// completed.
 ///
 /// # Errors
 /// When pip is missing, or no wheel fits the machine.
@@ -73,7 +73,7 @@ fn complete(folder: &Path) -> Outcome {
     std::fs::write(&marker, "").map_err(|error| format!("{}: {error}", marker.display()))
 }
 
-/// The path of shellcheck, from the machine or from pip; `None` when it is not to be had.
+/// The path of shellcheck, from the machine or from pip; `None` when it cannot be installed.
 pub fn shellcheck(context: &Context) -> Option<PathBuf> {
     let of_machine = context.find("shellcheck");
     of_machine.or_else(|| {
@@ -89,8 +89,8 @@ pub fn has_valgrind(context: &mut Context) -> bool {
 
 /// Installs a fast linker, which is optional: see `.cargo/linker-cc`.
 pub fn offer_mold(context: &mut Context) {
-    let linked = context.has("ld.mold") || context.has("ld.lld");
-    if !linked && packages::need(context, &[("ld.mold", "mold")]).is_err() {
+    let has_fast_linker = context.has("ld.mold") || context.has("ld.lld");
+    if !has_fast_linker && packages::need(context, &[("ld.mold", "mold")]).is_err() {
         say("mold is not available; linking takes longer");
     }
 }

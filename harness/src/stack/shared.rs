@@ -149,7 +149,7 @@ impl SharedStack {
         self.connect_at(0, user).await
     }
 
-    /// Connects a user to the gateway of this number by WebSocket.
+    /// Connects a user by WebSocket to the gateway at this index, from 0.
     pub async fn connect_at(&self, gateway: usize, user: &str) -> Result<Client, ClientError> {
         Client::connect(&self.gateway(gateway).ws(), &self.token(user)).await
     }

@@ -44,7 +44,7 @@ pub trait System: Sync {
         self.connect_with(gateway, Token::of(user))
     }
 
-    /// Connects to the gateway of this number with this token.
+    /// Signs the token, and connects with it to the gateway at this index, from 0.
     fn connect_with(
         &self,
         gateway: usize,

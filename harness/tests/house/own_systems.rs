@@ -76,7 +76,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("messages/poll_ends", "stops nodes, own settings, reads metrics"),
     ("messages/poll_kept", "own settings, uses Redis, reads metrics"),
     ("messages/poll_limits", "own settings, uses Redis, reads metrics"),
-    ("messages/replay_storm", "has proxies or clocks, own settings, reads logs"),
+    ("messages/replay_storm", "uses proxies, own settings, reads logs"),
     ("messages/search", "stops nodes, disturbs Redis, uses SQL"),
     ("messages/search_blocks", "disturbs Redis, uses SQL"),
     ("messages/search_look", "stops nodes, own settings, uses SQL"),

@@ -7,9 +7,9 @@ const MEMORY: &str = "/dev/shm";
 /// Eight systems at a time, a hundred databases that wait for their removal, and the browsers need a third of this.
 const LEAST_KIB: u64 = 6 * 1024 * 1024;
 
-/// Keeps the data in memory if there is enough of it. On a disk, a core was busy with writing databases that live for
+/// Keeps the data of test systems in tmpfs if the machine has enough free memory. On a disk, a core was busy with writing databases that live for
 /// seconds. Tests kill processes and never the machine, so they see no difference.
-pub fn use_memory(context: &mut Context) {
+pub fn keep_test_data_in_tmpfs(context: &mut Context) {
     if context.variable("TMPDIR").is_none() && free_kib(context).is_some_and(|free| free >= LEAST_KIB) {
         context.set("TMPDIR", MEMORY);
     }

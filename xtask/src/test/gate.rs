@@ -40,13 +40,13 @@ impl Gate {
         let (first, rest) = (self.size != Size::Rest, self.size != Size::First);
         if rest {
             self.report.step("packages", || packages::need(context, &needs::all_packages()));
-            lint::rest(context, &mut self.report);
+            lint::check_files(context, &mut self.report);
         }
         // Tests of Rust need Node too.
         let clients_usable = match (first, tools::node::need_npm(context)) {
             (true, _) => {
-                lint::formatting(context, &mut self.report);
-                lint::clients(context, &mut self.report)
+                lint::check_formatting(context, &mut self.report);
+                lint::check_clients(context, &mut self.report)
             }
             (false, Ok(())) => self.report.step("clients: npm ci", || clients::install(context)),
             (false, Err(_)) => false,
@@ -56,13 +56,13 @@ impl Gate {
         let counting = rest && tools::has_valgrind(context);
         let ahead = if counting { build::guard_ahead(context) } else { None };
         let postgres = SharedPostgres::start(context, &mut self.report);
-        self.rust(context);
+        self.run_rust_tests(context);
         if rest {
-            self.rust_on_cluster(context);
-            self.deployment(context);
+            self.run_cluster_tests(context);
+            self.check_deployment(context);
         }
         if clients_usable {
-            self.clients(context);
+            self.run_client_tests(context);
         }
         // The guard starts its own PostgreSQL, as in `./dev guard`.
         postgres.stop(context);
@@ -96,7 +96,7 @@ impl Gate {
         });
     }
 
-    fn rust(&mut self, context: &Context) {
+    fn run_rust_tests(&mut self, context: &Context) {
         let filter = behaviours::filter(self.size);
         let arguments = filter.iter().flat_map(|filter| ["-E", filter.as_str()]).collect();
         let tests = Nextest { context, profile: "default", retries: self.retries, arguments, limit: None };
@@ -105,7 +105,7 @@ impl Gate {
         self.slowest.extend(tests.seconds());
     }
 
-    fn rust_on_cluster(&mut self, context: &Context) {
+    fn run_cluster_tests(&mut self, context: &Context) {
         let tests =
             Nextest { context, profile: CLUSTER, retries: self.retries, arguments: Vec::new(), limit: None };
         let run = || tests.run(&[("TIDINGS_TEST_REDIS", CLUSTER.as_ref())]);
@@ -113,16 +113,17 @@ impl Gate {
     }
 
     /// Checks images, Compose and manifests against the programs whose settings they use.
-    fn deployment(&mut self, context: &Context) {
+    fn check_deployment(&mut self, context: &Context) {
         let log = context.state.join("deploy.log");
         let mut check = context.command(context.root.join("deploy/tools/deploy.sh"));
         check.arg("check").env("TIDINGS_TOOLS", &context.tools);
-        check.env("TIDINGS_BIN_DIR", context.built.clone().unwrap_or_else(|| context.target.join("debug")));
+        check
+            .env("TIDINGS_BIN_DIR", context.programs.clone().unwrap_or_else(|| context.target.join("debug")));
         let figures = || closing_figures(&std::fs::read_to_string(&log).unwrap_or_default());
         self.report.counted_step("deployment", || run_logged(&mut check, &log), &log, figures);
     }
 
-    fn clients(&mut self, context: &mut Context) {
+    fn run_client_tests(&mut self, context: &mut Context) {
         if self.size == Size::First {
             let (name, value) = behaviours::WITHOUT_SYSTEMS;
             context.set(name, value);
@@ -130,19 +131,19 @@ impl Gate {
         if self.size == Size::Rest {
             self.report.step("clients: build", || clients::build(context));
         }
-        self.vitest(context, "clients: vitest", "test", "vitest");
+        self.run_vitest(context, "clients: vitest", "test", "vitest");
         if self.size != Size::First {
             self.report.step("clients: packages", || {
                 process::run(&mut clients::npm(context, &["run", "check-packages"]))
             });
         }
         match browser::need_chromium(context) {
-            Ok(()) => self.vitest(context, "clients: e2e", "e2e", "e2e"),
+            Ok(()) => self.run_vitest(context, "clients: e2e", "e2e", "e2e"),
             Err(why) => self.report.not_checked("e2e", &why),
         }
     }
 
-    fn vitest(&mut self, context: &Context, name: &str, script: &'static str, results: &'static str) {
+    fn run_vitest(&mut self, context: &Context, name: &str, script: &'static str, results: &'static str) {
         let mut arguments = behaviours::of_clients(script, self.size);
         if self.retries == Retries::Once {
             arguments.push("--retry=1".to_owned());

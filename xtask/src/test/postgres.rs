@@ -9,7 +9,7 @@ use crate::report::Report;
 /// The variable by which test processes find it.
 const PORT: &str = "TIDINGS_TEST_POSTGRES";
 
-/// A running server, which ends with this value.
+/// The shared server, if it could be started. Dropping this value stops the server.
 pub struct SharedPostgres(Option<Child>);
 
 impl SharedPostgres {

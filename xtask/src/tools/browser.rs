@@ -1,4 +1,4 @@
-//! The browsers of the tests of the demo.
+//! Finds or installs the browser that runs the tests of the demo.
 
 use crate::context::Context;
 use crate::packages;

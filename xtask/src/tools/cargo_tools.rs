@@ -28,7 +28,8 @@ impl CargoTool {
         format!("{}-{}", self.name, self.version)
     }
 
-    /// The program, from a wheel or from a build.
+    /// Installs the tool unless it is installed, and returns the path of its program. Builds the tool if no wheel runs on
+    /// this machine.
     fn install(&self, context: &Context) -> Result<PathBuf, String> {
         let program = context.tools.join(self.folder()).join("bin").join(self.name);
         if is_executable(&program) {

@@ -1,7 +1,7 @@
 //! Which tests need which tools, by the beginning of a test's name. A tool is installed only when such a test runs.
 
 use crate::context::Context;
-use crate::packages::Package;
+use crate::packages::ProgramPackage;
 use crate::process::{Outcome, run};
 use crate::tools::{azurite, pip, s3_server};
 
@@ -16,21 +16,21 @@ pub enum Tool {
     Deployment,
 }
 
-const HAPROXY: Package = ("haproxy", "haproxy");
-const MONITORING: [Package; 5] = [
+const HAPROXY: ProgramPackage = ("haproxy", "haproxy");
+const MONITORING: [ProgramPackage; 5] = [
     HAPROXY,
     ("prometheus", "prometheus"),
     ("amtool", "prometheus-alertmanager"),
     ("prometheus-redis-exporter", "prometheus-redis-exporter"),
     ("prometheus-postgres-exporter", "prometheus-postgres-exporter"),
 ];
-const BACKUPS: Package = ("pgbackrest", "pgbackrest");
+const BACKUPS: ProgramPackage = ("pgbackrest", "pgbackrest");
 
-/// The packages of tests.
-const PACKAGES_OF_TESTS: [(&str, &[Package]); 4] =
+/// A test whose name starts with the text needs the packages.
+const PACKAGES_OF_TESTS: [(&str, &[ProgramPackage]); 4] =
     [("balancer", &[HAPROXY]), ("probe", &[HAPROXY]), ("watch", &MONITORING), ("deploy", &[BACKUPS])];
 
-/// The tools of tests.
+/// A test whose name starts with the text needs the tool.
 const TOOLS_OF_TESTS: [(&str, Tool); 9] = [
     ("openapi", Tool::Schemathesis),
     ("stock_conversations", Tool::PythonSocketIo),
@@ -55,18 +55,19 @@ pub fn tools_of(tests: &[&str]) -> Vec<Tool> {
 }
 
 /// The Debian packages that these tests need.
-pub fn packages_of(tests: &[&str]) -> Vec<Package> {
+pub fn packages_of(tests: &[&str]) -> Vec<ProgramPackage> {
     let needed = PACKAGES_OF_TESTS
         .iter()
         .filter(|(beginning, _)| tests.iter().any(|test| test.starts_with(beginning)));
-    let mut packages: Vec<Package> = needed.flat_map(|(_, packages)| packages.iter().copied()).collect();
+    let mut packages: Vec<ProgramPackage> =
+        needed.flat_map(|(_, packages)| packages.iter().copied()).collect();
     packages.sort_unstable();
     packages.dedup();
     packages
 }
 
 /// The Debian packages of all tests, and of the checks of monitoring and deployment.
-pub fn all_packages() -> Vec<Package> {
+pub fn all_packages() -> Vec<ProgramPackage> {
     packages_of(&PACKAGES_OF_TESTS.map(|(beginning, _)| beginning))
 }
 
