@@ -14,6 +14,9 @@ use crate::frames::{Cursor, ServerFrame};
 use crate::names::UserNames;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+/// Shorter than the keep-alive of the services, 5 s: a request on a connection that the service closes at this moment
+/// fails, and the clients of tests never retry.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An answer: the status and the body (`null` if it is not JSON).
 #[derive(Debug, Clone)]
@@ -285,7 +288,8 @@ pub fn client_from(address: IpAddr) -> reqwest::Client {
 }
 
 fn built(builder: reqwest::ClientBuilder) -> reqwest::Client {
-    let builder = builder.no_proxy().use_preconfigured_tls((*crate::tls::client()).clone());
+    let builder = builder.no_proxy().pool_idle_timeout(POOL_IDLE_TIMEOUT);
+    let builder = builder.use_preconfigured_tls((*crate::tls::client()).clone());
     builder.build().expect("TLS is configured, and the system is asked for nothing")
 }
 
