@@ -14,7 +14,7 @@ use crate::frames::{Cursor, ServerFrame};
 use crate::names::UserNames;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
-/// Shorter than the keep-alive of the services, 5 s: a request on a connection that the service closes at this moment
+/// Shorter than the shortest keep-alive of a service, 5 s of actix-web: a request on a connection that is being closed
 /// fails, and the clients of tests never retry.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 
