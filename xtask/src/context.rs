@@ -108,7 +108,9 @@ impl Context {
 
     fn prepend(&mut self, name: &str, folders: &[PathBuf]) {
         let present = self.variable(name).unwrap_or_default();
-        let rest = env::split_paths(&present).filter(|folder| !folders.contains(folder));
+        // An empty variable is one empty folder, which the loader reads as the current one.
+        let is_wanted = |folder: &PathBuf| !folder.as_os_str().is_empty() && !folders.contains(folder);
+        let rest = env::split_paths(&present).filter(is_wanted);
         let joined = env::join_paths(folders.iter().cloned().chain(rest));
         self.set(name, joined.unwrap_or(present.clone()));
     }

@@ -18,7 +18,7 @@ const SCRIPT_FOLDERS: [&str; 2] = ["deploy/postgres", "deploy/postgres/tests"];
 /// When a package is missing and cannot be installed.
 pub fn lint(context: &mut Context) -> Result<ExitCode, String> {
     packages::need_servers(context)?;
-    let mut report = Report::new(&context.target);
+    let mut report = Report::new(context);
     check_formatting(context, &mut report);
     report.step("cargo clippy", || {
         let mut clippy = context.command("cargo");

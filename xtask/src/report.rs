@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::context::Context;
 use crate::process::{Outcome, say};
 
 /// This number of flaky tests in one run of the gate is red.
@@ -37,8 +38,18 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty report. The file of flaky tests is in the target folder.
-    pub fn new(target: &Path) -> Report {
+    /// An empty report. Flaky tests are added to `TIDINGS_FLAKY_FILE`, with which CI collects those of several runs;
+    /// without it, they are in a new file in the target folder.
+    pub fn new(context: &Context) -> Report {
+        let collected = context.variable("TIDINGS_FLAKY_FILE").map(PathBuf::from);
+        let own = context.target.join("flaky.txt");
+        if collected.is_none() {
+            let _ = fs::remove_file(&own);
+        }
+        Report::collecting_in(collected.unwrap_or(own))
+    }
+
+    fn collecting_in(flaky_file: PathBuf) -> Report {
         Report {
             begun: Instant::now(),
             seconds: Vec::new(),
@@ -48,13 +59,13 @@ impl Report {
             failed: 0,
             messages: Vec::new(),
             flaky: Vec::new(),
-            flaky_file: target.join("flaky.txt"),
+            flaky_file,
         }
     }
 
-    /// The time since the run began.
-    pub fn elapsed(&self) -> Duration {
-        self.begun.elapsed()
+    /// When the run began.
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// Runs a step and records it. Returns whether it succeeded.
@@ -181,7 +192,7 @@ mod tests {
     #[test]
     fn failed_step_with_failed_tests_counts_once() {
         let folder = tempfile::tempdir().unwrap();
-        let mut report = Report::new(folder.path());
+        let mut report = Report::collecting_in(folder.path().join("flaky.txt"));
         let red = || Figures { passed: 2, failed: 1, flaky: Vec::new() };
         report.counted_step("tests", || Err("exit 100".to_owned()), &folder.path().join("log"), red);
         report.step("lint", || Err("exit 1".to_owned()));
@@ -199,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut refused = false;
         for count in parts {
-            let mut report = Report::new(folder.path());
+            let mut report = Report::collecting_in(folder.path().join("flaky.txt"));
             let flaky = Figures { passed: 9, failed: 0, flaky: vec!["a::test (why)".to_owned(); *count] };
             report.counted_step("tests", || Ok(()), &folder.path().join("log"), || flaky);
             refused |= report.keep_flaky().is_err();

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::context::{Context, is_executable};
-use crate::packages::{self, ProgramPackage};
+use crate::packages;
 use crate::process::{Outcome, output, run_quietly, say};
 
 pub mod azurite;
@@ -15,15 +15,13 @@ pub mod node;
 pub mod pip;
 pub mod s3_server;
 
-const PIP: ProgramPackage = ("pip3", "python3-pip");
-
 /// Installs pip and Python's environments, unless the machine has them.
 ///
 /// # Errors
 /// When one is missing and cannot be installed.
 pub fn need_pip(context: &mut Context) -> Outcome {
     if run_quietly(pip_command(context).arg("--version")).is_err() {
-        packages::need(context, &[PIP])?;
+        packages::install(context, &["python3-pip"])?;
     }
     if run_quietly(context.command("python3").args(["-c", "import venv"])).is_err() {
         packages::install(context, &["python3-venv"])?;

@@ -211,7 +211,6 @@ async fn random_faults_break_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: a schedule of faults"]
 async fn random_faults_with_a_bucket_break_nothing() -> Result<()> {
     run_faults_of_today(true).await
 }

