@@ -54,7 +54,9 @@ impl DryRun {
         command.current_dir(folder).stdin(Stdio::null());
         command.env("CARGO_HOME", folder.join("cargo")).env("TIDINGS_DEV_DIR", folder.join(".dev"));
         command.env("ASKED", folder.join("asked")).env("TIDINGS_POSTGRES_BIN", folder);
-        command.env_remove("TIDINGS_BIN_DIR").env_remove("CARGO_TARGET_DIR");
+        for name in ["TIDINGS_BIN_DIR", "CARGO_TARGET_DIR", "TIDINGS_FLAKY_FILE"] {
+            command.env_remove(name);
+        }
         for name in ["RESULTS", "JUNIT", "FIGURES", "FAILING"] {
             command.env(name, "");
         }
