@@ -31,7 +31,7 @@ pub struct Nextest<'a> {
 impl Nextest<'_> {
     fn command(context: &Context, action: &str) -> Result<Command, String> {
         let mut command = context.command(cargo_tools::nextest(context)?);
-        // As in the build, so that nothing is compiled again.
+        // `build::tests` uses the same wrapper. With another one cargo would compile our crates again.
         command.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").args(["nextest", action, "--workspace"]);
         Ok(command)
     }

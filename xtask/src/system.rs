@@ -125,8 +125,8 @@ pub fn try_out(context: &mut Context, command: &str, arguments: &[String]) -> Re
     become_program(context, &format!("tidings-{command}"), &arguments)
 }
 
-/// Measures Tidings and its alternatives. pip installs Node.js on machines without it. Go is not installed, and the bench
-/// goes on without the peer that needs it.
+/// Measures Tidings and its alternatives. pip installs Node.js on machines without it. Nothing installs Go: without it the
+/// bench skips the peer that Go builds.
 ///
 /// # Errors
 /// When something cannot be built or started.

@@ -9,7 +9,7 @@ use super::postgres::SharedPostgres;
 use crate::build::{self, Warnings};
 use crate::clients::{self, Vitest};
 use crate::context::Context;
-use crate::nextest::{self, Nextest, Retries};
+use crate::nextest::{Nextest, Retries};
 use crate::process::{Outcome, say};
 use crate::report::{Figures, Report};
 use crate::tools::{self, browser, node, pip};
@@ -40,8 +40,7 @@ pub fn run(context: &mut Context, name: Option<&str>, retries: Retries, limit: O
     report.step("cargo build", || build::tests(context, Warnings::Allowed));
     let filter = name.map_or("all()".to_owned(), |name| format!("test(~{name})"));
     let selected = ["--run-ignored", "only", "-E", &filter];
-    install_tools(context, &mut report, "long", &selected);
-    let listed = nextest::list(context, "long", &selected).unwrap_or_default();
+    let listed = install_tools(context, &mut report, "long", &selected);
     let mut tests: Vec<Long> = listed.into_iter().map(|(program, test)| Long::Rust(program, test)).collect();
     if name.is_none() {
         tests.extend(clients_usable.then_some(Long::Clients));

@@ -43,18 +43,23 @@ pub fn run(context: &mut Context, name: &str, retries: Retries) -> ExitCode {
     }
     postgres.stop(context);
     if report.tests() == 0 {
-        report.step(&format!("a test whose name contains {name}"), || Err("there is none".to_owned()));
+        report.step("selection of tests", || Err(format!("no test has a name that contains {name}")));
     }
     report.close()
 }
 
-/// Installs the tools of the tests that these arguments of nextest select.
-pub fn install_tools(context: &mut Context, report: &mut Report, profile: &str, arguments: &[&str]) {
+/// Installs the tools of the tests that these arguments of nextest select. Returns the program and the name of each test.
+pub fn install_tools(
+    context: &mut Context,
+    report: &mut Report,
+    profile: &str,
+    arguments: &[&str],
+) -> Vec<(String, String)> {
     let tests = match nextest::list(context, profile, arguments) {
         Ok(tests) => tests,
         Err(why) => {
             report.step("list of tests", || Err(why));
-            return;
+            return Vec::new();
         }
     };
     let names: Vec<&str> = tests.iter().map(|(_, name)| name.as_str()).collect();
@@ -65,6 +70,7 @@ pub fn install_tools(context: &mut Context, report: &mut Report, profile: &str, 
     for tool in needs::tools_of(&names) {
         report.step(tool.name(), || tool.install(context));
     }
+    tests
 }
 
 /// Whether a test of a TypeScript package contains the name.

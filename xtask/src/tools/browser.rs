@@ -12,7 +12,7 @@ const FIREFOX: &str = "TIDINGS_FIREFOX";
 /// engine without windows and profiles, and creates a browser context in a third of the time.
 ///
 /// # Errors
-/// When there is none and none can be installed.
+/// When the browser is missing and cannot be installed.
 pub fn need_chromium(context: &mut Context) -> Outcome {
     if context.variable(CHROMIUM).is_none() && packages::need(context, &[(SHELL, SHELL)]).is_err() {
         say("an older Debian has no headless shell; any Chromium is good enough");
@@ -38,7 +38,7 @@ fn find_chromium(context: &mut Context) -> bool {
 /// Finds or installs a Firefox, and tells the tests by a variable.
 ///
 /// # Errors
-/// When there is none and none can be installed.
+/// When the browser is missing and cannot be installed.
 pub fn need_firefox(context: &mut Context) -> Outcome {
     if context.variable(FIREFOX).is_some() {
         return Ok(());
