@@ -282,7 +282,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let (shared, lost_files) = sharers.check(&world, &stored).await?;
     violations.extend(lost_files);
     clock::end_all_pauses(&world)?;
-    let (webhook_events, not_received) = webhook.finish(&stored).await;
+    let (webhook_events, not_received) = webhook.finish(&world, &stored).await;
     violations.extend(not_received);
     let (notified, not_notified) = away.check(&world).await?;
     violations.extend(not_notified);

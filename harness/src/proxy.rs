@@ -177,7 +177,9 @@ async fn forward_connection(
         let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
         let up = forward_direction(client_in, server_out, Direction::Up, state.clone());
         let down = forward_direction(server_in, client_out, Direction::Down, state.clone());
+        // After its end a connection forwards nothing more.
         tokio::select! {
+            biased;
             end = wait_for_end(&mut state, begun.ends) => end,
             ((), ()) = async { tokio::join!(up, down) } => return,
         }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::named_enum::named_enum;
 
-/// The environment variable that contains the name of the active fault.
+/// The environment variable that contains the names of the active faults, separated by commas.
 pub const FAULT_VARIABLE: &str = "TIDINGS_SABOTAGE";
 
 /// The environment variable with the removed rules, separated by U+001E. Each rule is the name in a call of
@@ -52,17 +52,25 @@ named_enum! {
 #[cfg(all(feature = "sabotage", debug_assertions))]
 #[must_use]
 pub fn is_active(sabotage: Sabotage) -> bool {
-    static ACTIVE_FAULT: std::sync::LazyLock<Option<Sabotage>> = std::sync::LazyLock::new(|| {
-        let name = std::env::var(FAULT_VARIABLE).ok()?;
-        let chosen = Sabotage::ALL.into_iter().find(|fault| fault.as_str() == name);
-        tracing::error!(
-            name,
-            known = chosen.is_some(),
-            "fault injection is on: this process breaks a guarantee on purpose"
-        );
-        chosen
+    static ACTIVE_FAULTS: std::sync::LazyLock<Vec<Sabotage>> = std::sync::LazyLock::new(|| {
+        let names = std::env::var(FAULT_VARIABLE).unwrap_or_default();
+        let (mut active, mut unknown) = (Vec::new(), Vec::new());
+        for name in names.split(',').filter(|name| !name.is_empty()) {
+            match Sabotage::ALL.into_iter().find(|fault| fault.as_str() == name) {
+                Some(fault) => active.push(fault),
+                None => unknown.push(name),
+            }
+        }
+        if !names.is_empty() {
+            tracing::error!(
+                names,
+                ?unknown,
+                "fault injection is on: this process breaks guarantees on purpose"
+            );
+        }
+        active
     });
-    *ACTIVE_FAULT == Some(sabotage)
+    ACTIVE_FAULTS.contains(&sabotage)
 }
 
 /// Whether this fault is active, which is never the case in this build.

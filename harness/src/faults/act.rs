@@ -111,7 +111,9 @@ async fn inject_link_fault(world: &World, link: Link, fault: LinkFault, time: Du
         }
         LinkFault::BlackHole => LinkConditions::BLACK_HOLE,
         LinkFault::OneWayUp => LinkConditions { holds_up: true, ..LinkConditions::default() },
-        LinkFault::OneWayDown => LinkConditions { holds_down: true, ..LinkConditions::default() },
+        LinkFault::OneWayDown | LinkFault::AnswersLost => {
+            LinkConditions { holds_down: true, ..LinkConditions::default() }
+        }
         LinkFault::Slow => LinkConditions { delay: SLOW_LINK_DELAY, ..LinkConditions::default() },
         LinkFault::Refused => {
             proxy.cut();
@@ -120,6 +122,9 @@ async fn inject_link_fault(world: &World, link: Link, fault: LinkFault, time: Du
     };
     proxy.set(conditions);
     sleep(time).await;
+    if fault == LinkFault::AnswersLost {
+        proxy.cut();
+    }
     proxy.heal();
     Ok(())
 }

@@ -27,19 +27,22 @@ pub enum LinkFault {
     OneWayUp,
     /// No bytes pass from the server for a while.
     OneWayDown,
+    /// No bytes pass from the server for a while, and then all connections are closed. Their answers are lost.
+    AnswersLost,
     /// All bytes are delayed for a while.
     Slow,
     /// New connections are refused for a while, and existing ones are closed.
     Refused,
 }
 
-const LINK_FAULTS: [LinkFault; 8] = [
+const LINK_FAULTS: [LinkFault; 9] = [
     LinkFault::Cut,
     LinkFault::Reset,
     LinkFault::HalfOpen,
     LinkFault::BlackHole,
     LinkFault::OneWayUp,
     LinkFault::OneWayDown,
+    LinkFault::AnswersLost,
     LinkFault::Slow,
     LinkFault::Refused,
 ];

@@ -12,9 +12,9 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::replicas::disturb_with_receiver;
+use super::replicas::{disturb_with_receiver, wait_for_deliveries};
 use super::sound::find_panics;
 use super::{Plan, World};
 use crate::Stack;
@@ -38,8 +38,8 @@ const MAX_WAITING: u64 = 30;
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// One message in this many is not visible to the user who is away.
 const MESSAGES_PER_HIDDEN: usize = 5;
-/// How long the user waits for the next notification after the run has settled.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
+/// The number of notifications that wait.
+const QUEUE_SQL: &str = "SELECT count(*) FROM push_pending";
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
 const SETTINGS: [(&str, &str); 1] = [
@@ -116,15 +116,12 @@ impl AwayUser {
         // The run has not settled, which it reports.
         let Some(nodes) = &self.nodes else { return Ok((0, Vec::new())) };
         let wanted = Self::stored_messages(world).await?;
-        let (mut count, mut deadline) = (0, Instant::now() + FINISH_TIMEOUT);
         let mut told = BTreeSet::new();
-        while !told.is_superset(&wanted) && Instant::now() < deadline {
-            sleep(Duration::from_millis(200)).await;
+        let receive = || {
             told = self.told()?;
-            if told.len() > count {
-                (count, deadline) = (told.len(), Instant::now() + FINISH_TIMEOUT);
-            }
-        }
+            Ok((told.len(), told.is_superset(&wanted)))
+        };
+        wait_for_deliveries(world.stack.database(), QUEUE_SQL, receive).await?;
         let mut violations = Vec::new();
         for (room, seq) in wanted.difference(&told) {
             violations.push(violation(Rule::Push, room, *seq, "the user got no notification".to_owned()));
@@ -210,7 +207,7 @@ async fn send_messages(
 
 /// Whether few notifications wait. False while PostgreSQL does not answer.
 async fn has_room_for_more(stack: &Stack) -> bool {
-    let count = stack.database().value("SELECT count(*) FROM push_pending");
+    let count = stack.database().value(QUEUE_SQL);
     let Ok(Ok(count)) = timeout(COUNT_TIMEOUT, count).await else { return false };
     count.parse::<u64>().is_ok_and(|count| count < MAX_WAITING)
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use rand::SeedableRng;
@@ -11,18 +10,17 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
 
 use super::World;
-use super::replicas::disturb_with_receiver;
+use super::replicas::{disturb_with_receiver, wait_for_deliveries};
 use crate::frames::ServerFrame;
 use crate::history::{Event, Rule, StoredLog, Violation};
 use crate::webhooks::{Receiver, ReceiverBehaviour, WebhooksNode};
 
 /// The pauses between attempts. They are short, because a run is short, and many, so that no event becomes a dead letter.
 const RETRY_DELAYS_S: &str = "0.2,0.2,0.5,0.5,1,1,2,2,2,3,3,3,5,5,5,5,5,5,5,10,10,10,10,10,10";
-/// How long the receiver may take to get the rest after the run has settled.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(90);
+/// The number of deliveries that wait.
+const QUEUE_SQL: &str = "SELECT count(*) FROM webhook_deliveries WHERE dead_at IS NULL";
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
 
@@ -54,7 +52,7 @@ impl WebhookReceiver {
 
     /// Ends the disturbances, waits until the receiver has everything, and compares what it got with the stored logs.
     /// Returns the number of events that it got.
-    pub async fn finish(self, stored: &BTreeMap<String, StoredLog>) -> (u64, Vec<Violation>) {
+    pub async fn finish(self, world: &World, stored: &BTreeMap<String, StoredLog>) -> (u64, Vec<Violation>) {
         let violation = |room: &str, seq, what| Violation {
             rule: Rule::Webhook,
             room: room.to_owned(),
@@ -65,21 +63,20 @@ impl WebhookReceiver {
         self.stop.notify_one();
         let nodes = self.task.await.map_err(anyhow::Error::from).and_then(|ended| ended);
         self.receiver.behave(ReceiverBehaviour::Accept);
-        let (mut count, mut deadline) = (0, Instant::now() + FINISH_TIMEOUT);
-        let is_complete = || {
-            let got = self.receiver.first_accepted();
-            stored.iter().all(|(room, log)| got.get(room).map_or(0, Vec::len) >= log.events.len())
-        };
         // After a long run many events of a busy room wait, which are sent one after the other.
-        while !is_complete() && Instant::now() < deadline {
-            sleep(Duration::from_millis(200)).await;
-            let accepted = self.receiver.accepted_count();
-            if accepted > count {
-                (count, deadline) = (accepted, Instant::now() + FINISH_TIMEOUT);
-            }
-        }
-        let mut violations: Vec<Violation> =
-            nodes.err().map(|error| violation("", 0, format!("{error:#}"))).into_iter().collect();
+        let receive = || {
+            let got = self.receiver.first_accepted();
+            let has = |room: &str, log: &StoredLog| got.get(room).map_or(0, Vec::len) >= log.events.len();
+            let is_complete = stored.iter().all(|(room, log)| has(room, log));
+            Ok((self.receiver.accepted_count(), is_complete))
+        };
+        let waited = wait_for_deliveries(world.stack.database(), QUEUE_SQL, receive).await;
+        let mut violations: Vec<Violation> = nodes
+            .err()
+            .into_iter()
+            .chain(waited.err())
+            .map(|error| violation("", 0, format!("{error:#}")))
+            .collect();
         let rooms = self.receiver.accepted();
         for (room, log) in stored {
             let got = rooms.get(room).cloned().unwrap_or_default();

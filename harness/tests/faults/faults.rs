@@ -171,6 +171,7 @@ async fn postgres_persistence_and_client_link_faults_break_nothing() -> Result<(
         Fault::Link(Link::ClientsGateway(0), LinkFault::HalfOpen, ms(0)),
         Fault::Link(Link::ClientsGateway(1), LinkFault::BlackHole, ms(4000)),
         Fault::Link(Link::ClientsGateway(0), LinkFault::OneWayUp, ms(3000)),
+        Fault::Link(Link::ClientsGateway(1), LinkFault::AnswersLost, ms(1000)),
         Fault::Link(Link::ClientsPersistence(0), LinkFault::Slow, ms(2000)),
     ];
     run_without_violations(faults).await?;

@@ -1,5 +1,5 @@
 //! A third of the users are Socket.IO clients, as in all schedules of faults. Here some clients also break the rules of
-//! Engine.IO while gateways fail. Nothing is lost, and the memory of the gateways stays within its limits.
+//! Engine.IO while gateways fail, and some stop reading. Nothing is lost, and the memory of the gateways stays within its limits.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tidings_harness::faults::{Fault, Noise, Plan, run};
 async fn socket_io_users_lose_nothing_beside_engine_misuse() -> Result<()> {
     let misuse = || Fault::Noisy(Noise::EngineMisuse, Duration::from_secs(5));
     let faults =
-        vec![misuse(), Fault::KillGateway(0), misuse(), Fault::Storm, Fault::Nothing(Duration::from_secs(3))];
+        vec![misuse(), Fault::KillGateway(0), misuse(), Fault::Storm, Fault::Stall(Duration::from_secs(8))];
     let report = run(&Plan { rate: 120, ..Plan::once(67, faults) }).await?;
     ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");

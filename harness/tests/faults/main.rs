@@ -18,7 +18,6 @@ mod postgres_faults;
 mod postgres_gone;
 mod rolling;
 mod sabotage;
-mod sabotage_bounded;
 
 #[path = "../support/crowd.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]

@@ -143,8 +143,14 @@ fn product_sources_contain_no_idioms() {
         let files: Vec<_> = tree().into_iter().filter(|file| file.path.starts_with(place)).collect();
         assert!(!files.is_empty(), "{place} does not exist");
         for file in files {
+            let text = file.text.to_lowercase();
+            let begins = |idiom: &&str| idiom.split(' ').next().is_some_and(|word| text.contains(word));
+            let possible: Vec<&str> = IDIOMS.into_iter().filter(begins).collect();
+            if possible.is_empty() {
+                continue;
+            }
             let words = split_words(&file.text);
-            for idiom in IDIOMS {
+            for idiom in possible {
                 let lines = lines_with(idiom, &words);
                 broken.extend(lines.iter().map(|line| format!("{}:{line}: {idiom}", file.path)));
             }

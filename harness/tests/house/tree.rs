@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
+#[derive(Clone)]
 pub struct File {
     /// The path from the project's root, with `/` as separator.
     pub path: String,
@@ -33,8 +35,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every text file that is not ignored.
+/// Every text file that is not ignored. Files are read once.
 pub fn tree() -> Vec<File> {
+    static FILES: LazyLock<Vec<File>> = LazyLock::new(read_files);
+    FILES.clone()
+}
+
+fn read_files() -> Vec<File> {
     let ignored = fs::read_to_string(root().join(".gitignore")).unwrap();
     let ignored: Vec<&str> = ignored.lines().map(|line| line.trim_end_matches('/')).chain([".git"]).collect();
     let (mut folders, mut files) = (vec![root()], Vec::new());

@@ -203,7 +203,11 @@ impl ReplaySystem {
                 }
                 Ok(outcomes) => return outcomes.first().copied().context("no outcome"),
                 Err(_) if begun.elapsed() < WAIT_TIMEOUT => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let sql = "SELECT epoch, run_id, partitions, opened_at FROM epochs_opened ORDER BY epoch";
+                    let opened = self.stack.database().query(sql).await?;
+                    return Err(error).context(format!("seed for epoch {epoch} of {opened:?}"));
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 
 mod shipped;
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -268,6 +270,9 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+static CHAT: LazyLock<Dialect> =
+    LazyLock::new(|| parse(include_str!("../../../../deploy/dialects/chat.toml")));
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -276,8 +281,7 @@ proptest! {
         event in "(chat:join|chat:leave|message:send|message:read|user:status|other)",
         arguments in proptest::collection::vec(any_json(), 0..3),
     ) {
-        let dialect = parse(include_str!("../../../../deploy/dialects/chat.toml"));
-        if let EventAction::Run { command, .. } = dialect.event(&event, &arguments, None, None, || "c".to_owned()) {
+        if let EventAction::Run { command, .. } = CHAT.event(&event, &arguments, None, None, || "c".to_owned()) {
             let command: Value = serde_json::from_str(&command).unwrap();
             prop_assert!(command["type"].is_string() && command.get("message_id").is_none());
         }
@@ -285,10 +289,9 @@ proptest! {
 
     #[test]
     fn frame_with_any_fields_becomes_arrays(kind in "(message:new|receipt:read|presence|error)", fields in any_json()) {
-        let dialect = parse(include_str!("../../../../deploy/dialects/chat.toml"));
         let mut frame = json!({ "room": fields, "marks": fields, "sender": fields, "seq": fields });
         frame["type"] = kind.into();
-        for packet in dialect.packets(frame.to_string().as_bytes(), None) {
+        for packet in CHAT.packets(frame.to_string().as_bytes(), None) {
             let items: Value = serde_json::from_str(&packet.json).unwrap();
             prop_assert!(items[0].is_string());
         }

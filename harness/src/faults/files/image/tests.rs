@@ -18,7 +18,7 @@ fn preview_of(photo: &Photo, orientation: Orientation) -> Vec<u8> {
 #[test]
 fn correct_preview_passes_and_unrotated_or_foreign_one_fails() {
     let mut rng = StdRng::seed_from_u64(7);
-    let photos: Vec<Photo> = (0..24).map(|_| Photo::random(&mut rng).unwrap()).collect();
+    let photos: Vec<Photo> = (0..10).map(|_| Photo::random(&mut rng).unwrap()).collect();
     let mut turned = 0;
     for (photo, other) in photos.iter().zip(&photos[1..]) {
         let reader = ImageReader::new(Cursor::new(&photo.clean)).with_guessed_format().unwrap();
@@ -35,5 +35,5 @@ fn correct_preview_passes_and_unrotated_or_foreign_one_fails() {
             assert!(photo.shown.check_preview(&unturned).is_err(), "{orientation:?} is not applied");
         }
     }
-    assert!(turned > 10, "{turned}");
+    assert!(turned > 5, "{turned}");
 }
