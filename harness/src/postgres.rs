@@ -1,6 +1,6 @@
 //! A private, real PostgreSQL 15. It can run as root or not, and in any folder. Tests that do not break the server
 //! share one: the server of the whole test run if `TIDINGS_TEST_POSTGRES` names its port, else one per process. Touches
-//! its folder and its child; uses SQL only through psql. Guarantees that every [`Database`] is new and empty, and keeps
+//! its folder and its child; uses SQL only here. Guarantees that every [`Database`] is new and empty, and keeps
 //! what it committed if the server is killed.
 
 use std::path::{Path, PathBuf};
@@ -8,8 +8,10 @@ use std::process::Command;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, ValueRef};
 use tokio::sync::Mutex;
 
 use crate::daemon::Daemon;
@@ -285,19 +287,26 @@ pub(crate) async fn accepts_connections(port: u16) -> bool {
     tokio::process::Command::from(command).status().await.is_ok_and(|status| status.success())
 }
 
-/// Runs statements through psql, which stops at the first error.
+/// Runs statements in a connection of their own, as one transaction. Returns the rows of all statements.
 pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>> {
-    let mut command = Command::new(program("psql"));
-    command
-        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
-        .args(["--field-separator=\u{1f}", "--record-separator=\u{1e}"])
-        .args(["--command", statements, url]);
-    let output = tokio::process::Command::from(command).output().await.context("run psql")?;
-    if !output.status.success() {
-        bail!("{statements}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let text = String::from_utf8(output.stdout)?;
-    // The last row ends with a line feed. So empty output means no row, and a single line feed means one empty row.
-    let rows = text.strip_suffix('\n').map(|rows| rows.split('\u{1e}')).into_iter().flatten();
-    Ok(rows.map(|row| row.split('\u{1f}').map(str::to_owned).collect()).collect())
+    let run = async {
+        let mut connection = PgConnection::connect(url).await?;
+        let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        rows.iter().map(columns).collect::<Result<Vec<_>>>()
+    };
+    run.await.with_context(|| statements.to_owned())
+}
+
+/// The columns of a row as text; a NULL is empty. A statement without parameters has its values as text.
+fn columns(row: &PgRow) -> Result<Vec<String>> {
+    let column = |index| {
+        let value = row.try_get_raw(index)?;
+        if value.is_null() {
+            Ok(String::new())
+        } else {
+            value.as_str().map(str::to_owned).map_err(anyhow::Error::from_boxed)
+        }
+    };
+    (0..row.len()).map(column).collect()
 }

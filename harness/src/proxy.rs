@@ -177,7 +177,7 @@ async fn forward_connection(
         let ((client_in, client_out), (server_in, server_out)) = (client.split(), server.split());
         let up = forward_direction(client_in, server_out, Direction::Up, state.clone());
         let down = forward_direction(server_in, client_out, Direction::Down, state.clone());
-        // After its end a connection forwards nothing more.
+        // `biased` checks for the end first, so that a connection forwards nothing after a fault has ended it.
         tokio::select! {
             biased;
             end = wait_for_end(&mut state, begun.ends) => end,
@@ -226,4 +226,27 @@ async fn forward_direction(
     }
     // The other direction may go on.
     let _ = to.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_that_are_held_when_the_connection_is_cut_are_lost() {
+        for _ in 0..20 {
+            let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            let proxy = Proxy::start(server.local_addr().unwrap().port()).await.unwrap();
+            proxy.set(LinkConditions { holds_down: true, ..LinkConditions::default() });
+            let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).await.unwrap();
+            let (mut accepted, _) = server.accept().await.unwrap();
+            accepted.write_all(b"answer").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            proxy.cut();
+            proxy.heal();
+            let mut received = Vec::new();
+            let _ = client.read_to_end(&mut received).await;
+            assert_eq!(received, b"");
+        }
+    }
 }

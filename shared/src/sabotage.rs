@@ -7,7 +7,8 @@ use std::borrow::Cow;
 
 use crate::named_enum::named_enum;
 
-/// The environment variable that contains the names of the active faults, separated by commas.
+/// The environment variable that contains the names of the active faults, separated by commas. Of `order`, `complete` and
+/// `private` only one can be active.
 pub const FAULT_VARIABLE: &str = "TIDINGS_SABOTAGE";
 
 /// The environment variable with the removed rules, separated by U+001E. Each rule is the name in a call of

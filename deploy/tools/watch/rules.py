@@ -2,6 +2,7 @@
 which it fires, and a test in which it nearly fires. Every metric in an expression exists. Prints the findings, and
 exits with 1 if there is one. Needs PyYAML, which yamllint installs."""
 
+import pathlib
 import re
 import sys
 
@@ -100,9 +101,19 @@ def used_metrics(expression, recorded):
     return names
 
 
+def files_of_rules():
+    """The name of the file of each alert, and of the files of each recorded metric."""
+    homes = {}
+    for file, content in load("rules"):
+        for rule in (rule for group in content["groups"] for rule in group["rules"]):
+            homes.setdefault(rule.get("alert") or rule["record"], set()).add(file)
+    return homes
+
+
 def check_tests(alerts, recorded):
-    fires, silent = set(), set()
+    fires, silent, homes = set(), set(), files_of_rules()
     for file, content in load("tests"):
+        loaded = {pathlib.PurePath(entry).name for entry in content["rule_files"]}
         for test in content["tests"]:
             series = {re.match(r"[\w:]+", entry["series"])[0] for entry in test["input_series"]}
             for case in test.get("alert_rule_test", []):
@@ -114,6 +125,10 @@ def check_tests(alerts, recorded):
                 word = "fires" if expected else "is silent"
                 if not test.get("name", "").startswith(f"{name} {word}: "):
                     yield f"{file}: the name of a test of {name} must begin with '{name} {word}: '"
+                # An alert that is not loaded is always silent.
+                needed = {name} | {metric for metric in used_metrics(alerts[name]["expr"], recorded) - series if ":" in metric}
+                for rule in sorted(rule for rule in needed if not homes[rule] & loaded):
+                    yield f"{file}: a test of {name} does not load the file of {rule}"
                 # An alert without data is always silent, so such a test would prove nothing.
                 if name != "TidingsWatchdog" and not series & used_metrics(alerts[name]["expr"], recorded):
                     yield f"{file}: a test of {name} brings none of the metrics that it asks for"

@@ -27,7 +27,8 @@ pub enum LinkFault {
     OneWayUp,
     /// No bytes pass from the server for a while.
     OneWayDown,
-    /// No bytes pass from the server for a while, and then all connections are closed. Their answers are lost.
+    /// The proxy holds back the bytes from the server for a while, and then closes all connections. The answers in these
+    /// bytes are lost.
     AnswersLost,
     /// All bytes are delayed for a while.
     Slow,

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-use super::replicas::{disturb_with_receiver, wait_for_deliveries};
+use super::replicas::{disturb_with_receiver, start_anew, wait_for_deliveries};
 use super::sound::find_panics;
 use super::{Plan, World};
 use crate::Stack;
@@ -38,8 +38,8 @@ const MAX_WAITING: u64 = 30;
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// One message in this many is not visible to the user who is away.
 const MESSAGES_PER_HIDDEN: usize = 5;
-/// The number of notifications that wait.
-const QUEUE_SQL: &str = "SELECT count(*) FROM push_pending";
+/// Counts the notifications in the queue.
+const QUEUE_LENGTH_SQL: &str = "SELECT count(*) FROM push_pending";
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
 const SETTINGS: [(&str, &str); 1] = [
@@ -115,13 +115,14 @@ impl AwayUser {
         };
         // The run has not settled, which it reports.
         let Some(nodes) = &self.nodes else { return Ok((0, Vec::new())) };
+        start_anew(nodes).await?;
         let wanted = Self::stored_messages(world).await?;
         let mut told = BTreeSet::new();
-        let receive = || {
+        let progress = || {
             told = self.told()?;
             Ok((told.len(), told.is_superset(&wanted)))
         };
-        wait_for_deliveries(world.stack.database(), QUEUE_SQL, receive).await?;
+        wait_for_deliveries(world.stack.database(), QUEUE_LENGTH_SQL, progress).await?;
         let mut violations = Vec::new();
         for (room, seq) in wanted.difference(&told) {
             violations.push(violation(Rule::Push, room, *seq, "the user got no notification".to_owned()));
@@ -207,7 +208,7 @@ async fn send_messages(
 
 /// Whether few notifications wait. False while PostgreSQL does not answer.
 async fn has_room_for_more(stack: &Stack) -> bool {
-    let count = stack.database().value(QUEUE_SQL);
+    let count = stack.database().value(QUEUE_LENGTH_SQL);
     let Ok(Ok(count)) = timeout(COUNT_TIMEOUT, count).await else { return false };
     count.parse::<u64>().is_ok_and(|count| count < MAX_WAITING)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::companion::CompanionNode;
 use crate::postgres::Database;
@@ -19,9 +19,12 @@ pub(super) const PAUSE_MS: Range<u64> = 1000..4000;
 pub(super) const DISTURBANCE_MS: Range<u64> = 300..3000;
 /// How long a receiver waits for the next delivery after the run has settled.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(90);
-/// The same while no delivery waits in the database. A replica needs less than a second to queue what it reads.
+/// How long a receiver waits while the queue in the database is empty. A replica that has just started queues what it reads
+/// within a second.
 const EMPTY_QUEUE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a receiver looks.
+/// Timeout of a query for the length of the queue.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two checks of the receiver and the queue.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Kills a replica, and starts it again after this time.
@@ -43,6 +46,15 @@ pub(super) async fn restart(node: &CompanionNode) -> Result<()> {
     // It is not ready while PostgreSQL is broken, so it gets a second chance.
     if node.restart().await.is_err() {
         node.restart().await.context("a replica does not start")?;
+    }
+    Ok(())
+}
+
+/// Kills replicas and starts them again. A connection that a fault has broken without a sign would hold up a replica for
+/// half a minute.
+pub(super) async fn start_anew<N: Deref<Target = CompanionNode>>(nodes: &[N]) -> Result<()> {
+    for node in nodes {
+        kill_and_restart(node, Duration::ZERO).await?;
     }
     Ok(())
 }
@@ -75,27 +87,30 @@ pub(super) async fn disturb_with_receiver<N: Deref<Target = CompanionNode>>(
     }
 }
 
-/// Waits until the receiver has everything, or nothing more comes. `queue` is a query for the number of deliveries that
-/// wait in the database. `receive` returns how many the receiver has, and whether these are all.
+/// Waits until the receiver has every delivery. Gives up after [`DELIVERY_TIMEOUT`] without a new one, or after
+/// [`EMPTY_QUEUE_TIMEOUT`] without a new one and with an empty queue. `queue_length_sql` counts the deliveries in the
+/// queue. `progress` returns how many deliveries the receiver has, and whether these are all.
 pub(super) async fn wait_for_deliveries(
     database: &Database,
-    queue: &str,
-    mut receive: impl FnMut() -> Result<(usize, bool)>,
+    queue_length_sql: &str,
+    mut progress: impl FnMut() -> Result<(usize, bool)>,
 ) -> Result<()> {
     let mut count = 0;
-    let (mut newest, mut waiting) = (Instant::now(), Instant::now());
+    let (mut last_received_at, mut queue_last_used_at) = (Instant::now(), Instant::now());
     loop {
-        let (received, is_complete) = receive()?;
+        let (received, is_complete) = progress()?;
         if received > count {
-            (count, newest) = (received, Instant::now());
+            (count, last_received_at) = (received, Instant::now());
         }
-        if is_complete || newest.elapsed() > DELIVERY_TIMEOUT {
+        if is_complete || last_received_at.elapsed() > DELIVERY_TIMEOUT {
             return Ok(());
         }
-        if database.value(queue).await? != "0" {
-            waiting = Instant::now();
+        // A queue that cannot be read counts as used.
+        let length = timeout(QUEUE_TIMEOUT, database.value(queue_length_sql)).await;
+        if !matches!(length, Ok(Ok(length)) if length == "0") {
+            queue_last_used_at = Instant::now();
         }
-        if newest.max(waiting).elapsed() > EMPTY_QUEUE_TIMEOUT {
+        if last_received_at.max(queue_last_used_at).elapsed() > EMPTY_QUEUE_TIMEOUT {
             return Ok(());
         }
         sleep(POLL_INTERVAL).await;

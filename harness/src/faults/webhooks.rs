@@ -12,15 +12,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::World;
-use super::replicas::{disturb_with_receiver, wait_for_deliveries};
+use super::replicas::{disturb_with_receiver, start_anew, wait_for_deliveries};
 use crate::frames::ServerFrame;
 use crate::history::{Event, Rule, StoredLog, Violation};
 use crate::webhooks::{Receiver, ReceiverBehaviour, WebhooksNode};
 
 /// The pauses between attempts. They are short, because a run is short, and many, so that no event becomes a dead letter.
 const RETRY_DELAYS_S: &str = "0.2,0.2,0.5,0.5,1,1,2,2,2,3,3,3,5,5,5,5,5,5,5,10,10,10,10,10,10";
-/// The number of deliveries that wait.
-const QUEUE_SQL: &str = "SELECT count(*) FROM webhook_deliveries WHERE dead_at IS NULL";
+/// Counts the deliveries in the queue, without dead letters.
+const QUEUE_LENGTH_SQL: &str = "SELECT count(*) FROM webhook_deliveries WHERE dead_at IS NULL";
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
 
@@ -61,16 +61,20 @@ impl WebhookReceiver {
             what,
         };
         self.stop.notify_one();
-        let nodes = self.task.await.map_err(anyhow::Error::from).and_then(|ended| ended);
+        let nodes = match self.task.await.map_err(anyhow::Error::from).and_then(|ended| ended) {
+            Ok(nodes) => start_anew(&nodes).await.map(|()| nodes),
+            Err(error) => Err(error),
+        };
         self.receiver.behave(ReceiverBehaviour::Accept);
-        // After a long run many events of a busy room wait, which are sent one after the other.
-        let receive = || {
+        let progress = || {
             let got = self.receiver.first_accepted();
-            let has = |room: &str, log: &StoredLog| got.get(room).map_or(0, Vec::len) >= log.events.len();
-            let is_complete = stored.iter().all(|(room, log)| has(room, log));
+            let is_room_complete =
+                |room: &str, log: &StoredLog| got.get(room).map_or(0, Vec::len) >= log.events.len();
+            let is_complete = stored.iter().all(|(room, log)| is_room_complete(room, log));
             Ok((self.receiver.accepted_count(), is_complete))
         };
-        let waited = wait_for_deliveries(world.stack.database(), QUEUE_SQL, receive).await;
+        // The webhooks send the events of a room one after the other, so the queue of a busy room is long after a long run.
+        let waited = wait_for_deliveries(world.stack.database(), QUEUE_LENGTH_SQL, progress).await;
         let mut violations: Vec<Violation> = nodes
             .err()
             .into_iter()

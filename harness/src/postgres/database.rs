@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use super::{Postgres, identity::program, sql};
 
 const VALUE_TIMEOUT: Duration = Duration::from_secs(120);
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The pause between two polls grows from the first to the second, because each poll opens a connection.
+const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(200)];
 /// Selects whether a statement in this database waits for a lock. Statements in other databases of a shared server do
 /// not count.
 const HAS_BLOCKED_STATEMENT: &str = "SELECT (count(*) > 0)::text FROM pg_stat_activity \
@@ -53,14 +54,15 @@ impl Database {
     /// # Errors
     /// The error of PostgreSQL, or when the query does not return the value within two minutes.
     pub async fn until(&self, statement: &str, value: &str) -> Result<()> {
-        let begun = Instant::now();
+        let (begun, [mut pause, longest]) = (Instant::now(), POLL_INTERVALS);
         loop {
             let is = self.value(statement).await?;
             if is == value {
                 return Ok(());
             }
             ensure!(begun.elapsed() < VALUE_TIMEOUT, "{statement} is {is}, not {value}");
-            tokio::time::sleep(POLL_INTERVAL).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(longest);
         }
     }
 

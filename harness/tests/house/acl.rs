@@ -137,10 +137,10 @@ fn redis_users_may_run_exactly_their_services_commands() {
 fn commands_of_one_service_are_called_by_no_other() {
     let sources =
         ["gateway", "persistence", "shared"].map(|name| (name, sources_of_service(&format!("{name}/src/"))));
-    let of =
+    let files_of =
         |service: &str| sources.iter().find(|(name, _)| *name == service).map(|(_, files)| files).unwrap();
-    let shared: BTreeSet<(String, String)> = of("shared").iter().flat_map(commands_in).collect();
-    let calls = |service: &str, call: &str| of(service).iter().any(|file| file.text.contains(call));
+    let shared: BTreeSet<(String, String)> = files_of("shared").iter().flat_map(commands_in).collect();
+    let calls = |service: &str, call: &str| files_of(service).iter().any(|file| file.text.contains(call));
     for (whose, place, by) in USED_BY_ONE_SERVICE {
         assert!(shared.iter().any(|(there, _)| there == place), "no commands in {place}");
         let other = if whose == "gateway" { "persistence" } else { "gateway" };

@@ -205,8 +205,10 @@ impl ReplaySystem {
                 Err(_) if begun.elapsed() < WAIT_TIMEOUT => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(error) => {
                     let sql = "SELECT epoch, run_id, partitions, opened_at FROM epochs_opened ORDER BY epoch";
-                    let opened = self.stack.database().query(sql).await?;
-                    return Err(error).context(format!("seed for epoch {epoch} of {opened:?}"));
+                    let opened = self.stack.database().query(sql).await;
+                    return Err(error).context(format!(
+                        "could not seed the room for epoch {epoch}; opened epochs: {opened:?}"
+                    ));
                 }
             }
         }
