@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::Signal;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, ValueRef};
@@ -295,7 +295,7 @@ pub(crate) async fn sql(url: &str, statements: &str) -> Result<Vec<Vec<String>>>
         connection.close().await?;
         rows.iter().map(columns).collect::<Result<Vec<_>>>()
     };
-    run.await.with_context(|| statements.to_owned())
+    run.await.map_err(|error| anyhow!("{statements}: {error:#}"))
 }
 
 /// The columns of a row as text; a NULL is empty. A statement without parameters has its values as text.
