@@ -22,7 +22,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 async fn run_without_violations(faults: Vec<Fault>) -> Result<FaultReport> {
     let report = run(&Plan { rate: MESSAGES_PER_SECOND, ..Plan::once(SEED, faults) }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");
     ensure_meaningful(&report)?;
     Ok(report)
@@ -183,7 +183,7 @@ async fn postgres_persistence_and_client_link_faults_break_nothing() -> Result<(
 async fn fixed_seed_faults_break_nothing() -> Result<()> {
     let report =
         run(&Plan { rate: MESSAGES_PER_SECOND, ..Plan::random(SEED, Duration::from_secs(40)) }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     ensure!(report.stored > 500 && report.faults.len() > 5, "{report:?}");
     ensure_meaningful(&report)
 }
@@ -194,7 +194,7 @@ async fn killed_and_paused_bucket_loses_no_file() -> Result<()> {
     let faults = [Fault::KillPostgres, Fault::Nothing(ms(8000)), Fault::PausePostgres(ms(4000))];
     let plan = Plan::once(SEED, faults.iter().cycle().take(9).cloned().collect());
     let report = run(&Plan { rate: MESSAGES_PER_SECOND, bucket: true, ..plan }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     ensure_meaningful(&report)
 }
 
@@ -221,7 +221,7 @@ async fn run_faults_of_today(bucket: bool) -> Result<()> {
     eprintln!("to repeat: TIDINGS_FAULT_SEED={seed} ./dev test random_faults");
     let plan = Plan::random(seed, Duration::from_secs(30));
     let report = run(&Plan { rate: MESSAGES_PER_SECOND, bucket, ..plan }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     // The bounds are lower than for a fixed schedule, because a random schedule may contain only outages.
     ensure!(report.stored > 200 && report.faults.len() > 2, "{report:?}");
     ensure!(report.settle_seconds < MAX_SETTLE_S, "clients caught up too late: {report:?}");

@@ -19,7 +19,7 @@ const fn ms(milliseconds: u64) -> Duration {
 
 async fn run_without_violations(plan: Plan) -> Result<FaultReport> {
     let report = run(&Plan { rate: MESSAGES_PER_SECOND, ..plan.on_cluster() }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");
     ensure!(report.stored > 200 && report.deliveries > 2_000, "{report:?}");
     let is_prompt = report.other_shards_p99_seconds.values().all(|seconds| *seconds < MAX_OTHER_SHARDS_S);

@@ -12,7 +12,7 @@ async fn socket_io_users_lose_nothing_beside_engine_misuse() -> Result<()> {
     let faults =
         vec![misuse(), Fault::KillGateway(0), misuse(), Fault::Storm, Fault::Stall(Duration::from_secs(8))];
     let report = run(&Plan { rate: 120, ..Plan::once(67, faults) }).await?;
-    ensure!(report.violations == 0, "{} violations\n{}", report.violations, report.stories.join("\n"));
+    ensure!(report.violations == 0, "{} violations: {}", report.violations, report.stories.join("\n"));
     eprintln!("{report:?}");
     // The limits hold although some did not read.
     ensure!(report.strangers.contains_key("stalled") && report.max_outbox_bytes > 0, "{report:?}");
