@@ -10,7 +10,7 @@ use tidings_harness::history::Rule;
 use tidings_harness::stack::Link;
 
 const MESSAGES_PER_SECOND: u32 = 60;
-/// The rate with [`AT_HIGH_RATE`].
+/// Messages per second in a run with one of the switches of [`AT_HIGH_RATE`].
 const HIGH_MESSAGES_PER_SECOND: u32 = 120;
 const SEED: u64 = 8;
 

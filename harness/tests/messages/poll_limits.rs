@@ -13,7 +13,7 @@ use tidings_harness::{
 
 /// Number of rooms in each poll that exceeds the limit.
 const ROOMS: usize = 200;
-/// A multiple of the time after which the monitor has a command.
+/// Redis reports a command to the monitor a few milliseconds after it has answered. This is a multiple of that time.
 const MONITOR_DELAY: Duration = Duration::from_millis(500);
 
 /// A stack with one Redis, whose commands are counted.
@@ -46,8 +46,8 @@ fn poll_body(rooms: &[String], timeout_ms: u64) -> Value {
     json!({"cursors": cursors, "timeout_ms": timeout_ms})
 }
 
-/// Number of reads of Redis since the last call that name bob or one of these rooms: of his memberships, and of the heads of
-/// the rooms. Leaves out the sweep, because the number of its reads depends on time.
+/// Counts the `HMGET` commands since the last call that name bob or one of these rooms. They read his memberships and the
+/// heads of the rooms. Leaves out the sweep, because the number of its reads depends on time.
 fn take_redis_reads(monitor: &CommandMonitor, rooms: &[String]) -> Result<usize> {
     let names: Vec<&str> = rooms.iter().map(String::as_str).chain(["bob"]).collect();
     let commands = monitor.take_commands(&names)?;
@@ -112,7 +112,6 @@ async fn zero_timeout_polls_over_limit_get_retry_after() -> Result<()> {
         ensure!(problem["code"] == "rate_limited" && (1..=20_000).contains(&ms), "{problem}");
         ensure!(retry_after.as_deref() == Some(ms.div_ceil(1000).to_string().as_str()), "{retry_after:?}");
     }
-    // The monitor is told of a command after its answer.
     tokio::time::sleep(MONITOR_DELAY).await;
     let reads = take_redis_reads(&monitor, &rooms)?;
     // Each answer needs one read for the memberships, and one for the head of each room.
