@@ -22,6 +22,8 @@ export default defineConfig({
     // Each worker has its own system. Three workers keep two cores busy, because users and systems often wait. The long
     // tests measure times, so they run one after the other. In Firefox only one window at a time has the focus.
     maxWorkers: isLongRun || usesFirefox ? 1 : 3,
+    // The files of a worker share their imports. Playwright takes two seconds to load.
+    isolate: false,
     testTimeout: 60_000,
     hookTimeout: 60_000,
     expect: { poll: { timeout: 15_000, interval: 50 } },

@@ -11,10 +11,12 @@ use super::system::{System, WAIT_TIMEOUT, new_message_frame};
 /// Number of rooms. There are as many as partitions, so most partitions have one: persistence reads all partitions with
 /// shared requests.
 const ROOMS: usize = 64;
-/// Messages of each room before counting begins, and while counting. Both numbers end a block of the search index,
+/// Messages of each room before counting begins, and while counting. All these numbers end a block of the search index,
 /// because the indexer indexes a complete block soon.
 const WARMUP_MESSAGES_PER_ROOM: usize = 63;
 const COUNTED_MESSAGES_PER_ROOM: usize = 64;
+/// Messages of the room whose pages are counted.
+const PAGED_MESSAGES: usize = 127;
 const COUNTED_PAGES: usize = 100;
 /// Messages of a page: the default limit.
 const PAGE_SIZE: usize = 50;
@@ -32,7 +34,7 @@ pub(super) async fn instructions_per_stored_message(options: &CountOptions) -> R
 /// Instructions of persistence per page of a room's history.
 pub(super) async fn instructions_per_page(options: &CountOptions) -> Result<u64> {
     let (system, sender, rooms) = start_with_rooms(options, 1).await?;
-    store_and_index(&system, &sender, &rooms, 2 * PAGE_SIZE).await?;
+    store_and_index(&system, &sender, &rooms, PAGED_MESSAGES).await?;
     let http = system.stack.http("sender");
     let read = async |pages: usize| {
         for _ in 0..pages {
