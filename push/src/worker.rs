@@ -49,7 +49,7 @@ pub struct Worker {
     pub delay: Duration,
     /// Pause before the presence of an online user is checked again.
     pub online_recheck: Duration,
-    /// Longest wait for an online user to leave. Then the notification is dropped.
+    /// Longest wait of a message for an online user to leave. Then the message is dropped.
     pub max_online_wait: Duration,
     /// How long an attempt may take.
     pub timeout: Duration,
@@ -126,12 +126,11 @@ impl Worker {
     /// Sends a claimed notification, or finds that it is not needed, and records the outcome.
     async fn handle(&self, claim: &Claim) -> Result<(), DbErr> {
         if is_forgotten(claim) {
-            return pending::complete(&self.db, claim, false, self.delay).await;
+            return pending::complete(&self.db, claim, claim.seq, false, self.delay).await;
         }
         // Checks presence first, so that message and device are read right before the attempt.
         let is_online = self.is_online(&claim.device.user).await;
         let message = notice::message(&self.db, claim, self.rules).await?;
-        let may_wait = claim.age_s < self.max_online_wait.as_secs_f64();
         let outcome = match (&message, claim.clear_seq) {
             (Some((message, device)), _) if !is_online => {
                 if device.address.accepts_silent() {
@@ -141,7 +140,7 @@ impl Worker {
                 let is_urgent = message.is_mention || message.room_kind == "direct";
                 self.attempt(device, &AppMessage::Show(&notification), is_urgent, Outcome::Sent).await
             }
-            (Some(_), _) if may_wait => Outcome::Online,
+            // Comes before the wait for the user to leave, which has no end while new messages come.
             (_, Some(seq)) if claim.age_s < told::MAX_AGE.as_secs_f64() => {
                 match devices::current(&self.db, &claim.device).await? {
                     Some(device) => {
@@ -155,7 +154,10 @@ impl Worker {
             (None, _) => Outcome::Skipped,
         };
         self.metrics.outcomes.with_label_values(&[outcome.label()]).inc();
-        self.record(claim, &outcome).await
+        // Taking a notification back decides nothing about the messages that wait for the user to leave.
+        let is_waiting = outcome == Outcome::Cleared && message.is_some();
+        let last_seq = if is_waiting { claim.first_seq - 1 } else { claim.seq };
+        self.record(claim, &outcome, last_seq).await
     }
 
     async fn is_online(&self, user: &str) -> bool {
@@ -216,16 +218,19 @@ impl Worker {
         }
     }
 
-    async fn record(&self, claim: &Claim, outcome: &Outcome) -> Result<(), DbErr> {
+    /// Records an outcome. If it is final, it decides the messages up to `last_seq`.
+    async fn record(&self, claim: &Claim, outcome: &Outcome, last_seq: i64) -> Result<(), DbErr> {
         let (db, device, room) = (&self.db, claim.device.id.as_str(), claim.room.as_str());
         match outcome {
             Outcome::Online if claim.age_s < self.max_online_wait.as_secs_f64() => {
-                pending::postpone(db, claim, self.online_recheck).await
+                pending::postpone_online(db, claim, self.online_recheck, self.max_online_wait).await
             }
-            Outcome::Online | Outcome::Skipped => pending::complete(db, claim, false, self.delay).await,
+            Outcome::Online | Outcome::Skipped => {
+                pending::complete(db, claim, last_seq, false, self.delay).await
+            }
             Outcome::Sent | Outcome::Cleared => {
                 devices::reset_failures(db, &claim.device).await?;
-                pending::complete(db, claim, true, self.delay).await
+                pending::complete(db, claim, last_seq, true, self.delay).await
             }
             Outcome::Failed(AttemptError::Gone) => {
                 tracing::debug!(device, "the push service does not know the device, which is removed");

@@ -249,6 +249,35 @@ async fn refused_clear_is_repeated_while_user_is_online() -> Result<()> {
     ensure_right(&service)
 }
 
+/// Ends the pause before the next check of a message, as soon as its row is in this state. A claim lasts for less than
+/// 30 s.
+async fn end_pause(stack: &Stack, seq: u64, state: &str) -> Result<()> {
+    let is_paused = format!("seq = {seq} AND {state} AND due_at > now() + interval '30 s'");
+    let sql = format!("UPDATE push_pending SET due_at = now() WHERE {is_paused} RETURNING seq");
+    until(state, async || Ok(!stack.database().query(&sql).await?.is_empty())).await
+}
+
+#[tokio::test]
+async fn clear_for_online_user_keeps_waiting_message() -> Result<()> {
+    let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "60000")]).await?;
+    register(&stack, &node, "apns", APNS).await?;
+    let (alice, bob) = (stack.http("alice"), stack.http("bob"));
+    let room = alice.new_room(&["bob"]).await?;
+    let first = say(&alice, &room, "first").await?;
+    until_app(&service, APNS, &message(&room, first)).await?;
+    bob.post("/presence", json!({ "status": "online" })).await?.expect(204);
+    let second = say(&alice, &room, "second").await?;
+    bob.read(&room, first).await?.expect(200);
+    end_pause(&stack, second, "clear_seq IS NOT NULL").await?;
+    until_app(&service, APNS, &clear(&room, first)).await?;
+    until("a check after the clear", async || Ok(outcome(&node, "online").await? >= 2)).await?;
+    bob.post("/presence", json!({ "status": "away" })).await?.expect(204);
+    end_pause(&stack, second, "clear_seq IS NULL").await?;
+    until_app(&service, APNS, &message(&room, second)).await?;
+    until_empty(&stack, "push_pending").await?;
+    ensure_right(&service)
+}
+
 #[tokio::test]
 async fn message_read_before_its_notification_tells_nothing() -> Result<()> {
     let (stack, service, node) = start(&[("TIDINGS_PUSH_DELAY_MS", "6000")]).await?;

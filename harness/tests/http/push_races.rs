@@ -1,11 +1,13 @@
-//! Devices and claims that change while a notification is queued or sent.
+//! Devices, claims and messages that change while a notification is queued or sent.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::json;
 use tidings_harness::Stack;
 
-use crate::push::{device, say, start, until_queued, until_told};
+use crate::push::{device, say, start, told, until_queued, until_told};
+use crate::push_services::outcome;
 use crate::webhooks::until;
 
 /// Blocks the reads of messages for 3 s, and then runs a statement.
@@ -60,5 +62,24 @@ async fn deletion_of_device_does_not_abort_page() -> Result<()> {
     until_told(&carol, &service, &room, seq?).await?;
     let metrics = node.metrics().await?;
     ensure!(metrics.contains("tidings_push_database_failures_total 0"), "the page was aborted");
+    Ok(())
+}
+
+#[tokio::test]
+async fn message_joining_late_is_told_when_online_user_leaves() -> Result<()> {
+    // A message waits for 12.3 s. At the fourth check this time is over for the first message only.
+    let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "4000")]).await?;
+    let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
+    stack.http("bob").post("/presence", json!({ "status": "online" })).await?.expect(204);
+    let room = alice.new_room(&["bob"]).await?;
+    let first = say(&alice, &room, "first").await?;
+    until("three checks", async || Ok(outcome(&node, "online").await? >= 3)).await?;
+    let second = say(&alice, &room, "second").await?;
+    let joined = format!("SELECT seq FROM push_pending WHERE first_seq = {first} AND seq = {second}");
+    until("a joined message", async || Ok(!stack.database().query(&joined).await?.is_empty())).await?;
+    until("a fourth check", async || Ok(outcome(&node, "online").await? >= 4)).await?;
+    stack.http("bob").post("/presence", json!({ "status": "away" })).await?.expect(204);
+    until_told(&bob, &service, &room, second).await?;
+    ensure!(told(&bob, &service)?[&room] == [second], "{:?}", told(&bob, &service)?);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Claim {
     pub first_seq: i64,
     /// The last of these messages.
     pub seq: i64,
-    /// How long ago the first of these messages was queued, seconds.
+    /// How long ago the last of these messages was queued, seconds.
     pub age_s: f64,
     /// The seq up to which a notification that was sent earlier has been read, so that it must be taken back.
     pub clear_seq: Option<i64>,
@@ -91,22 +91,24 @@ pub async fn claim(
     rows.iter().map(claim).collect()
 }
 
-/// Removes a notification that was sent or is no longer needed. If, since the claim, a later message has come or an
-/// earlier notification was queued to be taken back, the row stays and is due after `delay`. If another replica has
-/// claimed the notification since, it is removed only if it was sent, because the other replica may decide otherwise.
+/// Removes a notification whose messages up to `last_seq` were sent or are no longer needed. If later messages wait, or
+/// if an earlier notification was queued to be taken back since the claim, the row stays and is due after `delay`. If
+/// another replica has claimed the notification since, it is removed only if it was sent, because the other replica may
+/// decide otherwise.
 pub async fn complete(
     db: &impl ConnectionTrait,
     claim: &Claim,
+    last_seq: i64,
     is_sent: bool,
     delay: Duration,
 ) -> Result<(), DbErr> {
     let (device, room) = (claim.device.id.as_str(), claim.room.as_str());
-    let sql = "DELETE FROM push_pending WHERE device_id = $1 AND room_id = $2 AND seq = $3 AND ($5 OR claims = $4) \
+    let sql = "DELETE FROM push_pending WHERE device_id = $1 AND room_id = $2 AND seq <= $3 AND ($5 OR claims = $4) \
         AND clear_seq IS NOT DISTINCT FROM $6::bigint";
     let values = [
         device.into(),
         room.into(),
-        claim.seq.into(),
+        last_seq.into(),
         claim.claims.into(),
         is_sent.into(),
         claim.clear_seq.into(),
@@ -114,14 +116,14 @@ pub async fn complete(
     if db.execute_raw(statement(sql, values)).await?.rows_affected() > 0 {
         return Ok(());
     }
-    let sql = "UPDATE push_pending SET first_seq = CASE WHEN seq > $3 THEN $3 + 1 ELSE first_seq END, queued_at = now(), \
+    let sql = "UPDATE push_pending SET first_seq = GREATEST(first_seq, $3::bigint + 1), \
           due_at = now() + make_interval(secs => $5::float8), \
           clear_seq = CASE WHEN clear_seq IS DISTINCT FROM $6::bigint THEN clear_seq END \
         WHERE device_id = $1 AND room_id = $2 AND claims = $4";
     let values = [
         device.into(),
         room.into(),
-        claim.seq.into(),
+        last_seq.into(),
         claim.claims.into(),
         delay.as_secs_f64().into(),
         claim.clear_seq.into(),
@@ -138,6 +140,30 @@ pub async fn postpone(db: &impl ConnectionTrait, claim: &Claim, delay: Duration)
         claim.room.as_str().into(),
         claim.claims.into(),
         delay.as_secs_f64().into(),
+    ];
+    db.execute_raw(statement(sql, values)).await.map(drop)
+}
+
+/// Releases the claim of a notification whose user is online. It is due after `delay`. Its first messages are dropped
+/// if they are older than `max_wait`. If all of them look too old, none is dropped: they were queued late, or the clock
+/// of Redis, which gives messages their time, differs from that of PostgreSQL.
+pub async fn postpone_online(
+    db: &impl ConnectionTrait,
+    claim: &Claim,
+    delay: Duration,
+    max_wait: Duration,
+) -> Result<(), DbErr> {
+    let sql = "UPDATE push_pending p SET due_at = now() + make_interval(secs => $4::float8), \
+          first_seq = COALESCE((SELECT min(m.seq) FROM messages m WHERE m.room_id = p.room_id \
+            AND m.seq >= GREATEST(p.first_seq, p.seq - 2000) AND m.seq <= p.seq \
+            AND m.at > now() - make_interval(secs => $5::float8)), p.first_seq) \
+        WHERE p.device_id = $1 AND p.room_id = $2 AND p.claims = $3";
+    let values = [
+        claim.device.id.as_str().into(),
+        claim.room.as_str().into(),
+        claim.claims.into(),
+        delay.as_secs_f64().into(),
+        max_wait.as_secs_f64().into(),
     ];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -22,7 +22,8 @@ const MAX_ROOMS_PER_DEVICE: i64 = 100;
 /// rows are written in the order of their key, in which senders lock them too. The devices are locked before, in the order
 /// of their ids: a deletion also locks the device first, so the two cannot deadlock, and a device that is deleted in the
 /// meantime drops out and does not violate the foreign key. The rooms of a device are counted after the messages of a room
-/// are one row, so that they are not counted again for each message.
+/// are one row, so that they are not counted again for each message. The last message sets `queued_at`, because it
+/// waits for its full time until an online user leaves, however old the first one is.
 const QUEUE_SQL: &str = concat!(
     "WITH new AS (SELECT m.*, r.member_count FROM unnest($3::text[], $4::bigint[]) AS v (room, seq) \
        JOIN messages m ON m.room_id = v.room AND m.seq = v.seq JOIN rooms r ON r.id = v.room), \
@@ -47,7 +48,7 @@ const QUEUE_SQL: &str = concat!(
          OR EXISTS (SELECT FROM push_pending p WHERE p.device_id = g.id AND p.room_id = g.room_id) \
        ORDER BY g.id, g.room_id \
      ON CONFLICT (device_id, room_id) DO UPDATE SET seq = GREATEST(push_pending.seq, excluded.seq), \
-       first_seq = LEAST(push_pending.first_seq, excluded.first_seq)"
+       first_seq = LEAST(push_pending.first_seq, excluded.first_seq), queued_at = excluded.queued_at"
 );
 
 /// Queues the notifications of these messages. A waiting notification of the same device and room is extended to the later
