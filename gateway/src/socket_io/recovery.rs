@@ -21,7 +21,8 @@ enum JoinPhase {
     Absent,
     /// The answer to the join with which the connection begins is not applied yet.
     Expected,
-    Joined,
+    /// The client has joined the room, and the room's next event is in this epoch.
+    Joined(Epoch),
 }
 
 #[derive(Debug)]
@@ -30,9 +31,9 @@ struct TrackedRoom {
     /// The position in the `pid`; `None` if the `pid` does not name the room.
     base: Option<(Epoch, Seq)>,
     phase: JoinPhase,
-    epoch: Epoch,
-    /// The seq up to which the client has the events of the room; `None` while it is unknown.
-    seq: Option<Seq>,
+    /// The position up to which the client has the events of the room; `None` while it is unknown. A join alone does not
+    /// move its epoch: if the epoch of the join begins below this seq, the server sends `room:gap` for this position.
+    position: Option<(Epoch, Seq)>,
 }
 
 /// The positions of one client. The rooms that the `pid` names come first, in the order of the `pid`.
@@ -43,11 +44,11 @@ pub(crate) struct RoomPositions {
     rooms: Vec<TrackedRoom>,
 }
 
-/// The seq of a room before an event.
+/// The position of a room before an event.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PreviousSeq {
+pub(crate) struct PreviousPosition {
     index: usize,
-    seq: Option<Seq>,
+    position: Option<(Epoch, Seq)>,
 }
 
 #[derive(Deserialize)]
@@ -92,17 +93,17 @@ fn event_position(payload: &[u8]) -> Option<(&str, Seq)> {
 
 impl RoomPositions {
     /// Moves the position of a room if the frame is an event of its log. Returns what [`RoomPositions::undo`] needs.
-    pub fn advance(&mut self, payload: &[u8]) -> Option<PreviousSeq> {
+    pub fn advance(&mut self, payload: &[u8]) -> Option<PreviousPosition> {
         let (room, seq) = event_position(payload)?;
-        let is_room =
-            |tracked: &TrackedRoom| tracked.phase != JoinPhase::Absent && tracked.room.as_str() == room;
-        let index = self.rooms.iter().position(is_room)?;
-        Some(PreviousSeq { index, seq: self.rooms[index].seq.replace(seq) })
+        let index = self.rooms.iter().position(|tracked| tracked.room.as_str() == room)?;
+        let tracked = &mut self.rooms[index];
+        let JoinPhase::Joined(epoch) = tracked.phase else { return None };
+        Some(PreviousPosition { index, position: tracked.position.replace((epoch, seq)) })
     }
 
     /// Moves a position back, because the event was not sent.
-    pub fn undo(&mut self, PreviousSeq { index, seq }: PreviousSeq) {
-        self.rooms[index].seq = seq;
+    pub fn undo(&mut self, PreviousPosition { index, position }: PreviousPosition) {
+        self.rooms[index].position = position;
     }
 
     /// Applies a frame that begins or ends the client's presence in rooms, or that sets its position in a room. Returns
@@ -141,8 +142,10 @@ impl RoomPositions {
 
     /// The cursors of the rooms with which a recovered connection begins.
     pub fn cursors(&self) -> Vec<(RoomId, Cursor)> {
-        let cursor =
-            |tracked: &TrackedRoom| Some((tracked.room.clone(), Cursor::new(tracked.epoch, tracked.seq?)));
+        let cursor = |tracked: &TrackedRoom| {
+            let (epoch, seq) = tracked.position?;
+            Some((tracked.room.clone(), Cursor::new(epoch, seq)))
+        };
         self.rooms.iter().filter_map(cursor).collect()
     }
 
@@ -152,27 +155,28 @@ impl RoomPositions {
     }
 
     /// A join was answered. Its replay begins at a cursor that the answer does not name, so the position is unknown
-    /// until the first event. A recovered room keeps its position, because its join begins there.
+    /// until the first event. A recovered room keeps its position, because its join begins there. The position keeps its
+    /// epoch too, so that a client that is cut off before `room:gap` still gets this gap.
     fn join(&mut self, RoomHeadFields { room, head }: RoomHeadFields) {
         let Some(epoch) = Epoch::parse(&head.epoch) else { return };
         let tracked = self.tracked(room);
         if tracked.phase != JoinPhase::Expected {
-            tracked.seq = None;
+            tracked.position = None;
         }
-        (tracked.phase, tracked.epoch) = (JoinPhase::Joined, epoch);
+        tracked.phase = JoinPhase::Joined(epoch);
     }
 
     fn set_position(&mut self, room: RoomId, cursor: &Cursor) {
         let Some(epoch) = Epoch::parse(&cursor.epoch) else { return };
         let tracked = self.tracked(room);
-        (tracked.phase, tracked.epoch, tracked.seq) = (JoinPhase::Joined, epoch, Some(cursor.seq));
+        (tracked.phase, tracked.position) = (JoinPhase::Joined(epoch), Some((epoch, cursor.seq)));
     }
 
     /// Removes rooms. Rooms of the `pid` stay, because offsets name them by their index.
     fn leave(&mut self, is_left: impl Fn(&TrackedRoom) -> bool) {
         self.rooms.retain_mut(|tracked| {
             if is_left(tracked) {
-                (tracked.phase, tracked.seq) = (JoinPhase::Absent, None);
+                (tracked.phase, tracked.position) = (JoinPhase::Absent, None);
             }
             tracked.phase != JoinPhase::Absent || tracked.base.is_some()
         });
@@ -181,8 +185,7 @@ impl RoomPositions {
     fn tracked(&mut self, room: RoomId) -> &mut TrackedRoom {
         let known = self.rooms.iter().position(|tracked| tracked.room == room);
         let index = known.unwrap_or_else(|| {
-            let (phase, epoch) = (JoinPhase::Absent, Epoch::default());
-            self.rooms.push(TrackedRoom { room, base: None, phase, epoch, seq: None });
+            self.rooms.push(TrackedRoom { room, base: None, phase: JoinPhase::Absent, position: None });
             self.rooms.len() - 1
         });
         &mut self.rooms[index]

@@ -82,7 +82,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("messages/search_look", "stops nodes, own settings, uses SQL"),
     ("messages/socket_io_ends", "stops nodes, own settings"),
     ("messages/socket_io_polling", "stops nodes, own settings"),
-    ("messages/socket_io_recovery", "own settings"),
+    ("messages/socket_io_recovery", "disturbs Redis, own settings"),
     ("messages/stock_conversations", "stops nodes"),
     ("messages/stock_dialects", "own settings"),
     ("messages/stock_recovery", "own settings"),

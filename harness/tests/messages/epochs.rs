@@ -14,7 +14,7 @@ use tidings_shared::{ids::RoomId, log::keys};
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Repeats a send with its client id until it is stored, as the protocol requires.
-async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ack> {
+pub(crate) async fn send_until_stored(client: &Client, room: &str, text: &str) -> Result<Ack> {
     for _ in 0..120 {
         match client.send_as(room, text, text).await {
             Ok(ack) => return Ok(ack),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::epochs::send_until_stored;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tidings_harness::socket_io::{SocketIo, SocketIoKind, SocketIoPacket, SocketIoTransport};
@@ -155,6 +156,34 @@ async fn only_rooms_of_the_user_are_recovered() -> Result<()> {
     stack.connect("alice").await?.send(&room, "behind his back").await?;
     let silent = removed.client.wait_for("message:new", Duration::from_millis(500)).await;
     ensure!(matches!(silent, Err(ClientError::Silent(_))), "{silent:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn recovered_room_keeps_its_epoch_until_its_next_event() -> Result<()> {
+    let stack = start_stack("on", None).await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = stack.connect_at(0, "alice").await?;
+    let mut bob = TrackedClient::connect(&stack, 0, &auth(&stack, "bob")).await?;
+    bob.client.emit("room:join", &json!({ "room": room }));
+    bob.next("room:caught_up").await?;
+    let first = send_until_stored(&alice, &room, "1").await?;
+    bob.next("message:new").await?;
+    let before = bob.offset.clone();
+    stack.shards().restart_empty().await?;
+    let second = send_until_stored(&alice, &room, "2").await?;
+    ensure!(first.epoch != second.epoch, "{first:?}, then {second:?}");
+    // This message shows that the gateway is connected to Redis again.
+    bob.next("message:new").await?;
+    bob.offset = before.clone();
+    let mut again = bob.connect_again(&stack, 0, "bob").await?;
+    ensure!(again.pid == bob.pid, "{}", again.pid);
+    // A client that is cut off here, and that has events which the new epoch does not have, must get a gap.
+    again.next("room:joined").await?;
+    ensure!(again.offset == before, "{} after {before}", again.offset);
+    again.next("message:new").await?;
+    let position = format!(";{room}={}@{}", second.seq, second.epoch);
+    ensure!(again.offset().ends_with(&position), "{} and not {position}", again.offset);
     Ok(())
 }
 

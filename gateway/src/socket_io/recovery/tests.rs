@@ -1,6 +1,7 @@
 //! Tests of the positions of a client: how they follow from frames, and that they are the same after a way as text.
 
 use proptest::prelude::*;
+use tidings_shared::log::{Bases, RoomHead};
 
 use super::*;
 
@@ -109,14 +110,33 @@ fn recovered_room_keeps_its_position_until_events_come() {
     positions.apply(&joined(&[("a", 8, 6), ("b", 7, 10), ("d", 7, 3)], &["c"]));
     assert_eq!(positions.offset(), "tag!", "the replay of d has not begun");
     positions.apply(&caught_up("d", 7, 3));
-    assert_eq!(positions.offset(), "tag;#0=5@8;#1=10;d=3@7");
+    assert_eq!(positions.offset(), "tag;#1=10;d=3@7");
+    let previous = positions.advance(&event("a", 6)).unwrap();
+    assert_eq!(positions.offset(), "tag;#0=6@8;#1=10;d=3@7");
+    positions.undo(previous);
+    assert_eq!(positions.offset(), "tag;#1=10;d=3@7");
     // Another join begins at a cursor that is not known.
     positions.apply(&joined(&[("b", 7, 10)], &[]));
     assert_eq!(positions.offset(), "tag!");
     // A failed join of a joined room changes nothing.
     positions.apply(&caught_up("b", 7, 10));
     positions.apply(&joined(&[], &["b"]));
-    assert_eq!(positions.offset(), "tag;#0=5@8;#1=10;d=3@7");
+    assert_eq!(positions.offset(), "tag;#1=10;d=3@7");
+}
+
+#[test]
+fn connection_lost_between_join_and_gap_keeps_the_gap() {
+    // The client has the events up to 10 of epoch 7. Epoch 8 begins above 4 and has other events from 5 on.
+    let bases = Bases(vec![(Epoch(7), Seq(0)), (Epoch(8), Seq(4))]);
+    let head = RoomHead { epoch: Epoch(8), seq: Seq(12), bases, ..RoomHead::default() };
+    let pid = format!("a=10@7~tag~{USER}");
+    let mut positions = RoomPositions::resume(&pid, "tag", USER).unwrap();
+    positions.apply(&joined(&[("a", 8, 12)], &[]));
+    let again = RoomPositions::resume(&pid, &positions.offset(), USER).unwrap();
+    let gaps: Vec<_> = again.cursors().iter().map(|(_, after)| head.gap_after(after)).collect();
+    assert_eq!(gaps, [Some(Seq(4))]);
+    positions.apply(br#"{"type":"room:gap","room":"a","after":4,"head":{"epoch":"8","seq":12}}"#);
+    assert_eq!(recovered(&positions, &pid), Some(vec![cursor("a", 8, 12)]));
 }
 
 #[test]

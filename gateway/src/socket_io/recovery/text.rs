@@ -43,9 +43,9 @@ impl RoomPositions {
         let Ok(JoinedFields { rooms, .. }) = serde_json::from_slice(joined) else { return };
         let base = |joined: &RoomHeadFields| Some((Epoch::parse(&joined.head.epoch)?, joined.head.seq));
         let named = rooms.into_iter().filter_map(|joined| Some((base(&joined)?, joined.room)));
-        self.rooms.extend(named.map(|((epoch, seq), room)| {
-            let (base, phase) = (Some((epoch, seq)), JoinPhase::Expected);
-            TrackedRoom { room, base, phase, epoch, seq: None }
+        self.rooms.extend(named.map(|(base, room)| {
+            let phase = JoinPhase::Expected;
+            TrackedRoom { room, base: Some(base), phase, position: None }
         }));
         let bases = self.rooms.iter().filter_map(|tracked| Some((&tracked.room, tracked.base?)));
         let bases: Vec<String> = bases.map(|(room, (epoch, seq))| format!("{room}={seq}@{epoch}")).collect();
@@ -83,10 +83,10 @@ impl RoomPositions {
             };
             let tracked = rooms.get_mut(index.parse::<usize>().ok()?)?;
             if position == ABSENT {
-                (tracked.phase, tracked.seq) = (JoinPhase::Absent, None);
+                (tracked.phase, tracked.position) = (JoinPhase::Absent, None);
             } else {
-                let (epoch, seq) = read_position(position, tracked.base.map(|(epoch, _)| epoch))?;
-                (tracked.epoch, tracked.seq) = (epoch, Some(seq));
+                let base_epoch = tracked.base.map(|(epoch, _)| epoch);
+                tracked.position = Some(read_position(position, base_epoch)?);
             }
         }
         Some(Self { pid: pid.to_owned(), tag: tag.into(), rooms })
@@ -113,22 +113,21 @@ impl RoomPositions {
 }
 
 impl TrackedRoom {
-    fn expected(room: &str, (epoch, seq): (Epoch, Seq), is_base: bool) -> Option<Self> {
-        let (room, base) = (RoomId::parse(room).ok()?, is_base.then_some((epoch, seq)));
-        Some(Self { room, base, phase: JoinPhase::Expected, epoch, seq: Some(seq) })
+    fn expected(room: &str, position: (Epoch, Seq), is_base: bool) -> Option<Self> {
+        let (room, base) = (RoomId::parse(room).ok()?, is_base.then_some(position));
+        Some(Self { room, base, phase: JoinPhase::Expected, position: Some(position) })
     }
 
     /// Appends how the position differs from the `pid`, if it does. Returns false if the position is unknown.
     fn write_change(&self, index: usize, text: &mut String) -> bool {
-        let Self { room, epoch, .. } = self;
-        let written = match (self.phase, self.base, self.seq) {
+        let written = match (self.phase, self.base, self.position) {
             (JoinPhase::Absent, Some(_), _) => write!(text, ";#{index}={ABSENT}"),
             (JoinPhase::Absent, None, _) => Ok(()),
             (_, _, None) => return false,
-            (_, Some(base), Some(seq)) if base == (*epoch, seq) => Ok(()),
-            (_, Some((base, _)), Some(seq)) if base == *epoch => write!(text, ";#{index}={seq}"),
-            (_, Some(_), Some(seq)) => write!(text, ";#{index}={seq}@{epoch}"),
-            (_, None, Some(seq)) => write!(text, ";{room}={seq}@{epoch}"),
+            (_, base, position) if base == position => Ok(()),
+            (_, Some((base, _)), Some((epoch, seq))) if base == epoch => write!(text, ";#{index}={seq}"),
+            (_, Some(_), Some((epoch, seq))) => write!(text, ";#{index}={seq}@{epoch}"),
+            (_, None, Some((epoch, seq))) => write!(text, ";{}={seq}@{epoch}", self.room),
         };
         written.is_ok()
     }
