@@ -18,8 +18,9 @@ const MAX_FILL_EVENTS = 200;
 
 /**
  * How the log treats events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the missing
- * events of a gap are read. `closed` (a page is being read) and `joining` (the join that follows this page was sent):
- * it drops them, because they would move the cursor past events that the page does not contain.
+ * events of a gap are read. `closed` (a page is being read): it drops them, because they would move the cursor past
+ * events that the page does not contain. `joining` (a join was sent): it drops them, because the server continues at
+ * the `after` of the join. A new epoch may lose an event above `after`, and then no gap would report this loss.
  */
 type IntakeMode = "open" | "filling" | "closed" | "joining";
 
@@ -172,9 +173,10 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          if (this.#intake !== "open") await this.#room.rooms.joins;
+          // The answers to these joins would open the intake too early.
+          await this.#room.rooms.joins;
           if (job !== this.#job) return undefined;
-          if (this.#intake !== "open") this.#intake = "joining";
+          this.#intake = "joining";
           return connection.request(
             omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
           );
