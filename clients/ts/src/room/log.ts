@@ -18,9 +18,8 @@ const MAX_FILL_EVENTS = 200;
 
 /**
  * How the log treats events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the missing
- * events of a gap are read. `closed` (a page is being read): it drops them, because they would move the cursor past
- * events that the page does not contain. `joining` (a join was sent): it drops them, because the server continues at
- * the `after` of the join. A new epoch may lose an event above `after`, and then no gap would report this loss.
+ * events of a gap are read. `closed` (a page is being read) and `joining` (the join that follows this page was sent):
+ * it drops them, because they would move the cursor past events that the page does not contain.
  */
 type IntakeMode = "open" | "filling" | "closed" | "joining";
 
@@ -173,10 +172,9 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          // The answers to these joins would open the intake too early.
-          await this.#room.rooms.joins;
+          if (this.#intake !== "open") await this.#room.rooms.joins;
           if (job !== this.#job) return undefined;
-          this.#intake = "joining";
+          if (this.#intake !== "open") this.#intake = "joining";
           return connection.request(
             omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
           );
