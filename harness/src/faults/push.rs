@@ -1,9 +1,6 @@
-//! A user who is away during a run, and whom two replicas of `tidings-push` tell of messages. Each message has a room of
-//! its own, because a later message of a room would take the place of a lost notification. The notifications of another
-//! user, who is online, take up later messages. Meanwhile the replicas are killed and paused, and the push service fails
-//! or is slow.
-
-mod leaving_user;
+//! A user who is away during a run, and whom two replicas of `tidings-push` tell of messages. Each message has a room of its
+//! own, because a later message of a room would take the place of a lost notification. Meanwhile the replicas are killed
+//! and paused, and the push service fails or is slow.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,7 +25,6 @@ use crate::play::history::{create_room, request_until_answered};
 use crate::push::{Browser, PushNode};
 use crate::token::Token;
 use crate::webhooks::Receiver;
-use leaving_user::{LAST_MESSAGES_SQL, LeavingUser};
 
 const AWAY_USER: &str = "away";
 const SENDER: &str = "pusher";
@@ -42,25 +38,19 @@ const MAX_WAITING: u64 = 30;
 const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// One message in this many is not visible to the user who is away.
 const MESSAGES_PER_HIDDEN: usize = 5;
-/// The messages that the user who is away may see.
-const VISIBLE_MESSAGES_SQL: &str =
-    "SELECT room_id, seq FROM messages WHERE sender_id = 'pusher' AND visible_users IS NULL";
 /// Counts the notifications in the queue.
 const QUEUE_LENGTH_SQL: &str = "SELECT count(*) FROM push_pending";
 /// Limit of the violations that are reported.
 const MAX_VIOLATIONS: usize = 20;
-const SETTINGS: [(&str, &str); 2] = [
+const SETTINGS: [(&str, &str); 1] = [
     // Longer than all jumps of clocks, so that no message is too old to be told.
     ("TIDINGS_PUSH_TTL_S", "86400"),
-    // So a message waits for 15.3 s until an online user leaves.
-    ("TIDINGS_PUSH_ONLINE_RECHECK_MS", "5000"),
 ];
 
-/// The user who is away, the user who leaves, the user who sends, and the replicas.
+/// The user who is away, the user who sends, and the replicas.
 pub(super) struct AwayUser {
     service: Arc<Receiver>,
     browser: Browser,
-    leaving: LeavingUser,
     stop_faults: Arc<Notify>,
     faults: JoinHandle<Result<[PushNode; 2]>>,
     nodes: Option<[PushNode; 2]>,
@@ -80,17 +70,16 @@ impl AwayUser {
         // A user exists from the first request on.
         world.stack.http(AWAY_USER).my_rooms("").await?.expect(200);
         nodes[0].register(&world.stack, AWAY_USER, &browser).await?;
-        let (stop, stopped) = watch::channel(false);
-        let leaving = LeavingUser::start(world, &nodes[0], &service, stopped.clone()).await?;
         let stop_faults = Arc::new(Notify::new());
         let rng = StdRng::seed_from_u64(plan.seed.wrapping_mul(1000) + 200);
         let faults = tokio::spawn(disturb_with_receiver(nodes, service.clone(), stop_faults.clone(), rng));
+        let (stop, stopped) = watch::channel(false);
         let mut senders = JoinSet::new();
         for number in 0..SENDER_TASKS {
-            let (stack, nodes) = (Arc::clone(&world.stack), http_clients(world, SENDER));
+            let (stack, nodes) = (Arc::clone(&world.stack), http_clients(world));
             senders.spawn(send_messages(number, stack, nodes, stopped.clone()));
         }
-        Ok(AwayUser { service, browser, leaving, stop_faults, faults, nodes: None, stop, senders })
+        Ok(AwayUser { service, browser, stop_faults, faults, nodes: None, stop, senders })
     }
 
     /// Stops new faults of the replicas and new messages.
@@ -104,7 +93,6 @@ impl AwayUser {
         while let Some(sent) = self.senders.join_next().await {
             sent.context("a sender to a user who is away")??;
         }
-        (&mut self.leaving.talk).await?.context("a user who leaves")?;
         self.nodes = Some((&mut self.faults).await?.context("a replica of push")?);
         Ok(())
     }
@@ -113,11 +101,10 @@ impl AwayUser {
     pub fn abort(&mut self) {
         self.faults.abort();
         self.senders.abort_all();
-        self.leaving.talk.abort();
     }
 
-    /// Waits until the users are told of everything, and compares that with the stored messages. Returns the number of
-    /// messages that the user who is away was told of.
+    /// Waits until the user is told of everything, and compares that with the stored messages. Returns the number of
+    /// messages that the user was told of.
     pub async fn check(self, world: &World) -> Result<(u64, Vec<Violation>)> {
         let violation = |rule, room: &str, seq, what| Violation {
             rule,
@@ -129,24 +116,16 @@ impl AwayUser {
         // The run has not settled, which it reports.
         let Some(nodes) = &self.nodes else { return Ok((0, Vec::new())) };
         start_anew(nodes).await?;
-        let wanted = stored_messages(world, VISIBLE_MESSAGES_SQL).await?;
-        let last = stored_messages(world, LAST_MESSAGES_SQL).await?;
-        let (mut told, mut told_leaving) = (BTreeSet::new(), BTreeSet::new());
+        let wanted = Self::stored_messages(world).await?;
+        let mut told = BTreeSet::new();
         let progress = || {
-            told = self.told(&self.browser)?;
-            told_leaving = self.told(&self.leaving.browser)?;
-            let is_complete = told.is_superset(&wanted) && told_leaving.is_superset(&last);
-            Ok((told.len() + told_leaving.len(), is_complete))
+            told = self.told()?;
+            Ok((told.len(), told.is_superset(&wanted)))
         };
         wait_for_deliveries(world.stack.database(), QUEUE_LENGTH_SQL, progress).await?;
         let mut violations = Vec::new();
         for (room, seq) in wanted.difference(&told) {
             violations.push(violation(Rule::Push, room, *seq, "the user got no notification".to_owned()));
-        }
-        for (room, seq) in last.difference(&told_leaving) {
-            let what = "the user got no notification of the last message".to_owned();
-            let user = leaving_user::USER.to_owned();
-            violations.push(Violation { user, ..violation(Rule::Push, room, *seq, what) });
         }
         for (room, seq) in told.difference(&wanted) {
             violations.push(violation(
@@ -165,9 +144,23 @@ impl AwayUser {
         Ok((told.len() as u64, violations))
     }
 
-    /// The rooms and seqs of the accepted notifications of a browser.
-    fn told(&self, browser: &Browser) -> Result<BTreeSet<(String, u64)>> {
-        let notifications = browser.notifications(&self.service)?;
+    /// The rooms and seqs of the stored messages that the user may see.
+    async fn stored_messages(world: &World) -> Result<BTreeSet<(String, u64)>> {
+        let sql = format!(
+            "SELECT room_id, seq FROM messages WHERE sender_id = '{SENDER}' AND visible_users IS NULL"
+        );
+        let mut stored = BTreeSet::new();
+        for row in world.stack.database().query(&sql).await? {
+            let [room, seq] = row.as_slice() else { continue };
+            stored.insert((room.clone(), seq.parse().context("a seq")?));
+        }
+        ensure!(!stored.is_empty(), "nothing was sent to the user who is away");
+        Ok(stored)
+    }
+
+    /// The rooms and seqs of the accepted notifications.
+    fn told(&self) -> Result<BTreeSet<(String, u64)>> {
+        let notifications = self.browser.notifications(&self.service)?;
         let position = |notification: serde_json::Value| {
             Some((notification["room"].as_str()?.to_owned(), notification["seq"].as_u64()?))
         };
@@ -175,21 +168,10 @@ impl AwayUser {
     }
 }
 
-/// The rooms and seqs that a query finds.
-async fn stored_messages(world: &World, sql: &str) -> Result<BTreeSet<(String, u64)>> {
-    let mut stored = BTreeSet::new();
-    for row in world.stack.database().query(sql).await? {
-        let [room, seq] = row.as_slice() else { continue };
-        stored.insert((room.clone(), seq.parse().context("a seq")?));
-    }
-    ensure!(!stored.is_empty(), "nothing was sent to the users of push");
-    Ok(stored)
-}
-
-/// The APIs of all persistence nodes, with a token of a user.
-fn http_clients(world: &World, user: &str) -> Vec<Http> {
+/// The APIs of all persistence nodes, with a token of the sender.
+fn http_clients(world: &World) -> Vec<Http> {
     let nodes = world.nodes();
-    let token = Token::of(user).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret);
+    let token = Token::of(SENDER).ttl_s(TOKEN_TTL_S).sign(&nodes.jwt_secret);
     nodes.persistence.iter().map(|base| Http::sharing(nodes.http.clone(), base, &token)).collect()
 }
 
