@@ -12,13 +12,6 @@ use tidings_shared::{
     sabotage,
 };
 
-/// Selects the texts of the messages in the blocks `$2` of the rooms `$1`. `$3` is the number of seqs in a block. The
-/// LIMIT removes no rows, but keeps the planner from a scan of the whole table.
-pub const TEXTS_OF_BLOCKS_SQL: &str = "\
-    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, block) \
-    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content FROM messages n WHERE n.room_id = v.room \
-      AND n.seq >= v.block * $3 AND n.seq < (v.block + 1) * $3 AND NOT n.deleted ORDER BY n.seq LIMIT $3) m";
-
 /// The newest epoch of the partition `$partition`, or NULL. A row without partitions is an epoch of all partitions.
 macro_rules! newest_epoch {
     ($partition:literal) => {

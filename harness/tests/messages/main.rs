@@ -39,6 +39,7 @@ mod poll_limits;
 mod replay_storm;
 mod search;
 mod search_blocks;
+mod search_hidden;
 mod search_look;
 mod socket_io;
 mod socket_io_ends;

@@ -39,7 +39,8 @@ impl ActivityCursor {
     }
 }
 
-/// The last message of a page of search results.
+/// The last result of a page of a search. If the page ends before it is full, a whole second in place of it. So the
+/// cursor contains no position of a message that its viewer may not see, and needs no encryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
     pub at: DateTime<Utc>,

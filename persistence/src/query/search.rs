@@ -1,12 +1,15 @@
 //! Full-text search, newest messages first. Tests the signatures of blocks (a block is up to 64 consecutive seqs of a
-//! room) in PostgreSQL, reads the texts of blocks that may contain the words, and reads each hit again with a check of
-//! what the viewer may see. So no result is deleted, outdated or private to others, even if the index is out of date.
-//! Messages that are not indexed yet are searched without the index, so a stored message is found at once.
-//! The work is bounded: after a limit of blocks or messages a page ends early, with a `next`.
+//! room) in PostgreSQL, reads the visible texts of blocks that may contain the words, and reads each hit again with a
+//! check of what the viewer may see. So no result is deleted, outdated or private to others, even if the index is out
+//! of date. Messages that are not indexed yet are searched without the index, so a stored message is found at once.
+//! The work is bounded: after a limit of blocks a page ends early, with a `next`. The words of hidden messages change
+//! neither the pages nor their cursors, because only what the viewer may see counts (`search/frontier.rs`).
 
 mod frontier;
 mod pending_hits;
 mod statements;
+
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
@@ -21,15 +24,11 @@ use crate::search::signature::query_numbers;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
 use crate::search::{BLOCK_SEQS, block_of};
-use crate::sql::{TEXTS_OF_BLOCKS_SQL, column, statement};
+use crate::sql::{column, statement};
 use frontier::{Candidate, Frontier, RoomFrontier, SearchStep, TestedBlocks};
 use pending_hits::{Hit, PendingHits};
-use statements::{MY_ROOMS_SQL, READ_HITS_SQL, ROOM_SQL, UNINDEXED_SQL, test_blocks_sql};
+use statements::{MY_ROOMS_SQL, READ_HITS_SQL, ROOM_SQL, UNINDEXED_SQL, VISIBLE_TEXTS_SQL, test_blocks_sql};
 
-/// Maximum number of hits that one page reads, and that one statement reads. Counts also hits that the viewer may not
-/// see.
-const MAX_MESSAGES_READ: usize = 2000;
-const MAX_MESSAGES_PER_STATEMENT: usize = 200;
 /// Maximum number of seqs that a page searches without the index: per room (the newest seqs), and in total (of the
 /// rooms that changed last). One statement reads at most 1,000 of them, to hold few texts in memory.
 const MAX_UNINDEXED_SEQS_PER_ROOM: i64 = 1000;
@@ -77,9 +76,9 @@ pub async fn search(
         from: request.cursor.map_or(LATEST_TIME, |cursor| cursor.at),
         pending: PendingHits::new(request.cursor.cloned()),
         frontier: Frontier::new(request.cursor.map(|cursor| cursor.at)),
+        unindexed: HashSet::new(),
         test_blocks_sql: test_blocks_sql(numbers.len()),
         numbers: numbers.into(),
-        hits_read: 0,
     };
     search.begin(db).await?;
     let mut results: Vec<(Hit, SearchResult)> = Vec::new();
@@ -87,27 +86,21 @@ pub async fn search(
         let horizon = search.frontier.horizon();
         // Reads one result more than requested, to know whether there is a next page.
         while results.len() <= request.limit {
-            let hits = search.pending.take_newer_than(horizon, MAX_MESSAGES_PER_STATEMENT);
-            let Some(last) = hits.last().map(Hit::cursor) else { break };
-            search.hits_read += hits.len();
-            results.extend(search.read_hits(db, hits).await?);
-            if results.len() <= request.limit && search.hits_read >= MAX_MESSAGES_READ {
-                return Ok(make_page(results, Some(last.pack())));
+            let hits = search.pending.take_newer_than(horizon, request.limit + 1 - results.len());
+            if hits.is_empty() {
+                break;
             }
+            results.extend(search.read_hits(db, hits).await?);
         }
         if results.len() > request.limit {
             results.truncate(request.limit);
             let next = results.last().map(|(last, _)| last.cursor().pack());
             return Ok(make_page(results, next));
         }
-        let Some(horizon) = horizon else { return Ok(make_page(results, None)) };
-        // The limit of work ends a page only after all blocks newer than its cursor are searched. So each page moves
-        // the cursor back.
-        let moved = request.cursor.is_none_or(|cursor| horizon < cursor.at);
-        if moved && search.frontier.is_spent() {
-            return Ok(make_page(results, Some(SearchCursor::starting_at(horizon).pack())));
-        }
         match search.frontier.next_step() {
+            SearchStep::EndPage(next) => {
+                return Ok(make_page(results, next.map(|at| SearchCursor::starting_at(at).pack())));
+            }
             SearchStep::Read(blocks) => search.read_blocks(db, &blocks).await?,
             SearchStep::Test(rooms, depth) => search.test_blocks(db, rooms, depth).await?,
         }
@@ -157,10 +150,11 @@ struct SearchRun<'a> {
     from: DateTime<Utc>,
     pending: PendingHits,
     frontier: Frontier,
+    /// The rooms and seqs of visible messages whose present texts are not indexed.
+    unindexed: HashSet<(String, i64)>,
     /// The statement that tests signatures, and the bit numbers of the query.
     test_blocks_sql: String,
     numbers: Value,
-    hits_read: usize,
 }
 
 impl SearchRun<'_> {
@@ -196,8 +190,12 @@ impl SearchRun<'_> {
         unindexed.sort_unstable_by(|one, other| other.cmp(one));
         for rooms in split_into_portions(&unindexed) {
             let (names, since) = (column(rooms, |room| room.room.clone()), column(rooms, |room| room.since));
-            let values = [names, since, self.from.into(), MAX_UNINDEXED_SEQS_PER_ROOM.into()];
-            self.add_hits(&db.query_all_raw(statement(UNINDEXED_SQL, values)).await?)?;
+            let viewer = self.viewer.user.as_str().into();
+            let values = [names, viewer, since, self.from.into(), MAX_UNINDEXED_SEQS_PER_ROOM.into()];
+            for message in &db.query_all_raw(statement(UNINDEXED_SQL, values)).await? {
+                let (key, _) = self.add_message(message)?;
+                self.unindexed.insert(key);
+            }
         }
         Ok(())
     }
@@ -211,11 +209,13 @@ impl SearchRun<'_> {
     ) -> Result<(), DbErr> {
         let values = [
             column(&rooms, |room| room.room.clone()),
+            self.viewer.user.as_str().into(),
             column(&rooms, |room| room.below.0),
             column(&rooms, |room| room.below.1),
             depth.into(),
             self.numbers.clone(),
             self.from.into(),
+            BLOCK_SEQS.into(),
         ];
         let rows = db.query_all_raw(statement(&self.test_blocks_sql, values)).await?;
         let mut tested = TestedBlocks::default();
@@ -235,27 +235,41 @@ impl SearchRun<'_> {
         Ok(())
     }
 
-    /// Searches the texts of blocks.
+    /// Searches the visible texts of blocks, and counts the blocks whose texts together contain all terms. Texts that
+    /// are not indexed do not count: the words of hidden messages could decide whether a block with such texts is read.
     async fn read_blocks(&mut self, db: &impl ConnectionTrait, blocks: &[Candidate]) -> Result<(), DbErr> {
         let values = [
             column(blocks, |block| block.room.clone()),
+            self.viewer.user.as_str().into(),
             column(blocks, |block| block.block),
             BLOCK_SEQS.into(),
+            self.from.into(),
         ];
-        self.add_hits(&db.query_all_raw(statement(TEXTS_OF_BLOCKS_SQL, values)).await?)
-    }
-
-    /// Adds the messages that contain the words.
-    fn add_hits(&mut self, messages: &[QueryResult]) -> Result<(), DbErr> {
-        for row in messages {
-            let text: String = row.try_get_by("content")?;
-            if self.request.query.hits(&text).is_some() {
-                let (room, seq, at) =
-                    (row.try_get_by("room_id")?, row.try_get_by("seq")?, row.try_get_by("at")?);
-                self.pending.add(Hit { at, room, seq });
+        let mut terms_of_blocks: HashMap<(String, i64), u32> = HashMap::new();
+        for message in &db.query_all_raw(statement(VISIBLE_TEXTS_SQL, values)).await? {
+            let (key, terms) = self.add_message(message)?;
+            if !self.unindexed.contains(&key) {
+                *terms_of_blocks.entry((key.0, block_of(key.1))).or_default() |= terms;
+            }
+        }
+        let all_terms = self.request.query.all_terms();
+        for block in blocks {
+            if terms_of_blocks.get(&(block.room.clone(), block.block)) == Some(&all_terms) {
+                self.frontier.add_matching(block);
             }
         }
         Ok(())
+    }
+
+    /// Adds a visible message to the hits if it contains all terms. Returns its room and seq, and the terms that it
+    /// contains.
+    fn add_message(&mut self, row: &QueryResult) -> Result<((String, i64), u32), DbErr> {
+        let (room, seq): (String, i64) = (row.try_get_by("room_id")?, row.try_get_by("seq")?);
+        let terms = self.request.query.terms_in(&row.try_get_by::<String, _>("content")?);
+        if terms == self.request.query.all_terms() {
+            self.pending.add(Hit { at: row.try_get_by("at")?, room: room.clone(), seq });
+        }
+        Ok(((room, seq), terms))
     }
 
     /// Reads the messages of the hits. Returns those that the viewer may see and that still contain the words.

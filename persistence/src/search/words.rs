@@ -8,7 +8,7 @@ use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 /// Number of significant characters of a word. Longer words are compared by these first characters only.
 const MAX_WORD_CHARS: usize = 64;
-/// Maximum number of terms of a query. Further terms are ignored.
+/// Maximum number of terms of a query. Further terms are ignored. Below 32, because a set of terms is a `u32`.
 const MAX_TERMS: usize = 20;
 
 /// A word of a text.
@@ -179,15 +179,34 @@ impl Query {
         self.terms.iter().flatten().map(String::as_str)
     }
 
+    /// The terms that occur in a text, as a set of bits. The text matches if they are [`Query::all_terms`].
+    #[must_use]
+    pub fn terms_in(&self, text: &str) -> u32 {
+        let words = split_words(text);
+        let occurs = |index: &usize| self.hits_of_term(*index, &words).next().is_some();
+        (0..self.terms.len()).filter(occurs).fold(0, |terms, index| terms | (1 << index))
+    }
+
+    /// All terms of the query, as a set of bits.
+    #[must_use]
+    pub fn all_terms(&self) -> u32 {
+        (1 << self.terms.len()) - 1
+    }
+
+    /// The byte ranges of a term in the text of these words, ascending.
+    fn hits_of_term(&self, index: usize, words: &[Word]) -> impl Iterator<Item = Range<usize>> {
+        let (term, open) = (&self.terms[index], self.open && index + 1 == self.terms.len());
+        (0..words.len()).filter_map(move |from| match_at_start(term, open, words.get(from..)?))
+    }
+
     /// The byte ranges of the terms in a text, ascending and without overlap; None if a term does not occur.
     #[must_use]
     pub fn hits(&self, text: &str) -> Option<Vec<Range<usize>>> {
         let words = split_words(text);
         let mut hits = Vec::new();
-        for (index, term) in self.terms.iter().enumerate() {
-            let open = self.open && index + 1 == self.terms.len();
+        for index in 0..self.terms.len() {
             let before = hits.len();
-            hits.extend((0..words.len()).filter_map(|from| match_at_start(term, open, words.get(from..)?)));
+            hits.extend(self.hits_of_term(index, &words));
             if hits.len() == before {
                 return None;
             }
@@ -285,6 +304,24 @@ mod tests {
         assert_eq!(hits("b a", "a b, Ab"), Some(vec![0..1, 2..3, 5..7]));
         assert_eq!(hits("ああ い", "あああ い"), Some(vec![0..9, 10..13]));
         assert_eq!(hits("a x", "a b"), None);
+    }
+
+    #[test]
+    fn terms_of_several_texts_add_up_to_all_terms() {
+        let query = Query::parse("tea 東京 mil").unwrap();
+        let (tea, tokyo, milk) = (0b001, 0b010, 0b100);
+        for (text, terms) in [
+            ("Tea, milk", tea | milk),
+            ("東京", tokyo),
+            ("東 京", 0),
+            ("teas", 0),
+            ("tea 東京 mill", tea | tokyo | milk),
+        ] {
+            assert_eq!(query.terms_in(text), terms, "{text}");
+            assert_eq!(query.terms_in(text) == query.all_terms(), query.hits(text).is_some(), "{text}");
+        }
+        let longest = Query::parse(&"word ".repeat(MAX_TERMS)).unwrap();
+        assert_eq!(longest.terms_in("word"), longest.all_terms());
     }
 
     proptest! {

@@ -1,21 +1,24 @@
-//! Decides which blocks a search tests and reads next: those with the newest messages first. Pure.
-//! Each room is searched from its newest block to its oldest. A block that may contain the words is a *candidate* until
-//! its texts are read.
+//! Decides which blocks a search tests and reads next, those with the newest messages first, and where a page ends.
+//! Pure. Each room is searched from its newest block to its oldest. A block that may contain the words is a *candidate*
+//! until its texts are read. Hidden messages may make a block a candidate, so the number of candidates decides neither
+//! which blocks are tested next nor where a page ends.
 
 use std::collections::{BTreeSet, BinaryHeap};
 
 use chrono::{DateTime, Utc};
 
-/// A page begins no further step after it tested, or read, this many blocks (32,768 blocks are 2 million messages).
-/// Testing a block takes about 1 µs, reading its texts 200 µs. Blocks with messages on both sides of the cursor do not
-/// count. The previous page searched them too, so a page that ended after such blocks would hardly advance.
-const MAX_TESTED_BLOCKS: i64 = 32_768;
-const MAX_READ_BLOCKS: usize = 256;
-/// Number of blocks that one statement tests: few while many are candidates, more while candidates are rare.
+/// A page tests no further blocks after this many: 64 + 128 + … + 4,096, which are 520,192 messages. Testing a block
+/// takes about 1 µs, reading its texts 200 µs. The limit also bounds what a page reads if each tested block is a
+/// candidate because of hidden messages.
+const MAX_TESTED_BLOCKS: i64 = 8_128;
+/// A page ends at this many matching blocks: their visible texts contain all terms of the query, in one message or in
+/// several. So the limit bounds the reading for words that are common and rarely in the same message, and hidden
+/// messages do not count.
+const MAX_MATCHING_BLOCKS: usize = 256;
+/// Number of blocks that one statement tests: at first, and the maximum. Each statement tests twice as many as the
+/// previous one.
 const MIN_TESTS_PER_STATEMENT: i64 = 64;
 const MAX_TESTS_PER_STATEMENT: i64 = 4096;
-/// After fewer candidates than this from one statement, the next statement tests twice as many blocks.
-const FEW_CANDIDATES: usize = 16;
 /// Number of rooms in which one statement tests blocks: the usual number, and the maximum if rooms have few blocks.
 const USUAL_ROOMS_PER_STATEMENT: usize = 32;
 const MAX_ROOMS_PER_STATEMENT: usize = 256;
@@ -56,6 +59,8 @@ pub struct TestedBlocks {
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SearchStep {
+    /// End the page. The next page begins at this time; None if all blocks are searched.
+    EndPage(Option<DateTime<Utc>>),
     /// Read the texts of these blocks.
     Read(Vec<Candidate>),
     /// Test this number of the next blocks of each of these rooms.
@@ -65,14 +70,17 @@ pub enum SearchStep {
 /// The rooms and candidates that a page must still test or read, and the work that it has done.
 #[derive(Debug)]
 pub struct Frontier {
-    /// The time of the page's cursor. Only blocks before this time count as work.
+    /// The time of the page's cursor. Blocks with messages on both sides of it do not count as work, because the
+    /// previous page searched them too. If they counted, a page could end without moving the cursor.
     cursor_at: Option<DateTime<Utc>>,
     rooms: BinaryHeap<RoomFrontier>,
     candidates: BTreeSet<Candidate>,
     tests_per_statement: i64,
     reads_per_statement: usize,
     tested_blocks: i64,
-    read_blocks: usize,
+    matching_blocks: usize,
+    /// The time at which the page ends, once it has the maximum of matching blocks.
+    ends_at: Option<DateTime<Utc>>,
 }
 
 impl Frontier {
@@ -86,7 +94,8 @@ impl Frontier {
             tests_per_statement: MIN_TESTS_PER_STATEMENT,
             reads_per_statement: MIN_READS_PER_STATEMENT,
             tested_blocks: 0,
-            read_blocks: 0,
+            matching_blocks: 0,
+            ends_at: None,
         }
     }
 
@@ -97,29 +106,33 @@ impl Frontier {
 
     /// Adds the result of [`SearchStep::Test`].
     pub fn add_tested(&mut self, tested: TestedBlocks) {
-        self.tests_per_statement = if tested.candidates.len() < FEW_CANDIDATES {
-            self.tests_per_statement * 2
-        } else {
-            MIN_TESTS_PER_STATEMENT
-        };
-        self.tests_per_statement = self.tests_per_statement.min(MAX_TESTS_PER_STATEMENT);
+        self.tests_per_statement = (self.tests_per_statement * 2).min(MAX_TESTS_PER_STATEMENT);
         self.rooms.extend(tested.rooms);
         self.candidates.extend(tested.candidates);
     }
 
-    /// The newest time of a message that is not searched yet; None if all blocks are searched.
-    pub fn horizon(&self) -> Option<DateTime<Utc>> {
-        let candidate = self.candidates.last().map(|block| block.last_at);
-        candidate.max(self.rooms.peek().map(|room| room.horizon))
+    /// Counts a block that was read and whose visible texts together contain all terms. The caller adds these blocks
+    /// in the order of [`SearchStep::Read`]. So the block that reaches the limit does not depend on other candidates.
+    pub fn add_matching(&mut self, block: &Candidate) {
+        self.matching_blocks += usize::from(self.counts_as_work(block.last_at));
+        if self.matching_blocks == MAX_MATCHING_BLOCKS && self.ends_at.is_none() {
+            self.ends_at = Some(next_whole_second(block.last_at));
+        }
     }
 
-    /// Whether the page has reached the limit of its work.
-    pub fn is_spent(&self) -> bool {
-        self.tested_blocks >= MAX_TESTED_BLOCKS || self.read_blocks >= MAX_READ_BLOCKS
+    /// No message that is newer than this time is left to search in this page; None if all blocks are searched. It is a
+    /// whole second, because the page may end here, and its cursor must not contain the time of a hidden message.
+    pub fn horizon(&self) -> Option<DateTime<Utc>> {
+        let candidate = self.candidates.last().map(|block| block.last_at);
+        let unsearched = candidate.max(self.rooms.peek().map(|room| room.horizon)).map(next_whole_second);
+        self.ends_at.max(unsearched)
     }
 
     /// Decides the next step: reads candidates if no untested block can have a newer message.
     pub fn next_step(&mut self) -> SearchStep {
+        if self.ends_at.is_some() {
+            return SearchStep::EndPage(self.ends_at);
+        }
         let horizon = self.rooms.peek().map(|room| room.horizon);
         let mut blocks = Vec::new();
         while blocks.len() < self.reads_per_statement
@@ -132,9 +145,12 @@ impl Frontier {
             blocks.push(block);
         }
         if !blocks.is_empty() {
-            self.read_blocks += blocks.iter().filter(|block| self.counts_as_work(block.last_at)).count();
             self.reads_per_statement = (self.reads_per_statement * 2).min(MAX_READS_PER_STATEMENT);
             return SearchStep::Read(blocks);
+        }
+        let Some(horizon) = horizon else { return SearchStep::EndPage(None) };
+        if self.tested_blocks >= MAX_TESTED_BLOCKS && self.counts_as_work(horizon) {
+            return SearchStep::EndPage(Some(next_whole_second(horizon)));
         }
         let share = self.rooms.len().clamp(1, USUAL_ROOMS_PER_STATEMENT);
         let depth = (self.tests_per_statement / share as i64).max(1);
@@ -151,10 +167,19 @@ impl Frontier {
         SearchStep::Test(rooms, depth)
     }
 
-    /// Whether a block whose newest message has this time counts as work of the page.
+    /// Whether a block whose newest message has this time counts as work. Then a page that ends at this block moves the
+    /// cursor.
     fn counts_as_work(&self, last_at: DateTime<Utc>) -> bool {
-        self.cursor_at.is_none_or(|cursor_at| last_at < cursor_at)
+        self.cursor_at.is_none_or(|cursor_at| next_whole_second(last_at) < cursor_at)
     }
+}
+
+/// The first whole second that is not before this time.
+fn next_whole_second(at: DateTime<Utc>) -> DateTime<Utc> {
+    if at.timestamp_subsec_nanos() == 0 {
+        return at;
+    }
+    DateTime::from_timestamp(at.timestamp() + 1, 0).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -209,31 +234,80 @@ mod tests {
             assert!(matches!(frontier.next_step(), SearchStep::Test(tested, _) if tested.len() == rooms));
             frontier.add_tested(TestedBlocks::default());
         }
-        assert!(!frontier.is_spent() && frontier.horizon().is_none());
+        assert_eq!((frontier.horizon(), frontier.next_step()), (None, SearchStep::EndPage(None)));
+    }
+
+    /// Takes the steps of a page whose tests find no more blocks. All blocks of the room `visible` match. Returns where
+    /// the page ends, and the number of steps.
+    fn finish_page(frontier: &mut Frontier) -> (Option<DateTime<Utc>>, usize) {
+        let mut steps = 0;
+        loop {
+            match frontier.next_step() {
+                SearchStep::EndPage(next) => return (next, steps),
+                SearchStep::Test(..) => frontier.add_tested(TestedBlocks::default()),
+                SearchStep::Read(blocks) => {
+                    assert!(blocks.len() <= MAX_READS_PER_STATEMENT);
+                    blocks
+                        .iter()
+                        .filter(|block| block.room == "visible")
+                        .for_each(|block| frontier.add_matching(block));
+                }
+            }
+            steps += 1;
+        }
     }
 
     #[test]
-    fn work_of_a_page_is_bounded() {
-        let mut frontier = Frontier::new(None);
-        let mut tests = 0;
-        while !frontier.is_spent() {
-            frontier.add(RoomFrontier { left: 100_000, ..room("a", 5) });
-            assert!(
-                matches!(frontier.next_step(), SearchStep::Test(_, depth) if depth <= MAX_TESTS_PER_STATEMENT)
-            );
-            frontier.add_tested(TestedBlocks::default());
-            tests += 1;
+    fn end_after_tested_blocks_ignores_candidates() {
+        for is_candidate in [false, true] {
+            let mut frontier = Frontier::new(None);
+            let mut depths = Vec::new();
+            frontier.add(RoomFrontier { left: 100_000, ..room("a", 100) });
+            let next = loop {
+                match frontier.next_step() {
+                    SearchStep::EndPage(next) => break next,
+                    SearchStep::Read(_) => {}
+                    SearchStep::Test(_, depth) => {
+                        depths.push(depth);
+                        let second = 100 - depths.len() as i64;
+                        let rooms = vec![RoomFrontier { left: 100_000, ..room("a", second) }];
+                        let candidates = (0..depth).map(|_| candidate("a", second)).filter(|_| is_candidate);
+                        frontier.add_tested(TestedBlocks { rooms, candidates: candidates.collect() });
+                    }
+                }
+            };
+            assert_eq!(depths, [64, 128, 256, 512, 1024, 2048, 4096]);
+            assert_eq!(depths.iter().sum::<i64>(), MAX_TESTED_BLOCKS);
+            assert_eq!((next, frontier.horizon()), (Some(at(93)), Some(at(93))));
         }
-        assert!((8..20).contains(&tests), "{tests}");
-        let mut frontier = Frontier::new(None);
-        let candidates = (0..600).map(|second| candidate("a", second)).collect();
-        frontier.add_tested(TestedBlocks { rooms: Vec::new(), candidates });
-        while !frontier.is_spent() {
-            assert!(
-                matches!(frontier.next_step(), SearchStep::Read(blocks) if blocks.len() <= MAX_READS_PER_STATEMENT)
+    }
+
+    #[test]
+    fn end_at_a_matching_block_ignores_other_candidates() {
+        for hidden in [0, 7, 600] {
+            let mut frontier = Frontier::new(None);
+            let candidates = (0..600).map(|second| candidate("visible", second));
+            let candidates = candidates.chain((0..hidden).map(|n| candidate("hidden", 600 - n)));
+            frontier.add_tested(TestedBlocks { rooms: Vec::new(), candidates: candidates.collect() });
+            assert_eq!(
+                finish_page(&mut frontier).0,
+                Some(at(600 - MAX_MATCHING_BLOCKS as i64)),
+                "{hidden} hidden"
             );
+            assert_eq!(frontier.horizon(), Some(at(600 - MAX_MATCHING_BLOCKS as i64)));
         }
-        assert!(frontier.horizon() > Some(at(50)));
+    }
+
+    #[test]
+    fn horizon_is_a_whole_second() {
+        let mut frontier = Frontier::new(None);
+        for (millis, second) in [(4_001, 5), (5_000, 5), (5_999, 6)] {
+            frontier.add(RoomFrontier {
+                horizon: DateTime::from_timestamp_millis(millis).unwrap(),
+                ..room("a", 0)
+            });
+            assert_eq!(frontier.horizon(), Some(at(second)));
+        }
     }
 
     #[test]
@@ -242,21 +316,17 @@ mod tests {
         let (mut left, mut pages, mut steps) = (2000, 0, 0);
         while left > 0 {
             let mut frontier = Frontier::new(Some(at(left)));
-            let candidates = (0..left + 600).map(|second| candidate("a", second)).collect();
+            let candidates = (0..left + 600).map(|second| candidate("visible", second)).collect();
             frontier.add_tested(TestedBlocks { rooms: Vec::new(), candidates });
             let rooms = (0..600).map(|n| RoomFrontier { left: 1, ..room(&format!("r{n}"), left + n) });
             rooms.for_each(|room| frontier.add(room));
-            while !frontier.is_spent() && frontier.horizon().is_some() {
-                steps += 1;
-                if let SearchStep::Test(..) = frontier.next_step() {
-                    frontier.add_tested(TestedBlocks::default());
-                }
-            }
-            left = frontier.horizon().map_or(0, |horizon| horizon.timestamp());
+            let (next, page_steps) = finish_page(&mut frontier);
+            left = next.map_or(0, |next| next.timestamp());
+            steps += page_steps;
             pages += 1;
         }
         assert!(
-            pages <= 2000 / MAX_READ_BLOCKS as i64 + 1 && steps <= pages * 100,
+            pages <= 2000 / MAX_MATCHING_BLOCKS + 1 && steps <= pages * 100,
             "{pages} pages, {steps} steps"
         );
     }

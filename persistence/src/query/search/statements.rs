@@ -27,38 +27,82 @@ macro_rules! rooms_with_progress {
 pub const ROOM_SQL: &str = rooms_with_progress!("(SELECT $1::text AS room_id) v");
 pub const MY_ROOMS_SQL: &str = rooms_with_progress!("(SELECT room_id FROM members WHERE user_id = $1) v");
 
-/// The messages of the rooms `$1` after the seqs `$2`, and the messages that were edited after these seqs, both only up
-/// to the time `$3`. Reads at most `$4` messages and `$4` events of each room, the newest ones. The limits apply before
-/// all other conditions, so they also limit the rows that are read and then rejected.
-pub const UNINDEXED_SQL: &str = "\
-    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, since) \
-    CROSS JOIN LATERAL ( \
-      SELECT * FROM (SELECT n.room_id, n.seq, n.at, n.content, n.deleted FROM messages n \
-        WHERE n.room_id = v.room AND n.seq > v.since ORDER BY n.seq DESC LIMIT $4) n \
+/// The columns that the statements below need of a message.
+macro_rules! text_columns {
+    () => {
+        "n.room_id, n.seq, n.at, n.content, n.deleted, n.sender_id, n.visible_users, n.visible_roles"
+    };
+}
+
+/// Joins the role `mb.role` of the user `$2` in the room `v.room`.
+macro_rules! join_role {
+    () => {
+        "LEFT JOIN LATERAL (SELECT w.role FROM members w WHERE w.room_id = v.room AND w.user_id = $2 LIMIT 1) mb \
+         ON true "
+    };
+}
+
+/// The messages of the rooms `$1` after the seqs `$3`, and the messages that were edited after these seqs, both only up
+/// to the time `$4` and only those that the user `$2` may see. Reads at most `$5` messages and `$5` events of each
+/// room, the newest ones. The limits apply before all other conditions, so they also limit the rows that are read and
+/// then rejected. They count seqs, whatever the messages contain.
+pub const UNINDEXED_SQL: &str = concat!(
+    "SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $3::bigint[]) AS v (room, since) ",
+    join_role!(),
+    "CROSS JOIN LATERAL (SELECT * FROM (SELECT ",
+    text_columns!(),
+    " FROM messages n WHERE n.room_id = v.room AND n.seq > v.since ORDER BY n.seq DESC LIMIT $5) n \
       UNION ALL \
       SELECT n.* FROM (SELECT e.type, e.target FROM events e \
-          WHERE e.room_id = v.room AND e.seq > v.since ORDER BY e.seq DESC LIMIT $4) e \
-        CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content, n.deleted FROM messages n \
-          WHERE n.room_id = v.room AND n.seq = e.target AND n.seq <= v.since LIMIT 1) n \
+          WHERE e.room_id = v.room AND e.seq > v.since ORDER BY e.seq DESC LIMIT $5) e \
+        CROSS JOIN LATERAL (SELECT ",
+    text_columns!(),
+    " FROM messages n WHERE n.room_id = v.room AND n.seq = e.target AND n.seq <= v.since LIMIT 1) n \
         WHERE e.type = 'message:edited' \
-    ) m WHERE m.at <= $3 AND NOT m.deleted";
+    ) m WHERE m.at <= $4 AND NOT m.deleted AND ",
+    visible!("m", "m.sender_id", "mb.role")
+);
 
-/// The statement that tests the signatures of the next `$4` blocks of each room in `$1`, newest first. `$2` and `$3`
-/// are the cursor of each room: time and number of the last tested block. `$5` holds the bit numbers of the query, and
-/// `numbers` is their count. A block is a hit if all these bits are set and its first message is not newer than `$6`.
-/// Returns the hits, and the last tested block of each room that may have more blocks. The test of a block ends at the
-/// first unset bit.
+/// The messages in the blocks `$3` of the rooms `$1` that the user `$2` may see, up to the time `$5`. `$4` is the
+/// number of seqs in a block. The LIMIT removes no rows, but keeps the planner from a scan of the whole table.
+pub const VISIBLE_TEXTS_SQL: &str = concat!(
+    "SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $3::bigint[]) AS v (room, block) ",
+    join_role!(),
+    "CROSS JOIN LATERAL (SELECT ",
+    text_columns!(),
+    " FROM messages n WHERE n.room_id = v.room AND n.seq >= v.block * $4 AND n.seq < (v.block + 1) * $4 \
+       ORDER BY n.seq LIMIT $4) m \
+     WHERE m.at <= $5 AND NOT m.deleted AND ",
+    visible!("m", "m.sender_id", "mb.role")
+);
+
+/// Joins a row `s` if the block `t` of the room `v.room` may contain the words and has a message that the user `$2` may
+/// see.
+const JOIN_VISIBLE_MESSAGE: &str = concat!(
+    "LEFT JOIN LATERAL (SELECT n.seq FROM messages n WHERE t.bits AND n.room_id = v.room AND n.seq >= t.block * $8 \
+       AND n.seq < (t.block + 1) * $8 AND NOT n.deleted AND ",
+    visible!("n", "n.sender_id", "mb.role"),
+    " ORDER BY n.seq LIMIT 1) s ON true"
+);
+
+/// The statement that tests the signatures of the next `$5` blocks of each room in `$1`, newest first. `$3` and `$4`
+/// are the cursor of each room: time and number of the last tested block. `$6` holds the bit numbers of the query, and
+/// `numbers` is their count. `$8` is the number of seqs in a block. A block is a hit if all these bits are set, its
+/// first message is not newer than `$7`, and the user `$2` may see one of its messages. Returns the hits, and the last
+/// tested block of each room that may have more blocks. The test of a block ends at the first unset bit.
 pub fn test_blocks_sql(numbers: usize) -> String {
     let bits = (1..=numbers)
-        .map(|n| format!(" AND get_bit(w.signature, $5[{n}] % (octet_length(w.signature) * 8)) = 1"))
+        .map(|n| format!(" AND get_bit(w.signature, $6[{n}] % (octet_length(w.signature) * 8)) = 1"))
         .collect::<String>();
+    let join_role = join_role!();
     format!(
-        "SELECT v.room, b.block, b.last_at, b.hit, b.place = $4 AS is_last \
-         FROM unnest($1::text[], $2::timestamptz[], $3::bigint[]) AS v (room, at, block) \
-         CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, w.first_at <= $6{bits} AS hit, \
+        "SELECT v.room, t.block, t.last_at, s.seq IS NOT NULL AS hit, t.place = $5 AS is_last \
+         FROM unnest($1::text[], $3::timestamptz[], $4::bigint[]) AS v (room, at, block) \
+         {join_role}CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, w.first_at <= $7{bits} AS bits, \
              row_number() OVER (ORDER BY w.last_at DESC, w.block DESC) AS place \
            FROM search_blocks w WHERE w.room_id = v.room AND (w.last_at, w.block) < (v.at, v.block) \
-           ORDER BY w.last_at DESC, w.block DESC LIMIT $4) t WHERE t.hit OR t.place = $4) b"
+           ORDER BY w.last_at DESC, w.block DESC LIMIT $5) t WHERE t.bits OR t.place = $5) t \
+         {JOIN_VISIBLE_MESSAGE} WHERE s.seq IS NOT NULL OR t.place = $5"
     )
 }
 

@@ -8,7 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use crate::search::signature::SignatureBuilder;
 use crate::search::words::DistinctWords;
 use crate::search::{BLOCK_SEQS, block_of};
-use crate::sql::{TEXTS_OF_BLOCKS_SQL, column, statement, write_rows};
+use crate::sql::{column, statement, write_rows};
 
 /// Maximum number of blocks whose texts are in memory at a time.
 const MAX_BLOCKS_IN_MEMORY: usize = 64;
@@ -26,6 +26,12 @@ struct BlockContent {
     words: SignatureBuilder,
 }
 
+/// Selects the texts of the messages in the blocks `$2` of the rooms `$1`. `$3` is the number of seqs in a block. The
+/// LIMIT removes no rows, but keeps the planner from a scan of the whole table.
+const TEXTS_OF_BLOCKS_SQL: &str = "\
+    SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $2::bigint[]) AS v (room, block) \
+    CROSS JOIN LATERAL (SELECT n.room_id, n.seq, n.at, n.content FROM messages n WHERE n.room_id = v.room \
+      AND n.seq >= v.block * $3 AND n.seq < (v.block + 1) * $3 AND NOT n.deleted ORDER BY n.seq LIMIT $3) m";
 const WRITE_BLOCKS_SQL: &str = "\
     INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::timestamptz[], $5::bytea[]) \
