@@ -69,8 +69,8 @@ pub struct Config {
     /// Size of a room above which only mentioned members are notified, 0 to 1,000
     #[arg(long, env = "TIDINGS_PUSH_MENTION_ABOVE", default_value_t = 100, value_name = "MEMBERS", value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub mention_above: u32,
-    /// Pause before the presence of an online user is checked again, 100 to 60,000. A message is dropped after three
-    /// such checks
+    /// Pause before the presence of an online user is checked again, 100 to 60,000. A message is dropped at the
+    /// first check that finds its user online after `--delay-ms` and three such pauses
     #[arg(long, env = "TIDINGS_PUSH_ONLINE_RECHECK_MS", default_value_t = 30_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub online_recheck_ms: u64,
     /// Allow endpoints with `http` and in private networks. Users who register devices can then send requests to every

@@ -32,7 +32,7 @@ use crate::worker::{self, Worker};
 
 /// How long a drain may take beyond the time limit of an attempt.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
-/// Checks of presence after the first one for a message. Then the message is dropped.
+/// A message waits for this many pauses between checks of presence. Then the next check drops it.
 const MAX_ONLINE_RECHECKS: u32 = 3;
 
 /// Runs until SIGTERM or SIGINT.

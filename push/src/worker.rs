@@ -230,7 +230,10 @@ impl Worker {
             }
             Outcome::Sent | Outcome::Cleared => {
                 devices::reset_failures(db, &claim.device).await?;
-                pending::complete(db, claim, last_seq, true, self.delay).await
+                // Messages that wait for the user to leave have waited for `delay` already.
+                let is_waiting = last_seq < claim.seq;
+                let delay = if is_waiting { self.delay.min(self.online_recheck) } else { self.delay };
+                pending::complete(db, claim, last_seq, true, delay).await
             }
             Outcome::Failed(AttemptError::Gone) => {
                 tracing::debug!(device, "the push service does not know the device, which is removed");
