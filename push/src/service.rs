@@ -32,8 +32,9 @@ use crate::worker::{self, Worker};
 
 /// How long a drain may take beyond the time limit of an attempt.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
-/// A message waits for this many pauses between checks of presence. Then the next check drops it.
-const MAX_ONLINE_RECHECKS: u32 = 3;
+/// The maximum wait of a message for an online user to leave is the delay and this many pauses between checks of
+/// presence.
+const ONLINE_WAIT_PAUSES: u32 = 3;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -120,7 +121,7 @@ fn start_worker(
         content: config.content,
         delay: config.delay(),
         online_recheck: config.online_recheck(),
-        max_online_wait: config.delay() + config.online_recheck() * MAX_ONLINE_RECHECKS,
+        max_online_wait: config.delay() + config.online_recheck() * ONLINE_WAIT_PAUSES,
         timeout: config.timeout(),
         concurrency: usize::from(config.concurrency),
         metrics: metrics.clone(),

@@ -140,7 +140,7 @@ impl Worker {
                 let is_urgent = message.is_mention || message.room_kind == "direct";
                 self.attempt(device, &AppMessage::Show(&notification), is_urgent, Outcome::Sent).await
             }
-            // Comes before the wait for the user to leave, which has no end while new messages come.
+            // A clear does not wait for the user to leave: this wait does not end while new messages arrive.
             (_, Some(seq)) if claim.age_s < told::MAX_AGE.as_secs_f64() => {
                 match devices::current(&self.db, &claim.device).await? {
                     Some(device) => {
@@ -154,7 +154,7 @@ impl Worker {
             (None, _) => Outcome::Skipped,
         };
         self.metrics.outcomes.with_label_values(&[outcome.label()]).inc();
-        // Taking a notification back decides nothing about the messages that wait for the user to leave.
+        // A clear completes no message that still waits for the user to leave.
         let is_waiting = outcome == Outcome::Cleared && message.is_some();
         let last_seq = if is_waiting { claim.first_seq - 1 } else { claim.seq };
         self.record(claim, &outcome, last_seq).await
@@ -230,7 +230,8 @@ impl Worker {
             }
             Outcome::Sent | Outcome::Cleared => {
                 devices::reset_failures(db, &claim.device).await?;
-                // Messages that wait for the user to leave have waited for `delay` already.
+                // Messages that wait for the user to leave already had `delay`. Their next check must not come later
+                // than `online_recheck`.
                 let is_waiting = last_seq < claim.seq;
                 let delay = if is_waiting { self.delay.min(self.online_recheck) } else { self.delay };
                 pending::complete(db, claim, last_seq, true, delay).await

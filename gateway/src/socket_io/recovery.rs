@@ -31,8 +31,9 @@ struct TrackedRoom {
     /// The position in the `pid`; `None` if the `pid` does not name the room.
     base: Option<(Epoch, Seq)>,
     phase: JoinPhase,
-    /// The position up to which the client has the events of the room; `None` while it is unknown. A join alone does not
-    /// move its epoch: if the epoch of the join begins below this seq, the server sends `room:gap` for this position.
+    /// The position up to which the client has the events of the room; `None` while it is unknown. A join alone does
+    /// not move its epoch. If the epoch of the join begins below this seq, the server sends `room:gap` for this
+    /// position.
     position: Option<(Epoch, Seq)>,
 }
 
@@ -155,8 +156,8 @@ impl RoomPositions {
     }
 
     /// A join was answered. Its replay begins at a cursor that the answer does not name, so the position is unknown
-    /// until the first event. A recovered room keeps its position, because its join begins there. The position keeps its
-    /// epoch too, so that a client that is cut off before `room:gap` still gets this gap.
+    /// until the first event. A recovered room keeps its position, because its join begins there. The position keeps
+    /// its epoch too, so that a client that is cut off before `room:gap` still gets this gap.
     fn join(&mut self, RoomHeadFields { room, head }: RoomHeadFields) {
         let Some(epoch) = Epoch::parse(&head.epoch) else { return };
         let tracked = self.tracked(room);

@@ -249,8 +249,8 @@ async fn refused_clear_is_repeated_while_user_is_online() -> Result<()> {
     ensure_right(&service)
 }
 
-/// Ends the pause before the next check of a message, as soon as its row is in this state. A claim lasts for less than
-/// 30 s.
+/// Ends the pause before the next check of a message, as soon as its row is in this state. A claimed row is due in less
+/// than 30 s, so a row that is due later is not claimed.
 async fn end_pause(stack: &Stack, seq: u64, state: &str) -> Result<()> {
     let is_paused = format!("seq = {seq} AND {state} AND due_at > now() + interval '30 s'");
     let sql = format!("UPDATE push_pending SET due_at = now() WHERE {is_paused} RETURNING seq");

@@ -66,7 +66,7 @@ async fn deletion_of_device_does_not_abort_page() -> Result<()> {
 }
 
 #[tokio::test]
-async fn message_joining_late_is_told_when_online_user_leaves() -> Result<()> {
+async fn late_message_is_sent_when_online_user_leaves() -> Result<()> {
     // A message waits for 12.3 s. At the fourth check this time is over for the first message only.
     let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "4000")]).await?;
     let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);

@@ -1,5 +1,5 @@
-//! Hidden messages change nothing in the answers of a search: the number of pages, their results, their cursors and
-//! their bytes are the same whether hidden messages contain the words, contain other words, or do not exist.
+//! The words of hidden messages change nothing in the answers of a search: the number of pages, their results, their
+//! cursors and their bytes are the same whether hidden messages contain the words or not.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tidings_harness::{Stack, http};
@@ -104,9 +104,10 @@ async fn hidden_hits_change_no_byte_of_search_pages() -> Result<()> {
 #[tokio::test]
 async fn hidden_hits_do_not_move_the_end_of_an_early_page() -> Result<()> {
     let searched = SearchedRoom::new().await?;
-    // The first 300 blocks have both words for bob, but never in one message. In each block a hidden message has both.
-    let content = "CASE WHEN n % 64 = 9 THEN 'tea milk' WHEN n % 2 = 0 THEN 'tea' ELSE 'milk' END";
-    let visible_users = "CASE WHEN n % 64 = 9 OR n >= 300 * 64 THEN ARRAY['alice'] END";
+    // The first 300 blocks have both words for bob, but never in one message. In each block the last message is hidden
+    // and has both.
+    let content = "CASE WHEN n % 64 = 63 THEN 'tea milk' WHEN n % 2 = 0 THEN 'tea' ELSE 'milk' END";
+    let visible_users = "CASE WHEN n % 64 = 63 OR n >= 300 * 64 THEN ARRAY['alice'] END";
     searched.fill(content, visible_users).await?;
     searched.query("UPDATE messages SET content = 'milk and tea' WHERE seq = 1").await?;
     index_all(&searched.stack).await?;
@@ -120,15 +121,18 @@ async fn hidden_hits_do_not_move_the_end_of_an_early_page() -> Result<()> {
 }
 
 #[tokio::test]
-async fn search_page_ends_after_equally_many_blocks_for_any_word() -> Result<()> {
+async fn search_page_ends_at_same_block_for_any_word() -> Result<()> {
     let searched = SearchedRoom::new().await?;
     let room = &searched.room;
-    // The signatures have all words, but only the oldest block has a message. So the other blocks are like blocks of
-    // hidden messages, and no such message has to be stored.
+    // The signatures have all words. Each 32nd block has a message, and only the message of the oldest block contains
+    // the word. The other blocks have no messages: a search treats them like blocks with hidden messages only.
     searched
         .query(&format!(
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
-             VALUES ('{room}', 1, gen_random_uuid(), 'alice', 'c', 'text', 'needle', timestamptz '2026-01-01', 1); \
+             SELECT '{room}', n * 64 + 1, gen_random_uuid(), 'alice', 'c' || n, 'text', \
+               CASE n WHEN 0 THEN 'needle' ELSE 'thread' END, \
+               timestamptz '2026-01-01' + n * interval '700 milliseconds', n * 64 + 1 \
+             FROM generate_series(0, 9999, 32) n; \
              UPDATE rooms SET head_seq = 640000 WHERE id = '{room}'; \
              INSERT INTO search_progress VALUES ('{room}', 640000) \
                ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
@@ -140,6 +144,29 @@ async fn search_page_ends_after_equally_many_blocks_for_any_word() -> Result<()>
     let with_word = searched.pages("needle", 50).await?;
     assert_eq!((with_word.len(), count_results(&with_word)?), (2, 1), "{with_word:?}");
     searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000' WHERE block > 0").await?;
+    assert_eq!(searched.pages("needle", 50).await?, with_word);
+    Ok(())
+}
+
+#[tokio::test]
+async fn unindexed_message_is_not_found_by_hidden_words() -> Result<()> {
+    let searched = SearchedRoom::new().await?;
+    let room = &searched.room;
+    // Only the first position is indexed, and the message of the second is not among the newest 1,000 positions.
+    searched
+        .query(&format!(
+            "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
+             VALUES ('{room}', 2, gen_random_uuid(), 'alice', 'c', 'text', 'needle', timestamptz '2026-01-01', 2); \
+             UPDATE rooms SET head_seq = 2000 WHERE id = '{room}'; \
+             INSERT INTO search_progress VALUES ('{room}', 1) \
+               ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
+             INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
+             VALUES ('{room}', 0, timestamptz '2026-01-01', timestamptz '2026-01-01', '\\xffffffffffffffff')"
+        ))
+        .await?;
+    let with_word = searched.pages("needle", 50).await?;
+    assert_eq!((with_word.len(), count_results(&with_word)?), (1, 0), "{with_word:?}");
+    searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000'").await?;
     assert_eq!(searched.pages("needle", 50).await?, with_word);
     Ok(())
 }

@@ -39,8 +39,8 @@ impl ActivityCursor {
     }
 }
 
-/// The last result of a page of a search. If the page ends before it is full, a whole second in place of it. So the
-/// cursor contains no position of a message that its viewer may not see, and needs no encryption.
+/// The last result of a page. If a page ends early, the cursor is a whole second instead of a result. So a cursor never
+/// contains the position of a message that the viewer may not see, and needs no encryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchCursor {
     pub at: DateTime<Utc>,

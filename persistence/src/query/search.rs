@@ -2,8 +2,9 @@
 //! room) in PostgreSQL, reads the visible texts of blocks that may contain the words, and reads each hit again with a
 //! check of what the viewer may see. So no result is deleted, outdated or private to others, even if the index is out
 //! of date. Messages that are not indexed yet are searched without the index, so a stored message is found at once.
-//! The work is bounded: after a limit of blocks a page ends early, with a `next`. The words of hidden messages change
-//! neither the pages nor their cursors, because only what the viewer may see counts (`search/frontier.rs`).
+//! Each page has a limit of work. A page that reaches the limit ends early, with a `next`. The words of hidden messages
+//! change no page and no cursor, because the limits count tested blocks and visible texts. The limit of bytes is an
+//! exception (`search/frontier.rs`).
 
 mod frontier;
 mod pending_hits;
@@ -76,6 +77,7 @@ pub async fn search(
         from: request.cursor.map_or(LATEST_TIME, |cursor| cursor.at),
         pending: PendingHits::new(request.cursor.cloned()),
         frontier: Frontier::new(request.cursor.map(|cursor| cursor.at)),
+        indexed: HashMap::new(),
         unindexed: HashSet::new(),
         test_blocks_sql: test_blocks_sql(numbers.len()),
         numbers: numbers.into(),
@@ -150,11 +152,18 @@ struct SearchRun<'a> {
     from: DateTime<Utc>,
     pending: PendingHits,
     frontier: Frontier,
-    /// The rooms and seqs of visible messages whose present texts are not indexed.
+    /// The seq of each room up to which it is indexed.
+    indexed: HashMap<String, i64>,
+    /// The room and seq of each visible message that [`Self::begin`] searched without the index.
     unindexed: HashSet<(String, i64)>,
     /// The statement that tests signatures, and the bit numbers of the query.
     test_blocks_sql: String,
     numbers: Value,
+}
+
+/// The room and seq of a message.
+fn message_key(row: &QueryResult) -> Result<(String, i64), DbErr> {
+    Ok((row.try_get_by("room_id")?, row.try_get_by("seq")?))
 }
 
 impl SearchRun<'_> {
@@ -170,6 +179,7 @@ impl SearchRun<'_> {
             let (indexed, head): (i64, i64) = (row.try_get_by("indexed_seq")?, row.try_get_by("head_seq")?);
             let newest: (Option<i64>, Option<DateTime<Utc>>) =
                 (row.try_get_by("block")?, row.try_get_by("last_at")?);
+            self.indexed.insert(room.clone(), indexed);
             if let (Some(block), Some(horizon)) = newest {
                 // The indexer may rewrite the last block meanwhile; that block then has a later time. The indexer may
                 // also add blocks with messages that this search does not read without the index.
@@ -193,7 +203,8 @@ impl SearchRun<'_> {
             let viewer = self.viewer.user.as_str().into();
             let values = [names, viewer, since, self.from.into(), MAX_UNINDEXED_SEQS_PER_ROOM.into()];
             for message in &db.query_all_raw(statement(UNINDEXED_SQL, values)).await? {
-                let (key, _) = self.add_message(message)?;
+                let key = message_key(message)?;
+                self.add_message(message, &key)?;
                 self.unindexed.insert(key);
             }
         }
@@ -227,7 +238,7 @@ impl SearchRun<'_> {
                 let next = RoomFrontier { horizon: last_at, room: room.clone(), below, left: block };
                 tested.rooms.push(next);
             }
-            if row.try_get_by("hit")? {
+            if row.try_get_by("is_candidate")? {
                 tested.candidates.push(Candidate { last_at, room, block });
             }
         }
@@ -235,8 +246,10 @@ impl SearchRun<'_> {
         Ok(())
     }
 
-    /// Searches the visible texts of blocks, and counts the blocks whose texts together contain all terms. Texts that
-    /// are not indexed do not count: the words of hidden messages could decide whether a block with such texts is read.
+    /// Searches the visible texts of blocks. Reports to the frontier the bytes of each block, and whether it matches.
+    /// Skips messages that are not indexed. [`Self::begin`] has searched the newest of them. The others must not be
+    /// found here, because the words of hidden messages decide whether their block is read. A message with an old edit
+    /// that is not indexed is not skipped.
     async fn read_blocks(&mut self, db: &impl ConnectionTrait, blocks: &[Candidate]) -> Result<(), DbErr> {
         let values = [
             column(blocks, |block| block.room.clone()),
@@ -245,31 +258,37 @@ impl SearchRun<'_> {
             BLOCK_SEQS.into(),
             self.from.into(),
         ];
-        let mut terms_of_blocks: HashMap<(String, i64), u32> = HashMap::new();
+        // For each block, the bytes of its texts and the terms that they contain.
+        let mut texts: HashMap<(String, i64), (usize, u32)> = HashMap::new();
         for message in &db.query_all_raw(statement(VISIBLE_TEXTS_SQL, values)).await? {
-            let (key, terms) = self.add_message(message)?;
-            if !self.unindexed.contains(&key) {
-                *terms_of_blocks.entry((key.0, block_of(key.1))).or_default() |= terms;
+            let key = message_key(message)?;
+            if self.unindexed.contains(&key)
+                || self.indexed.get(&key.0).is_none_or(|indexed| key.1 > *indexed)
+            {
+                continue;
             }
+            let (bytes, terms) = self.add_message(message, &key)?;
+            let block = texts.entry((key.0, block_of(key.1))).or_default();
+            *block = (block.0 + bytes, block.1 | terms);
         }
         let all_terms = self.request.query.all_terms();
         for block in blocks {
-            if terms_of_blocks.get(&(block.room.clone(), block.block)) == Some(&all_terms) {
-                self.frontier.add_matching(block);
-            }
+            let key = (block.room.clone(), block.block);
+            let (bytes, terms) = texts.get(&key).copied().unwrap_or_default();
+            self.frontier.add_read(block, bytes, terms == all_terms);
         }
         Ok(())
     }
 
-    /// Adds a visible message to the hits if it contains all terms. Returns its room and seq, and the terms that it
-    /// contains.
-    fn add_message(&mut self, row: &QueryResult) -> Result<((String, i64), u32), DbErr> {
-        let (room, seq): (String, i64) = (row.try_get_by("room_id")?, row.try_get_by("seq")?);
-        let terms = self.request.query.terms_in(&row.try_get_by::<String, _>("content")?);
+    /// Adds a visible message to the hits if it contains all terms. Returns the bytes of its text, and the terms that
+    /// it contains.
+    fn add_message(&mut self, row: &QueryResult, key: &(String, i64)) -> Result<(usize, u32), DbErr> {
+        let text: String = row.try_get_by("content")?;
+        let terms = self.request.query.terms_in(&text);
         if terms == self.request.query.all_terms() {
-            self.pending.add(Hit { at: row.try_get_by("at")?, room: room.clone(), seq });
+            self.pending.add(Hit { at: row.try_get_by("at")?, room: key.0.clone(), seq: key.1 });
         }
-        Ok(((room, seq), terms))
+        Ok((text.len(), terms))
     }
 
     /// Reads the messages of the hits. Returns those that the viewer may see and that still contain the words.

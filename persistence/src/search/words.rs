@@ -179,11 +179,12 @@ impl Query {
         self.terms.iter().flatten().map(String::as_str)
     }
 
-    /// The terms that occur in a text, as a set of bits. The text matches if they are [`Query::all_terms`].
+    /// The terms that occur in a text, as a set of bits. The text contains all terms if they are
+    /// [`Query::all_terms`].
     #[must_use]
     pub fn terms_in(&self, text: &str) -> u32 {
         let words = split_words(text);
-        let occurs = |index: &usize| self.hits_of_term(*index, &words).next().is_some();
+        let occurs = |index: &usize| self.ranges_of_term(*index, &words).next().is_some();
         (0..self.terms.len()).filter(occurs).fold(0, |terms, index| terms | (1 << index))
     }
 
@@ -194,7 +195,7 @@ impl Query {
     }
 
     /// The byte ranges of a term in the text of these words, ascending.
-    fn hits_of_term(&self, index: usize, words: &[Word]) -> impl Iterator<Item = Range<usize>> {
+    fn ranges_of_term(&self, index: usize, words: &[Word]) -> impl Iterator<Item = Range<usize>> {
         let (term, open) = (&self.terms[index], self.open && index + 1 == self.terms.len());
         (0..words.len()).filter_map(move |from| match_at_start(term, open, words.get(from..)?))
     }
@@ -206,7 +207,7 @@ impl Query {
         let mut hits = Vec::new();
         for index in 0..self.terms.len() {
             let before = hits.len();
-            hits.extend(self.hits_of_term(index, &words));
+            hits.extend(self.ranges_of_term(index, &words));
             if hits.len() == before {
                 return None;
             }
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_of_several_texts_add_up_to_all_terms() {
+    fn terms_in_sets_one_bit_per_term_of_text() {
         let query = Query::parse("tea 東京 mil").unwrap();
         let (tea, tokyo, milk) = (0b001, 0b010, 0b100);
         for (text, terms) in [

@@ -144,9 +144,10 @@ pub async fn postpone(db: &impl ConnectionTrait, claim: &Claim, delay: Duration)
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
-/// Releases the claim of a notification whose user is online. It is due after `delay`. Its first messages are dropped
-/// if they are older than `max_wait`. If all of them look too old, none is dropped: they were queued late, or the clock
-/// of Redis, which gives messages their time, differs from that of PostgreSQL.
+/// Releases the claim of a notification whose user is online. The row is due again after `delay`. Drops the messages
+/// before the first one that is younger than `max_wait`; looks for it among the last 2,000 seqs of the row. If there is
+/// none, drops nothing: the messages were queued late, or the clock of Redis, which sets their time, differs from the
+/// clock of PostgreSQL.
 pub async fn postpone_online(
     db: &impl ConnectionTrait,
     claim: &Claim,

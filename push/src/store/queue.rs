@@ -22,8 +22,8 @@ const MAX_ROOMS_PER_DEVICE: i64 = 100;
 /// rows are written in the order of their key, in which senders lock them too. The devices are locked before, in the order
 /// of their ids: a deletion also locks the device first, so the two cannot deadlock, and a device that is deleted in the
 /// meantime drops out and does not violate the foreign key. The rooms of a device are counted after the messages of a room
-/// are one row, so that they are not counted again for each message. The last message sets `queued_at`, because it
-/// waits for its full time until an online user leaves, however old the first one is.
+/// are one row, so that they are not counted again for each message. Each new message sets `queued_at`, so the
+/// row stays until that message has had its full time to wait for an online user to leave.
 const QUEUE_SQL: &str = concat!(
     "WITH new AS (SELECT m.*, r.member_count FROM unnest($3::text[], $4::bigint[]) AS v (room, seq) \
        JOIN messages m ON m.room_id = v.room AND m.seq = v.seq JOIN rooms r ON r.id = v.room), \

@@ -1,13 +1,13 @@
 //! Decides which blocks a search tests and reads next, those with the newest messages first, and where a page ends.
 //! Pure. Each room is searched from its newest block to its oldest. A block that may contain the words is a *candidate*
 //! until its texts are read. Hidden messages may make a block a candidate, so the number of candidates decides neither
-//! which blocks are tested next nor where a page ends.
+//! which blocks are tested next nor where a page ends, unless the texts of a page are very long.
 
 use std::collections::{BTreeSet, BinaryHeap};
 
 use chrono::{DateTime, Utc};
 
-/// A page tests no further blocks after this many: 64 + 128 + … + 4,096, which are 520,192 messages. Testing a block
+/// A page tests no further blocks after this many: 64 + 128 + … + 4,096, up to 520,192 messages. Testing a block
 /// takes about 1 µs, reading its texts 200 µs. The limit also bounds what a page reads if each tested block is a
 /// candidate because of hidden messages.
 const MAX_TESTED_BLOCKS: i64 = 8_128;
@@ -15,6 +15,10 @@ const MAX_TESTED_BLOCKS: i64 = 8_128;
 /// several. So the limit bounds the reading for words that are common and rarely in the same message, and hidden
 /// messages do not count.
 const MAX_MATCHING_BLOCKS: usize = 256;
+/// A page ends when it has read this many bytes of visible texts. Long texts with many different words make each block
+/// a candidate, and without this limit such a page would take longer than a request may. All blocks that a page tests
+/// have fewer bytes if their messages have 120 on average.
+const MAX_TEXT_BYTES: usize = 64 << 20;
 /// Number of blocks that one statement tests: at first, and the maximum. Each statement tests twice as many as the
 /// previous one.
 const MIN_TESTS_PER_STATEMENT: i64 = 64;
@@ -79,6 +83,7 @@ pub struct Frontier {
     reads_per_statement: usize,
     tested_blocks: i64,
     matching_blocks: usize,
+    text_bytes: usize,
     /// The time at which the page ends, once it has the maximum of matching blocks.
     ends_at: Option<DateTime<Utc>>,
 }
@@ -95,6 +100,7 @@ impl Frontier {
             reads_per_statement: MIN_READS_PER_STATEMENT,
             tested_blocks: 0,
             matching_blocks: 0,
+            text_bytes: 0,
             ends_at: None,
         }
     }
@@ -111,20 +117,25 @@ impl Frontier {
         self.candidates.extend(tested.candidates);
     }
 
-    /// Counts a block that was read and whose visible texts together contain all terms. The caller adds these blocks
-    /// in the order of [`SearchStep::Read`]. So the block that reaches the limit does not depend on other candidates.
-    pub fn add_matching(&mut self, block: &Candidate) {
-        self.matching_blocks += usize::from(self.counts_as_work(block.last_at));
+    /// Counts a block that was read: the bytes of its visible texts, and whether together they contain all terms. The
+    /// caller adds blocks in the order of [`SearchStep::Read`]. So the block that reaches the limit of matching blocks
+    /// does not depend on other candidates.
+    pub fn add_read(&mut self, block: &Candidate, text_bytes: usize, is_matching: bool) {
+        if !self.is_before_cursor(block.last_at) {
+            return;
+        }
+        self.text_bytes += text_bytes;
+        self.matching_blocks += usize::from(is_matching);
         if self.matching_blocks == MAX_MATCHING_BLOCKS && self.ends_at.is_none() {
-            self.ends_at = Some(next_whole_second(block.last_at));
+            self.ends_at = Some(ceil_to_second(block.last_at));
         }
     }
 
-    /// No message that is newer than this time is left to search in this page; None if all blocks are searched. It is a
-    /// whole second, because the page may end here, and its cursor must not contain the time of a hidden message.
+    /// All messages that are newer than this time are searched; None if all blocks are searched. It is a whole second,
+    /// because the page may end here, and its cursor must not contain the exact time of a hidden message.
     pub fn horizon(&self) -> Option<DateTime<Utc>> {
         let candidate = self.candidates.last().map(|block| block.last_at);
-        let unsearched = candidate.max(self.rooms.peek().map(|room| room.horizon)).map(next_whole_second);
+        let unsearched = candidate.max(self.rooms.peek().map(|room| room.horizon)).map(ceil_to_second);
         self.ends_at.max(unsearched)
     }
 
@@ -132,6 +143,12 @@ impl Frontier {
     pub fn next_step(&mut self) -> SearchStep {
         if self.ends_at.is_some() {
             return SearchStep::EndPage(self.ends_at);
+        }
+        if let Some(unsearched) = self.horizon()
+            && self.text_bytes >= MAX_TEXT_BYTES
+            && self.is_before_cursor(unsearched)
+        {
+            return SearchStep::EndPage(Some(unsearched));
         }
         let horizon = self.rooms.peek().map(|room| room.horizon);
         let mut blocks = Vec::new();
@@ -149,8 +166,8 @@ impl Frontier {
             return SearchStep::Read(blocks);
         }
         let Some(horizon) = horizon else { return SearchStep::EndPage(None) };
-        if self.tested_blocks >= MAX_TESTED_BLOCKS && self.counts_as_work(horizon) {
-            return SearchStep::EndPage(Some(next_whole_second(horizon)));
+        if self.tested_blocks >= MAX_TESTED_BLOCKS && self.is_before_cursor(horizon) {
+            return SearchStep::EndPage(Some(ceil_to_second(horizon)));
         }
         let share = self.rooms.len().clamp(1, USUAL_ROOMS_PER_STATEMENT);
         let depth = (self.tests_per_statement / share as i64).max(1);
@@ -161,21 +178,21 @@ impl Frontier {
         {
             let room_tests = room.left.clamp(1, depth);
             tests += room_tests;
-            self.tested_blocks += if self.counts_as_work(room.horizon) { room_tests } else { 0 };
+            self.tested_blocks += if self.is_before_cursor(room.horizon) { room_tests } else { 0 };
             rooms.push(room);
         }
         SearchStep::Test(rooms, depth)
     }
 
-    /// Whether a block whose newest message has this time counts as work. Then a page that ends at this block moves the
-    /// cursor.
-    fn counts_as_work(&self, last_at: DateTime<Utc>) -> bool {
-        self.cursor_at.is_none_or(|cursor_at| next_whole_second(last_at) < cursor_at)
+    /// Whether a page that ends at a block moves the cursor, given the time of the block's newest message. Only such
+    /// blocks count as work.
+    fn is_before_cursor(&self, last_at: DateTime<Utc>) -> bool {
+        self.cursor_at.is_none_or(|cursor_at| ceil_to_second(last_at) < cursor_at)
     }
 }
 
 /// The first whole second that is not before this time.
-fn next_whole_second(at: DateTime<Utc>) -> DateTime<Utc> {
+fn ceil_to_second(at: DateTime<Utc>) -> DateTime<Utc> {
     if at.timestamp_subsec_nanos() == 0 {
         return at;
     }
@@ -247,10 +264,7 @@ mod tests {
                 SearchStep::Test(..) => frontier.add_tested(TestedBlocks::default()),
                 SearchStep::Read(blocks) => {
                     assert!(blocks.len() <= MAX_READS_PER_STATEMENT);
-                    blocks
-                        .iter()
-                        .filter(|block| block.room == "visible")
-                        .for_each(|block| frontier.add_matching(block));
+                    blocks.iter().for_each(|block| frontier.add_read(block, 4000, block.room == "visible"));
                 }
             }
             steps += 1;
@@ -296,6 +310,27 @@ mod tests {
             );
             assert_eq!(frontier.horizon(), Some(at(600 - MAX_MATCHING_BLOCKS as i64)));
         }
+    }
+
+    #[test]
+    fn page_ends_after_long_texts_and_moves_the_cursor() {
+        let mut frontier = Frontier::new(Some(at(590)));
+        let candidates = (0..600).map(|second| candidate("hidden", second)).collect();
+        frontier.add_tested(TestedBlocks { rooms: Vec::new(), candidates });
+        let mut read = 0;
+        let next = loop {
+            match frontier.next_step() {
+                SearchStep::EndPage(next) => break next,
+                SearchStep::Test(..) => unreachable!("no room is left"),
+                SearchStep::Read(blocks) => {
+                    read += blocks.len();
+                    blocks.iter().for_each(|block| frontier.add_read(block, 1 << 20, false));
+                }
+            }
+        };
+        // The ten blocks at or after the cursor do not count.
+        assert!((64 + 10..64 + 10 + MAX_READS_PER_STATEMENT).contains(&read), "{read}");
+        assert_eq!(next, Some(at(599 - read as i64)));
     }
 
     #[test]

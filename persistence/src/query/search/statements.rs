@@ -45,7 +45,7 @@ macro_rules! join_role {
 /// The messages of the rooms `$1` after the seqs `$3`, and the messages that were edited after these seqs, both only up
 /// to the time `$4` and only those that the user `$2` may see. Reads at most `$5` messages and `$5` events of each
 /// room, the newest ones. The limits apply before all other conditions, so they also limit the rows that are read and
-/// then rejected. They count seqs, whatever the messages contain.
+/// then rejected. They count rows, whatever the messages contain.
 pub const UNINDEXED_SQL: &str = concat!(
     "SELECT m.room_id, m.seq, m.at, m.content FROM unnest($1::text[], $3::bigint[]) AS v (room, since) ",
     join_role!(),
@@ -79,29 +79,31 @@ pub const VISIBLE_TEXTS_SQL: &str = concat!(
 /// Joins a row `s` if the block `t` of the room `v.room` may contain the words and has a message that the user `$2` may
 /// see.
 const JOIN_VISIBLE_MESSAGE: &str = concat!(
-    "LEFT JOIN LATERAL (SELECT n.seq FROM messages n WHERE t.bits AND n.room_id = v.room AND n.seq >= t.block * $8 \
-       AND n.seq < (t.block + 1) * $8 AND NOT n.deleted AND ",
+    "LEFT JOIN LATERAL (SELECT n.seq FROM messages n \
+       WHERE t.bits_are_set AND n.room_id = v.room AND n.seq >= t.block * $8 AND n.seq < (t.block + 1) * $8 \
+         AND NOT n.deleted AND ",
     visible!("n", "n.sender_id", "mb.role"),
     " ORDER BY n.seq LIMIT 1) s ON true"
 );
 
 /// The statement that tests the signatures of the next `$5` blocks of each room in `$1`, newest first. `$3` and `$4`
 /// are the cursor of each room: time and number of the last tested block. `$6` holds the bit numbers of the query, and
-/// `numbers` is their count. `$8` is the number of seqs in a block. A block is a hit if all these bits are set, its
-/// first message is not newer than `$7`, and the user `$2` may see one of its messages. Returns the hits, and the last
-/// tested block of each room that may have more blocks. The test of a block ends at the first unset bit.
+/// `numbers` is their count. `$8` is the number of seqs in a block. A block is a candidate if all these bits are set,
+/// its first message is not newer than `$7`, and the user `$2` may see one of its messages. Returns the candidates, and
+/// the last tested block of each room that may have more blocks. The test of a block ends at the first unset bit.
 pub fn test_blocks_sql(numbers: usize) -> String {
     let bits = (1..=numbers)
         .map(|n| format!(" AND get_bit(w.signature, $6[{n}] % (octet_length(w.signature) * 8)) = 1"))
         .collect::<String>();
     let join_role = join_role!();
     format!(
-        "SELECT v.room, t.block, t.last_at, s.seq IS NOT NULL AS hit, t.place = $5 AS is_last \
+        "SELECT v.room, t.block, t.last_at, s.seq IS NOT NULL AS is_candidate, t.place = $5 AS is_last \
          FROM unnest($1::text[], $3::timestamptz[], $4::bigint[]) AS v (room, at, block) \
-         {join_role}CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, w.first_at <= $7{bits} AS bits, \
+         {join_role}CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, \
+             w.first_at <= $7{bits} AS bits_are_set, \
              row_number() OVER (ORDER BY w.last_at DESC, w.block DESC) AS place \
            FROM search_blocks w WHERE w.room_id = v.room AND (w.last_at, w.block) < (v.at, v.block) \
-           ORDER BY w.last_at DESC, w.block DESC LIMIT $5) t WHERE t.bits OR t.place = $5) t \
+           ORDER BY w.last_at DESC, w.block DESC LIMIT $5) t WHERE t.bits_are_set OR t.place = $5) t \
          {JOIN_VISIBLE_MESSAGE} WHERE s.seq IS NOT NULL OR t.place = $5"
     )
 }
