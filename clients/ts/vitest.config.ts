@@ -10,7 +10,5 @@ export default defineConfig({
     include: [`{test,test-system}/**/*${isLongRun ? ".long" : ""}.test.ts`],
     exclude: [...(isLongRun ? [] : ["**/*.long.test.ts"]), ...(withSystems ? [] : ["test-system/**"])],
     testTimeout: 30_000,
-    // The files of a worker share their imports. Tests restore the globals that they replace.
-    isolate: false,
   },
 });
