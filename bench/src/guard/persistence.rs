@@ -11,8 +11,8 @@ use super::system::{System, WAIT_TIMEOUT, new_message_frame};
 /// Number of rooms. There are as many as partitions, so most partitions have one: persistence reads all partitions with
 /// shared requests.
 const ROOMS: usize = 64;
-/// Messages of each room before counting begins, and while counting. All these numbers end a block of the search index,
-/// because the indexer indexes a complete block soon.
+/// Messages of each room before counting begins, and while counting. These two numbers and [`PAGED_MESSAGES`] end a
+/// block of the search index, because the indexer indexes a complete block soon.
 const WARMUP_MESSAGES_PER_ROOM: usize = 63;
 const COUNTED_MESSAGES_PER_ROOM: usize = 64;
 /// Messages of the room whose pages are counted.

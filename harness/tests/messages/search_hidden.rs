@@ -41,7 +41,22 @@ impl SearchedRoom {
         self.stack.database().query(sql).await.map(drop)
     }
 
-    /// Makes the index of the present texts.
+    /// Sets the head of the room, the seq up to which it is indexed, and the index of its first blocks. All bits of
+    /// their signatures are set, so they seem to contain every word.
+    async fn set_index(&self, head: i64, indexed: i64, blocks: i64) -> Result<()> {
+        let room = &self.room;
+        self.query(&format!(
+            "UPDATE rooms SET head_seq = {head} WHERE id = '{room}'; \
+             INSERT INTO search_progress VALUES ('{room}', {indexed}) \
+               ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
+             INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
+             SELECT '{room}', n, t, t, '\\xffffffffffffffff' FROM generate_series(0, {blocks} - 1) n, \
+               LATERAL (SELECT timestamptz '2026-01-01' + n * interval '700 milliseconds') v (t)"
+        ))
+        .await
+    }
+
+    /// Rebuilds the index from the present texts.
     async fn index_again(&self) -> Result<()> {
         self.query("TRUNCATE search_progress, search_blocks").await?;
         index_all(&self.stack).await
@@ -78,7 +93,7 @@ fn count_results(pages: &[String]) -> Result<usize> {
 #[tokio::test]
 async fn hidden_hits_change_no_byte_of_search_pages() -> Result<()> {
     let searched = SearchedRoom::new().await?;
-    // Bob may see the three oldest messages only.
+    // Bob may see only the three oldest messages.
     searched.fill("'needle'", "CASE WHEN n > 3 THEN ARRAY['alice'] END").await?;
     let hidden = format!("room_id = '{}' AND seq > 3", searched.room);
     index_all(&searched.stack).await?;
@@ -124,23 +139,18 @@ async fn hidden_hits_do_not_move_the_end_of_an_early_page() -> Result<()> {
 async fn search_page_ends_at_same_block_for_any_word() -> Result<()> {
     let searched = SearchedRoom::new().await?;
     let room = &searched.room;
-    // The signatures have all words. Each 32nd block has a message, and only the message of the oldest block contains
-    // the word. The other blocks have no messages: a search treats them like blocks with hidden messages only.
+    // One block in 32 has a message, and only the message of the oldest block contains the word. The other blocks have
+    // no messages: a search treats them like blocks with hidden messages only.
     searched
         .query(&format!(
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
              SELECT '{room}', n * 64 + 1, gen_random_uuid(), 'alice', 'c' || n, 'text', \
                CASE n WHEN 0 THEN 'needle' ELSE 'thread' END, \
                timestamptz '2026-01-01' + n * interval '700 milliseconds', n * 64 + 1 \
-             FROM generate_series(0, 9999, 32) n; \
-             UPDATE rooms SET head_seq = 640000 WHERE id = '{room}'; \
-             INSERT INTO search_progress VALUES ('{room}', 640000) \
-               ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
-             INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
-             SELECT '{room}', n, t, t, '\\xffffffffffffffff' FROM generate_series(0, 9999) n, \
-               LATERAL (SELECT timestamptz '2026-01-01' + n * interval '700 milliseconds') v (t)"
+             FROM generate_series(0, 9999, 32) n"
         ))
         .await?;
+    searched.set_index(640_000, 640_000, 10_000).await?;
     let with_word = searched.pages("needle", 50).await?;
     assert_eq!((with_word.len(), count_results(&with_word)?), (2, 1), "{with_word:?}");
     searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000' WHERE block > 0").await?;
@@ -156,14 +166,10 @@ async fn unindexed_message_is_not_found_by_hidden_words() -> Result<()> {
     searched
         .query(&format!(
             "INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
-             VALUES ('{room}', 2, gen_random_uuid(), 'alice', 'c', 'text', 'needle', timestamptz '2026-01-01', 2); \
-             UPDATE rooms SET head_seq = 2000 WHERE id = '{room}'; \
-             INSERT INTO search_progress VALUES ('{room}', 1) \
-               ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
-             INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
-             VALUES ('{room}', 0, timestamptz '2026-01-01', timestamptz '2026-01-01', '\\xffffffffffffffff')"
+             VALUES ('{room}', 2, gen_random_uuid(), 'alice', 'c', 'text', 'needle', timestamptz '2026-01-01', 2)"
         ))
         .await?;
+    searched.set_index(2000, 1, 1).await?;
     let with_word = searched.pages("needle", 50).await?;
     assert_eq!((with_word.len(), count_results(&with_word)?), (1, 0), "{with_word:?}");
     searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000'").await?;

@@ -194,7 +194,7 @@ impl Query {
         (1 << self.terms.len()) - 1
     }
 
-    /// The byte ranges of a term in the text of these words, ascending.
+    /// The byte ranges at which a term occurs in a text, ascending. `words` are the words of the text.
     fn ranges_of_term(&self, index: usize, words: &[Word]) -> impl Iterator<Item = Range<usize>> {
         let (term, open) = (&self.terms[index], self.open && index + 1 == self.terms.len());
         (0..words.len()).filter_map(move |from| match_at_start(term, open, words.get(from..)?))

@@ -19,7 +19,7 @@ pub struct Claim {
     pub first_seq: i64,
     /// The last of these messages.
     pub seq: i64,
-    /// How long ago the last of these messages was queued, seconds.
+    /// Seconds since the last of these messages was queued.
     pub age_s: f64,
     /// The seq up to which a notification that was sent earlier has been read, so that it must be taken back.
     pub clear_seq: Option<i64>,

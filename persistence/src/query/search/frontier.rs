@@ -84,7 +84,7 @@ pub struct Frontier {
     tested_blocks: i64,
     matching_blocks: usize,
     text_bytes: usize,
-    /// The time at which the page ends, once it has the maximum of matching blocks.
+    /// Where the page ends: the time of the block that reached [`MAX_MATCHING_BLOCKS`], rounded up. None until then.
     ends_at: Option<DateTime<Utc>>,
 }
 
