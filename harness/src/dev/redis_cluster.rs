@@ -40,8 +40,8 @@ pub(super) async fn start(home: &Home, state: &mut State, masters: usize) -> Res
     let count = masters * (1 + REPLICAS_PER_MASTER);
     if cluster.nodes.is_empty() {
         for _ in 0..count {
-            let server = Server { port: Some(ports::free_for_restart()?), running: None };
-            cluster.nodes.push(ClusterServer { server, bus_port: ports::free_for_restart()? });
+            let server = Server { port: Some(ports::free()?), running: None };
+            cluster.nodes.push(ClusterServer { server, bus_port: ports::free()? });
         }
     }
     ensure!(

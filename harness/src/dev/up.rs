@@ -173,7 +173,7 @@ fn start_server(server: &mut Server, log: &Path, command: impl Fn(u16) -> Comman
     }
     let port = match server.port.filter(|port| ports::is_free(*port)) {
         Some(port) => port,
-        None => ports::free_for_restart()?,
+        None => ports::free()?,
     };
     server.port = Some(port);
     server.running = Some(Detached::start(&command(port), log)?);

@@ -1,16 +1,15 @@
 //! A fault: other clients use all connection slots of PostgreSQL, so no service can connect. To get there, a session
 //! that connected first terminates the services' connections until the other clients have taken all slots.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::postgres::{Database, ROLE, program};
+use crate::postgres::{Database, ROLE};
 
 /// Terminates the connections of the services; returns their number.
 const TERMINATE_SERVICE_CONNECTIONS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
@@ -23,18 +22,18 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn take_all_connections(database: &Database, time: Duration) -> Result<()> {
-    let mut session = PsqlSession::open(database).await?;
+    let mut session = PgConnection::connect(database.url()).await?;
     let port = database.server().port();
     let (mut crowd, begun) = (Vec::new(), Instant::now());
     loop {
-        let ours: u64 = session.value(TERMINATE_SERVICE_CONNECTIONS).await?.parse()?;
+        let ours = count(&mut session, TERMINATE_SERVICE_CONNECTIONS).await?;
         // A service may get a free slot before the other clients take it; the next round terminates its connection
         // again.
         while let Some(stream) = open_idle_connection(port).await? {
             crowd.push(stream);
             ensure!(begun.elapsed() < WAIT_TIMEOUT, "there are always more than {}", crowd.len());
         }
-        if ours == 0 && session.value(COUNT_SERVICE_CONNECTIONS).await? == "0" {
+        if ours == 0 && count(&mut session, COUNT_SERVICE_CONNECTIONS).await? == 0 {
             break;
         }
         ensure!(begun.elapsed() < WAIT_TIMEOUT, "{ours} connections of ours are left among {}", crowd.len());
@@ -42,8 +41,8 @@ pub(super) async fn take_all_connections(database: &Database, time: Duration) ->
     }
     let begun = Instant::now();
     while begun.elapsed() < time {
-        let ours = session.value(COUNT_SERVICE_CONNECTIONS).await?;
-        ensure!(ours == "0", "{ours} connections of ours came in, though all were taken");
+        let ours = count(&mut session, COUNT_SERVICE_CONNECTIONS).await?;
+        ensure!(ours == 0, "{ours} connections of ours came in, though all were taken");
         sleep(POLL_INTERVAL * 5).await;
     }
     ensure!(open_idle_connection(port).await?.is_none(), "a connection was free");
@@ -81,31 +80,10 @@ async fn open_idle_connection(port: u16) -> Result<Option<TcpStream>> {
     timeout(WAIT_TIMEOUT, entering).await.context("the server does not answer the crowd")?
 }
 
-/// One connection to PostgreSQL, for one query at a time.
-struct PsqlSession {
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
-    _psql: Child,
-}
-
-impl PsqlSession {
-    async fn open(database: &Database) -> Result<PsqlSession> {
-        let mut command = Command::new(program("psql"));
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
-        command.arg(database.url()).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut psql = command.spawn().context("run psql")?;
-        let input = psql.stdin.take().context("psql has no input")?;
-        let output = BufReader::new(psql.stdout.take().context("psql has no output")?).lines();
-        let mut session = PsqlSession { input, output, _psql: psql };
-        session.value("SELECT 1;").await?;
-        Ok(session)
-    }
-
-    async fn value(&mut self, question: &str) -> Result<String> {
-        self.input.write_all(format!("{question}\n").as_bytes()).await?;
-        let answer = timeout(WAIT_TIMEOUT, self.output.next_line()).await;
-        answer.context("psql does not answer")??.with_context(|| format!("psql ended at {question}"))
-    }
+/// The count that a query returns.
+async fn count(connection: &mut PgConnection, query: &'static str) -> Result<i64> {
+    let answer = timeout(WAIT_TIMEOUT, sqlx::query_scalar(query).fetch_one(connection)).await;
+    Ok(answer.context("PostgreSQL does not answer")??)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Azurite {
         let program = std::env::var_os(PROGRAM_VARIABLE).with_context(|| {
             format!("{PROGRAM_VARIABLE} is not set: `./dev test files_cloud` installs the server and runs these tests")
         })?;
-        let (port, root) = (ports::free_for_restart()?, stack.folder().join("azurite"));
+        let (port, root) = (ports::free()?, stack.folder().join("azurite"));
         std::fs::create_dir_all(&root)?;
         let location = root.clone();
         let daemon = Daemon::new("azurite", stack.folder().join("azurite.log"), Signal::SIGKILL, move || {

@@ -59,6 +59,7 @@ fn invalid_setting_fails_startup_and_is_named() -> Result<()> {
             ),
             (vec![secret.clone(), "--jwt-algorithms=none".to_owned()], "--jwt-algorithms"),
             (vec![secret.clone(), "--jwt-leeway-s=601".to_owned()], "--jwt-leeway-s"),
+            (vec![secret.clone(), "--jwt-max-life-s=0".to_owned()], "--jwt-max-life-s"),
             (vec![secret.clone(), "--jwt-user-claim=".to_owned()], "--jwt-user-claim"),
             (vec![secret.clone(), "--allowed-origins=chat.example".to_owned()], "--allowed-origins"),
         ] {
@@ -82,6 +83,7 @@ async fn claims_are_read_from_configured_paths() -> Result<()> {
         .env("TIDINGS_JWT_ALGORITHMS", "HS512")
         .env("TIDINGS_JWT_ISSUER", "us, them")
         .env("TIDINGS_JWT_LEEWAY_S", 600)
+        .env("TIDINGS_JWT_MAX_LIFE_S", 3600)
         .start()
         .await?;
     let token = Token::of("somebody else")
@@ -106,6 +108,7 @@ async fn claims_are_read_from_configured_paths() -> Result<()> {
         (token(|it| it.claim("iss", json!("others"))), "claims"),
         (token(|it| it.without("user")), "claims"),
         (token(|it| it.ttl_s(-700)), "expired"),
+        (token(|it| it.ttl_s(3700)), "claims"),
     ] {
         ensure!(http.with_token(&other).my_rooms("").await?.expect(401).body["reason"] == reason, "{reason}");
     }

@@ -17,6 +17,8 @@ pub struct ClaimRules {
     pub audiences: Vec<String>,
     /// Tolerance for `exp` and `nbf`, in seconds.
     pub leeway_s: u64,
+    /// The longest time from `iat` to `exp`, in seconds. `None` if there is no limit.
+    pub max_life_s: Option<u64>,
     /// Name of the claim with the user id, such as `sub`, or `user.id` for a claim inside an object.
     pub user: String,
     /// Name of the claim with the user's name.
@@ -33,6 +35,7 @@ impl Default for ClaimRules {
             issuers: Vec::new(),
             audiences: Vec::new(),
             leeway_s: 0,
+            max_life_s: None,
             user: "sub".to_owned(),
             name: "name".to_owned(),
             picture: "picture".to_owned(),
@@ -47,6 +50,10 @@ impl ClaimRules {
     pub(super) fn identity(&self, claims: &Map<String, Value>, now_s: i64) -> Result<Identity, Reason> {
         let leeway_s = i64::try_from(self.leeway_s).unwrap_or(i64::MAX);
         let exp = claims.get("exp").and_then(claim_seconds).ok_or(Reason::Claims)?;
+        // A later time is in milliseconds or wrong. Such a token would never expire.
+        if exp > LAST_RFC3339_SECOND || !self.is_short_enough(claims, exp, now_s) {
+            return Err(Reason::Claims);
+        }
         // A connection may stay open as long as its token is accepted, which is until `exp` plus the leeway.
         let expires_at_s = exp.saturating_add(leeway_s).min(LAST_RFC3339_SECOND);
         if now_s >= expires_at_s {
@@ -74,6 +81,13 @@ impl ClaimRules {
             admin: self.has_scope(claims, ADMIN_SCOPE),
             feed: self.has_scope(claims, FEED_SCOPE),
         })
+    }
+
+    /// Whether the token's life is within [`ClaimRules::max_life_s`]. The life of a token without a valid `iat` begins
+    /// now.
+    fn is_short_enough(&self, claims: &Map<String, Value>, exp: i64, now_s: i64) -> bool {
+        let issued_at_s = claims.get("iat").and_then(claim_seconds).unwrap_or(now_s);
+        self.max_life_s.is_none_or(|most| exp <= issued_at_s.saturating_add_unsigned(most))
     }
 
     fn has_scope(&self, claims: &Map<String, Value>, wanted: &str) -> bool {
@@ -155,6 +169,22 @@ mod tests {
         ] {
             assert_eq!(user(claim, claims.clone()).as_deref(), found, "{claim}");
         }
+    }
+
+    #[test]
+    fn exp_in_milliseconds_and_life_above_the_maximum_are_refused() {
+        let now_s = 1_800_000_000;
+        let check = |max_life_s, claims: Value| {
+            let rules = ClaimRules { max_life_s, ..ClaimRules::default() };
+            rules.identity(claims.as_object().unwrap(), now_s).map(|identity| identity.expires_at_s)
+        };
+        let hour = now_s + 3600;
+        assert_eq!(check(None, json!({"sub": "a", "exp": hour * 1000})), Err(Reason::Claims));
+        assert_eq!(check(None, json!({"sub": "a", "exp": LAST_RFC3339_SECOND})), Ok(LAST_RFC3339_SECOND));
+        assert_eq!(check(Some(3600), json!({"sub": "a", "exp": hour})), Ok(hour));
+        assert_eq!(check(Some(3599), json!({"sub": "a", "exp": hour})), Err(Reason::Claims));
+        assert_eq!(check(Some(4200), json!({"sub": "a", "exp": hour, "iat": now_s - 600})), Ok(hour));
+        assert_eq!(check(Some(4199), json!({"sub": "a", "exp": hour, "iat": now_s - 600})), Err(Reason::Claims));
     }
 
     #[test]

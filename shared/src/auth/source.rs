@@ -20,6 +20,7 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchSchedule {
     /// Minimum interval between two fetches on demand, so that unverified tokens cannot cause many requests to the URL.
+    /// This is shorter than `wait_timeout`, so that a token with a new key gets the fetch after the interval.
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
@@ -36,7 +37,7 @@ pub(super) struct FetchSchedule {
 
 /// The intervals and limits that the services use.
 pub(super) const FETCH_SCHEDULE: FetchSchedule = FetchSchedule {
-    demand_interval: Duration::from_secs(10),
+    demand_interval: Duration::from_secs(3),
     wait_timeout: Duration::from_secs(5),
     refresh: [Duration::from_secs(60), Duration::from_secs(3600)],
     default_refresh: Duration::from_secs(600),
@@ -109,8 +110,8 @@ impl KeySource {
         Self { shared, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. If the last
-    /// fetch on demand began less than `demand_interval` ago, returns the result of the last fetch instead.
+    /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. The fetch
+    /// starts when the last fetch on demand began `demand_interval` ago.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
         let SourceState { status, demand, waiters, schedule } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
@@ -118,8 +119,6 @@ impl KeySource {
         let now = *watched.borrow();
         let awaited = if now.begun > now.ended {
             now.begun
-        } else if now.demanded_at.is_some_and(|at| at.elapsed() < schedule.demand_interval) {
-            return if now.succeeded { Ok(()) } else { Err(KeysUnavailable) };
         } else {
             demand.notify_one();
             now.begun + 1
@@ -196,19 +195,15 @@ fn replace_fetched(keys: &ArcSwap<KeySet>, fetched: Arc<[Key]>, state: UrlKeysSt
 
 /// Waits until the next fetch is due. Returns whether it is due because a token needs it.
 async fn wait_until_due(shared: &SourceState, due: Instant) -> bool {
-    loop {
-        tokio::select! {
-            () = sleep_until(due) => return false,
-            () = shared.demand.notified() => {
-            // A notification within `demand_interval` is ignored. Its caller notified just before the last fetch on
-            // demand began, and has got the result of that fetch.
-            let last = shared.status.borrow().demanded_at;
-            if last.is_none_or(|at| at.elapsed() >= shared.schedule.demand_interval) {
-                    return true;
-                }
-            }
-        }
+    tokio::select! {
+        () = sleep_until(due) => return false,
+        () = shared.demand.notified() => {}
     }
+    let demanded_at = shared.status.borrow().demanded_at;
+    if let Some(last) = demanded_at {
+        sleep_until(last + shared.schedule.demand_interval).await;
+    }
+    true
 }
 
 #[cfg(test)]

@@ -49,6 +49,9 @@ pub struct TokenArgs {
     /// How far a token's times may be off; up to 600
     #[arg(long, env = "TIDINGS_JWT_LEEWAY_S", default_value_t = 0, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub jwt_leeway_s: u64,
+    /// The longest life of a token, from `iat` to `exp`. Longer tokens are refused
+    #[arg(long, env = "TIDINGS_JWT_MAX_LIFE_S", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub jwt_max_life_s: Option<u64>,
     /// Claim with the user id, such as `user_id` or `user.id`
     #[arg(long, env = "TIDINGS_JWT_USER_CLAIM", default_value = "sub", value_name = "CLAIM")]
     pub jwt_user_claim: String,
@@ -80,6 +83,7 @@ impl TokenArgs {
                 issuers: list(self.jwt_issuer.as_deref().unwrap_or_default()),
                 audiences: list(self.jwt_audience.as_deref().unwrap_or_default()),
                 leeway_s: self.jwt_leeway_s,
+                max_life_s: self.jwt_max_life_s,
                 user: self.jwt_user_claim.clone(),
                 name: self.jwt_name_claim.clone(),
                 picture: self.jwt_picture_claim.clone(),
