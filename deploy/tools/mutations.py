@@ -79,6 +79,8 @@ MUTATIONS = [
     (HAPROXY, "METRICS_BIND-:8405", "METRICS_BIND-:8406"),
     (HAPROXY, "track-sc0 src,ipmask(32,64)", "track-sc0 src"),
     (HAPROXY, "http-request track-sc1", "# http-request track-sc1"),
+    (HAPROXY, "query -m reg '^([^#]*&)?sid='", "url_param(sid) -m found"),
+    (HAPROXY, " || engine upgrade", ""),
     (HAPROXY, "CONNECTIONS_PER_ADDRESS-1000", "CONNECTIONS_PER_ADDRESS-100000"),
     (HAPROXY, "may have (1000)", "may have (2000)"),
     (HAPROXY, "deny status 429 default-errorfiles if too_many_handshakes", "allow if too_many_handshakes"),

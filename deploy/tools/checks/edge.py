@@ -9,7 +9,9 @@ from .model import Findings, Manifest, Rendered
 # What haproxy.cfg must contain, and what is missing otherwise. `(32,64)`: an IPv4 address, or an IPv6 network.
 HAPROXY = {
     r"tcp-request connection track-sc0 src,ipmask\(32,64\) table \w+$": "connections of an address are not counted",
-    r"http-request track-sc1 src,ipmask\(32,64\) table \w+ if handshake \|\| engine !of_session$": "handshakes of an address are not counted",
+    r"acl of_session query -m reg '\^\(\[\^#\]\*&\)\?sid='$": "the `sid` is not found as the gateway finds it",
+    r"acl upgrade req\.fhdr_cnt\(upgrade\) gt 0$": "upgrades of Engine.IO sessions are not recognized",
+    r"http-request track-sc1 src,ipmask\(32,64\) table \w+ if handshake \|\| engine !of_session \|\| engine upgrade$": "handshakes of an address are not counted",
     r"tcp-request connection reject if .*CONNECTIONS_PER_ADDRESS": "connections are not limited before TLS",
     r"tcp-request connection reject if .*HANDSHAKES_PER_ADDRESS": "handshakes are not limited before TLS",
     r"http-request deny status 429 default-errorfiles if opened_over_limit still_over_limit$": "connections over the limit are served",

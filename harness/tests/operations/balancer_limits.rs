@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use reqwest::{Response, StatusCode};
 use tidings_harness::balancer::{Balancer, SHIPPED};
+use tidings_harness::engine_io::{EnginePolling, EngineSocket};
 use tidings_harness::http::client_from;
-use tidings_harness::{Client, Http, Stack};
+use tidings_harness::{Client, Http, Node, Stack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -157,6 +158,72 @@ async fn handshakes_on_one_connection_count_and_requests_do_not() -> Result<()> 
         ensure_refused(answer).await?;
         ensure!(get(other).await?.status() == StatusCode::OK, "only handshakes are refused");
     }
+    Ok(())
+}
+
+/// Requests of Engine.IO, without the parameters that all have, and whether the gateway opens a session. It splits the
+/// query only at `&`, and decodes no names.
+const ENGINE_REQUESTS: [(&str, bool); 13] = [
+    ("/socket.io/?", true),
+    ("/socket.io?", true),
+    ("/socket.io/?a=b;sid=x", true),
+    ("/socket.io?a=b;sid=x", true),
+    ("/socket.io/?%73id=x", true),
+    ("/socket.io/?sid%3Dx", true),
+    ("/socket.io/?SID=x", true),
+    ("/socket.io/?sid", true),
+    ("/socket.io/?a=sid=x", true),
+    ("/socket.io/?sid=x", false),
+    ("/socket.io/?a=b&sid=x", false),
+    ("/socket.io/?sid=", false),
+    ("/socket.io/?sid=x&sid=y", false),
+];
+
+#[tokio::test]
+async fn engine_sessions_that_gateway_opens_are_counted() -> Result<()> {
+    let stack = Stack::builder().gateways(2).persistence(2).gateway_env("TIDINGS_SOCKET_IO", "on");
+    let stack = stack.start().await?;
+    let balancer = Balancer::with(&stack, &[("HANDSHAKES_PER_ADDRESS", "5")]).await?;
+    for (number, (request, opens)) in (1..).zip(ENGINE_REQUESTS) {
+        let client = client_from(IpAddr::V4(Ipv4Addr::new(127, 0, 1, number)));
+        let url = format!("{}{request}&EIO=4&transport=polling", balancer.url());
+        let mut statuses = Vec::new();
+        // HAProxy estimates the rate, so more than five handshakes may pass.
+        for _ in 0..12 {
+            statuses.push(client.get(&url).send().await?.status().as_u16());
+        }
+        let first_status = if opens { 200 } else { 400 };
+        ensure!(statuses[0] == first_status, "{request}: {statuses:?}");
+        ensure!(statuses.contains(&429) == opens, "{request}: {statuses:?}");
+    }
+    Ok(())
+}
+
+/// A client may open all these WebSockets on one HTTP/2 connection. So the test runs without the limit of connections.
+#[tokio::test]
+async fn upgraded_engine_sessions_count_as_open_websockets() -> Result<()> {
+    let stack = Stack::builder().gateways(2).persistence(2).gateway_env("TIDINGS_SOCKET_IO", "on");
+    let stack = stack.start().await?;
+    let lines = SHIPPED.split_inclusive('\n');
+    let configuration: String = lines.filter(|line| !line.contains("sc0_conn_cur")).collect();
+    ensure!(configuration.contains("sc1_conn_cur") && configuration.len() < SHIPPED.len());
+    let ports = |nodes: &[Node]| nodes.iter().map(Node::ports).collect::<Vec<_>>();
+    let (gateways, persistence) = (ports(stack.gateways()), ports(stack.persistence_nodes()));
+    let settings = [("CONNECTIONS_PER_ADDRESS", "4")];
+    let balancer = Balancer::start(&gateways, &persistence, &settings, &configuration).await?;
+
+    let base = format!("{}/socket.io/", balancer.url());
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(EnginePolling::open(&base).await?);
+    }
+    let mut sockets = Vec::new();
+    for session in &sessions[..4] {
+        sockets.push(EngineSocket::open(&session.socket_url()).await?);
+    }
+    let refused = EngineSocket::open(&sessions[4].socket_url()).await.err();
+    let refused = refused.context("a fifth WebSocket was opened")?.to_string();
+    ensure!(refused.contains("429"), "{refused}");
     Ok(())
 }
 

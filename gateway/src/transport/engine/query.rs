@@ -9,6 +9,8 @@ use super::error::EngineError;
 /// libraries repeat a request by themselves when a reused connection closes before the answer.
 pub(crate) type RequestKey = Option<u64>;
 
+/// Splits only at `&`, and decodes nothing. `deploy/haproxy/haproxy.cfg` finds a `sid` in the same way, so that its
+/// limits count each request that opens a session.
 fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')))
 }
@@ -75,6 +77,11 @@ mod tests {
         assert_eq!(polling("EIO=4&transport=polling"), Ok(None));
         assert_eq!(polling("transport=polling&sid=abc&EIO=4&t=x1"), Ok(Some("abc")));
         assert_eq!(polling("EIO=4&transport=polling&sid="), Ok(Some("")));
+        assert_eq!(polling("EIO=4&transport=polling&sid=a&sid=b"), Ok(Some("a")));
+        for other in ["a=b;sid=x", "%73id=x", "sid%3Dx", "SID=x", "sid", "a=sid=x"] {
+            let query = format!("{other}&EIO=4&transport=polling");
+            assert_eq!(session_of(&query, false), Ok(None), "{other}");
+        }
         assert_eq!(polling(""), Err(EngineError::UnknownTransport));
         assert_eq!(polling("EIO=4&transport=abc"), Err(EngineError::UnknownTransport));
         assert_eq!(polling("EIO=4&transports=polling"), Err(EngineError::UnknownTransport));
