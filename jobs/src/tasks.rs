@@ -56,6 +56,7 @@ impl Check for Task {
         match self {
             Self::Migrate(arguments) => arguments.check(),
             Self::Retain(arguments) => arguments.connection.check(),
+            Self::Import(arguments) if arguments.check => Vec::new(),
             Self::Import(arguments) => arguments.connection.check(),
             Self::Export(arguments) => arguments.database.check(),
             Self::Erase(arguments) => arguments.database.check(),

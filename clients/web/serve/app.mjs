@@ -5,6 +5,11 @@ import { cleanName, MAX_NAME_LENGTH, userIdOf } from "./names.mjs";
 import { signToken } from "./token.mjs";
 
 const MAX_BODY_BYTES = 4096;
+/**
+ * The values of `Host` that name this machine. Another name can lead to this machine by DNS rebinding, and a page of that
+ * name must not get a token.
+ */
+const LOCAL_HOST = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
 
 /**
  * Makes the content security policy of the page. Only the page's own files, the inline code and styles that the built
@@ -126,6 +131,8 @@ export function createApp({
     const isRead = request.method === "GET" || request.method === "HEAD";
     if (pathname === "/dev/token") {
       if (request.method !== "POST") return notAllowed(response, "POST");
+      if (!LOCAL_HOST.test(request.headers.host ?? ""))
+        return sendProblem(response, 403, "forbidden", "This address accepts only a local Host.");
       const body = await readJson(request);
       const name = cleanName(body && typeof body === "object" ? Reflect.get(body, "name") : undefined);
       if (name === undefined) {

@@ -49,10 +49,10 @@ const requestToken = (name: unknown) =>
   fetch(`${origin}/dev/token`, { method: "POST", body: JSON.stringify({ name }) });
 
 /** Sends a request with exactly this path, because an HTTP client would normalize it. */
-function requestRawPath(path: string): Promise<string> {
+function requestRawPath(path: string, host = "x", method = "GET"): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1", () => {
-      socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+      socket.write(`${method} ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
     });
     let answer = "";
     socket.on("data", (chunk) => {
@@ -86,6 +86,15 @@ describe("tokens", () => {
       expect(answer.headers.get("content-type")).toBe("application/problem+json");
       expect(await answer.json()).toMatchObject({ status: 400, code: "bad_request" });
     }
+  });
+
+  it("are given only at a name of this machine", async () => {
+    const statusAt = async (host: string) => (await requestRawPath("/dev/token", host, "POST")).slice(9, 12);
+    for (const host of ["evil.example:8100", "127.0.0.1.evil.example", "localhost.evil.example", ""])
+      expect([host, await statusAt(host)]).toEqual([host, "403"]);
+    // The body has no name.
+    for (const host of ["localhost:8100", "LOCALHOST", "127.0.0.1", "[::1]:8100"])
+      expect([host, await statusAt(host)]).toEqual([host, "400"]);
   });
 
   it("are refused for a body that is too long or not JSON, and for other methods", async () => {

@@ -67,7 +67,7 @@ async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
     lines.extend((10..1100).map(|id| message_line("general", id, "alice")));
     let crowd = (0..700).map(|number| json!({"user": format!("u{number:03}")}));
     lines.push(json!({"type": "room", "id": "crowd", "kind": "private", "created_by": "alice", "members": crowd.collect::<Vec<_>>()}));
-    import(&here, &write_lines(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    import(&here, &write_lines(here.folder(), "a.jsonl", lines)?, &["--strict"]).await?;
     let alice = here.http("alice");
     for (method, path, body) in [
         (
@@ -91,7 +91,8 @@ async fn exported_data_can_be_imported_and_resumed() -> Result<()> {
         "lines by type"
     );
     ensure!(all.iter().all(|line| line["metadata"]["imported"].is_null() && line["content"] != "words 10"));
-    let summary = import(&there, &write_lines(&there, "b.jsonl", all.clone())?, &["--strict"]).await?;
+    let summary =
+        import(&there, &write_lines(there.folder(), "b.jsonl", all.clone())?, &["--strict"]).await?;
     ensure!(summary.starts_with("1093 messages, 4 rooms"), "{summary}");
     let again = export(&there, &[]).await?;
     for (was, is) in without_seqs(&all).iter().zip(&without_seqs(&again)) {
@@ -151,7 +152,7 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
         message_line("erased", 2, "eve"),
         message_line("one", 1, "bob"),
     ];
-    import(&here, &write_lines(&here, "a.jsonl", lines)?, &["--strict"]).await?;
+    import(&here, &write_lines(here.folder(), "a.jsonl", lines)?, &["--strict"]).await?;
     let whisper = json!({"client_id": "w", "content": "for eve", "visible_to": {"users": ["eve"]},
         "mentions": ["eve", "bob"]});
     send_all(
@@ -187,7 +188,7 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
         (&json!(["bob"]), &json!(["bob"]))
     );
 
-    import(&there, &write_lines(&there, "b.jsonl", all)?, &["--strict"]).await?;
+    import(&there, &write_lines(there.folder(), "b.jsonl", all)?, &["--strict"]).await?;
     let members = "SELECT room_id, user_id, role FROM members WHERE user_id <> 'eve' AND room_id NOT IN ('left', 'one', 'erased') \
                    ORDER BY 1, 2";
     assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
@@ -198,7 +199,7 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
     assert_eq!(erased, [["bob", "member"], ["carol", "owner"]]);
     let rest = export(&here, &["--after", "demoted/0"]).await?;
     assert_eq!((&rest[0]["user"], &rest[0]["role"]), (&json!("zoe"), &json!("owner")));
-    import(&there, &write_lines(&there, "c.jsonl", rest)?, &["--strict"]).await?;
+    import(&there, &write_lines(there.folder(), "c.jsonl", rest)?, &["--strict"]).await?;
     assert_eq!(here.database().query(members).await?, there.database().query(members).await?);
     Ok(())
 }
@@ -207,8 +208,12 @@ async fn former_creator_does_not_regain_room_after_import() -> Result<()> {
 async fn client_metadata_under_import_key_is_exported_unchanged() -> Result<()> {
     let here = start_stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "alice"});
-    import(&here, &write_lines(&here, "a.jsonl", [room, message_line("r", 1, "alice")])?, &["--strict"])
-        .await?;
+    import(
+        &here,
+        &write_lines(here.folder(), "a.jsonl", [room, message_line("r", 1, "alice")])?,
+        &["--strict"],
+    )
+    .await?;
     let mine = json!({"imported": {"id": "1", "at": "1999-01-01T00:00:00Z"}, "a": 1});
     let metadata = json!({"imported": "by hand"});
     send_all(

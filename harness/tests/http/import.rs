@@ -19,7 +19,7 @@ async fn import_keeps_rooms_users_and_messages_with_their_fields() -> Result<()>
         json!({"type": "message", "room": "general", "id": "m/3", "sender": "bob", "content": "lost thread", "reply_to": "m/0"}),
         json!({"type": "member", "room": "general", "user": "carol", "role": "guest"}),
     ];
-    let path = write_lines(&stack, "a.jsonl", lines)?;
+    let path = write_lines(stack.folder(), "a.jsonl", lines)?;
     let summary = import(&stack, &path, &[]).await?;
     assert_eq!(
         summary,
@@ -69,9 +69,9 @@ async fn repeated_import_adds_only_missing_lines() -> Result<()> {
         let messages = (1..=upto).map(|id| message_line("r", id, if id % 3 == 0 { "bob" } else { "alice" }));
         [room.clone(), member.clone()].into_iter().chain(messages)
     };
-    let half = write_lines(&stack, "half.jsonl", lines(700))?;
+    let half = write_lines(stack.folder(), "half.jsonl", lines(700))?;
     import(&stack, &half, &[]).await?;
-    let whole = write_lines(&stack, "whole.jsonl", lines(1200))?;
+    let whole = write_lines(stack.folder(), "whole.jsonl", lines(1200))?;
     // Redis becomes empty, so only PostgreSQL remembers the first half.
     stack.shards().restart_empty().await?;
     let summary = import(&stack, &whole, &[]).await?;
@@ -107,7 +107,7 @@ async fn killed_import_resumes_at_its_checkpoint() -> Result<()> {
         }
         message
     });
-    let path = write_lines(&stack, "all.jsonl", created.chain(messages))?;
+    let path = write_lines(stack.folder(), "all.jsonl", created.chain(messages))?;
     let checkpoint = stack.folder().join("checkpoint");
     let checkpoint = checkpoint.to_str().unwrap_or_default();
     let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
@@ -160,7 +160,7 @@ async fn invalid_import_lines_are_reported_with_line_numbers() -> Result<()> {
         json!("y".repeat(300_000)),
         message_line("r", 4, "alice"),
     ];
-    let path = write_lines(&stack, "bad.jsonl", lines)?;
+    let path = write_lines(stack.folder(), "bad.jsonl", lines)?;
     let output = run_import(&stack, &path, &[]).await?;
     ensure!(output.status.success());
     let errors = String::from_utf8(output.stderr)?;
@@ -183,11 +183,11 @@ async fn imported_direct_room_without_id_reuses_existing_room() -> Result<()> {
     let stack = start_stack().await?;
     let direct =
         json!({"type": "room", "kind": "direct", "created_by": "alice", "members": [{"user": "bob"}]});
-    let path = write_lines(&stack, "direct.jsonl", [direct.clone(), direct])?;
+    let path = write_lines(stack.folder(), "direct.jsonl", [direct.clone(), direct])?;
     let summary = import(&stack, &path, &["--strict"]).await?;
     ensure!(summary.contains(" 1 rooms,") && summary.contains(" 1 were there already"), "{summary}");
     let nameless = json!({"type": "room", "kind": "private", "created_by": "alice"});
-    let output = run_import(&stack, &write_lines(&stack, "nameless.jsonl", [nameless])?, &[]).await?;
+    let output = run_import(&stack, &write_lines(stack.folder(), "nameless.jsonl", [nameless])?, &[]).await?;
     ensure!(
         String::from_utf8_lossy(&output.stderr).contains("nameless.jsonl:1: bad_field: id is missing"),
         "{output:?}"
@@ -201,7 +201,7 @@ async fn import_brings_back_nothing_of_erased_user() -> Result<()> {
     let stack = start_stack().await?;
     let room = json!({"type": "room", "id": "r", "kind": "private", "created_by": "mallory", "members": [{"user": "alice"}]});
     let first = write_lines(
-        &stack,
+        stack.folder(),
         "first.jsonl",
         [room.clone(), message_line("r", 1, "mallory"), message_line("r", 2, "alice")],
     )?;
@@ -221,7 +221,7 @@ async fn import_brings_back_nothing_of_erased_user() -> Result<()> {
         message_line("r", 3, "mallory"),
         message_line("r", 4, "alice"),
     ];
-    let output = run_import(&stack, &write_lines(&stack, "second.jsonl", lines)?, &[]).await?;
+    let output = run_import(&stack, &write_lines(stack.folder(), "second.jsonl", lines)?, &[]).await?;
     let errors = String::from_utf8(output.stderr)?;
     let mut refused: Vec<&str> = errors
         .lines()

@@ -45,7 +45,7 @@ fn history() -> Vec<Value> {
 #[tokio::test]
 async fn imported_history_keeps_times_changes_and_read_marks() -> Result<()> {
     let stack = start_stack().await?;
-    let path = write_lines(&stack, "history.jsonl", history())?;
+    let path = write_lines(stack.folder(), "history.jsonl", history())?;
     assert_eq!(
         import(&stack, &path, &["--strict"]).await?,
         "5 messages, 2 rooms, 0 members, 0 users, 4 changes, 1 read marks imported; 0 were there already; 0 lines refused"
@@ -100,7 +100,7 @@ async fn imported_history_keeps_times_changes_and_read_marks() -> Result<()> {
 #[tokio::test]
 async fn repeated_history_import_doubles_and_revives_nothing() -> Result<()> {
     let stack = start_stack().await?;
-    let path = write_lines(&stack, "history.jsonl", history())?;
+    let path = write_lines(stack.folder(), "history.jsonl", history())?;
     import(&stack, &path, &["--strict"]).await?;
     let taken_back = "/rooms/general/messages/1/reactions/%F0%9F%91%8D";
     stack.http("bob").request("DELETE".parse()?, taken_back, None).await?.expect(200);
@@ -120,7 +120,7 @@ async fn repeated_history_import_doubles_and_revives_nothing() -> Result<()> {
         {"at": "2019-05-06T08:00:00Z", "content": "first, better"},
         {"at": "2019-05-06T09:00:00Z", "content": "first, best"},
     ]);
-    let summary = import(&stack, &write_lines(&stack, "more.jsonl", more)?, &["--strict"]).await?;
+    let summary = import(&stack, &write_lines(stack.folder(), "more.jsonl", more)?, &["--strict"]).await?;
     ensure!(summary.contains(" 1 changes,"), "{summary}");
     let text = "SELECT content FROM messages WHERE room_id = 'general' AND seq = 1";
     assert_eq!(stack.database().value(text).await?, "first, best");
@@ -136,7 +136,7 @@ async fn clients_read_imported_history_and_send_above_it() -> Result<()> {
     let before = bob.join_and_catch_up(&room).await?;
     ensure!(before.seq == 0, "{before:?}");
     let lines = (1..=300).map(|id| message_line(&room, id, "alice"));
-    import(&stack, &write_lines(&stack, "all.jsonl", lines)?, &["--strict"]).await?;
+    import(&stack, &write_lines(stack.folder(), "all.jsonl", lines)?, &["--strict"]).await?;
 
     let alice = stack.connect("alice").await?;
     ensure!(alice.join(&room).await?.head.seq == MESSAGES);
@@ -173,7 +173,7 @@ async fn message_older_than_last_of_its_room_is_refused() -> Result<()> {
     alice.send(&room, "live", "live").await?.expect(201);
     let mut present = message_line(&room, 2, "alice");
     present["at"] = json!(unix_ms());
-    let path = write_lines(&stack, "late.jsonl", [message_line(&room, 1, "alice"), present])?;
+    let path = write_lines(stack.folder(), "late.jsonl", [message_line(&room, 1, "alice"), present])?;
     let output = run_import(&stack, &path, &[]).await?;
     let errors = String::from_utf8(output.stderr)?;
     ensure!(output.status.success() && errors.contains("late.jsonl:1: out_of_order: "), "{errors}");
@@ -183,8 +183,8 @@ async fn message_older_than_last_of_its_room_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn check_reports_refused_lines_and_writes_nothing() -> Result<()> {
-    let stack = start_stack().await?;
+async fn check_needs_no_servers_and_reports_refused_lines() -> Result<()> {
+    let folder = tempfile::tempdir()?;
     let lines = [
         json!({"type": "room", "id": "general", "kind": "private", "created_by": "alice"}),
         old_message("1", "alice", "2019-05-06T07:08:09Z", "good"),
@@ -192,8 +192,10 @@ async fn check_reports_refused_lines_and_writes_nothing() -> Result<()> {
         old_message("3", "alice", "yesterday", "no time"),
         json!({"type": "read", "room": "general", "user": "alice", "upto": 1_600_000_000_000_i64}),
     ];
-    let output = run_import(&stack, &write_lines(&stack, "bad.jsonl", lines)?, &["--check"]).await?;
-    ensure!(!output.status.success());
+    let path = write_lines(folder.path(), "bad.jsonl", lines)?;
+    let mut command = tokio::process::Command::new(node::program("tidings-persistence")?);
+    let output = command.arg("import").arg(path).arg("--check").env_clear().output().await?;
+    ensure!(output.status.code() == Some(1), "{output:?}");
     let errors = String::from_utf8(output.stderr)?;
     ensure!(
         errors.contains("bad.jsonl:3: out_of_order: ") && errors.contains("bad.jsonl:4: bad_time: "),
@@ -201,7 +203,6 @@ async fn check_reports_refused_lines_and_writes_nothing() -> Result<()> {
     );
     let summary = String::from_utf8(output.stdout)?;
     ensure!(summary.trim_end() == "3 lines can be imported; 2 lines would be refused", "{summary}");
-    assert_eq!(stack.database().value("SELECT count(*) FROM rooms").await?, "0");
     Ok(())
 }
 
@@ -215,7 +216,7 @@ async fn retention_goes_by_original_times() -> Result<()> {
         message_line("general", 1, "alice"),
         young,
     ];
-    import(&stack, &write_lines(&stack, "all.jsonl", lines)?, &["--strict"]).await?;
+    import(&stack, &write_lines(stack.folder(), "all.jsonl", lines)?, &["--strict"]).await?;
     let mut retain = tokio::process::Command::new(node::program("tidings-persistence")?);
     retain.args(["retain", "--older-than", "180d", "--drop", "--database-url", stack.database().url()]);
     let output = retain.args(["--redis-url", &stack.shards().services_url()]).output().await?;

@@ -1,7 +1,7 @@
 //! Import files, and `tidings-persistence import` on them.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Result, ensure};
@@ -13,8 +13,8 @@ pub async fn start_stack() -> Result<Stack> {
 }
 
 /// Writes a file with one line for each value.
-pub fn write_lines(stack: &Stack, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
-    let path = stack.folder().join(name);
+pub fn write_lines(folder: &Path, name: &str, lines: impl IntoIterator<Item = Value>) -> Result<PathBuf> {
+    let path = folder.join(name);
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path)?);
     for line in lines {
         match line {

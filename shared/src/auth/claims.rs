@@ -184,7 +184,10 @@ mod tests {
         assert_eq!(check(Some(3600), json!({"sub": "a", "exp": hour})), Ok(hour));
         assert_eq!(check(Some(3599), json!({"sub": "a", "exp": hour})), Err(Reason::Claims));
         assert_eq!(check(Some(4200), json!({"sub": "a", "exp": hour, "iat": now_s - 600})), Ok(hour));
-        assert_eq!(check(Some(4199), json!({"sub": "a", "exp": hour, "iat": now_s - 600})), Err(Reason::Claims));
+        assert_eq!(
+            check(Some(4199), json!({"sub": "a", "exp": hour, "iat": now_s - 600})),
+            Err(Reason::Claims)
+        );
     }
 
     #[test]

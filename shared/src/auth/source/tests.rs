@@ -143,7 +143,11 @@ async fn url_down_backs_off_and_fails_tokens() {
     assert_eq!(fixture.url_keys(), UrlKeysState::Missing);
     let begun = Instant::now();
     assert!(fixture.source.refresh().await.is_err());
-    assert_eq!((fixture.fetches(), begun.elapsed()), (23, Duration::ZERO), "a token asks for a fetch at once");
+    assert_eq!(
+        (fixture.fetches(), begun.elapsed()),
+        (23, Duration::ZERO),
+        "a token asks for a fetch at once"
+    );
     fixture.set_behaviour(GOOD);
     sleep_s(61).await;
     assert!(fixture.source.refresh().await.is_ok());
