@@ -1,6 +1,7 @@
 //! The HTTP API of the files. Refusals are problem documents, as those of persistence.
 
 mod addresses;
+mod body_rate;
 mod caller;
 mod complete;
 mod content;

@@ -12,6 +12,7 @@ use tidings_shared::request_slots::SlotGuard;
 use tidings_shared::sabotage::{self, Sabotage};
 use tokio::time::timeout;
 
+use crate::decoding_budget::Decoding;
 use crate::folder::blocking;
 use crate::metadata;
 use crate::preview::{self, NoPreview, Preview};
@@ -32,7 +33,7 @@ pub struct PreparedImage {
 }
 
 /// The results of making previews, as labels of the metric.
-pub const PREVIEW_RESULTS: [&str; 4] = ["made", "too_large", "undecodable", "timeout"];
+pub const PREVIEW_RESULTS: [&str; 5] = ["made", "too_large", "undecodable", "timeout", "over_budget"];
 
 impl PreparedImage {
     /// Removes the metadata of an uploaded image, unless `keep_metadata` is set. None if it is not an image of this
@@ -57,8 +58,10 @@ impl PreparedImage {
     }
 
     /// Makes the preview. The error is one of [`PREVIEW_RESULTS`].
-    pub async fn preview(self) -> Result<Preview, &'static str> {
+    pub async fn preview(self, decoding: Decoding) -> Result<Preview, &'static str> {
         let making = tokio::task::spawn_blocking(move || {
+            // Also counts a decoder that panics, or that runs on after the timeout.
+            let _decoding = decoding;
             let made = preview::make(self.format, &self.content, self.orientation, self.extra_bytes);
             // The memory of the image is free before another one gets the slot.
             drop(self.content);

@@ -8,6 +8,7 @@ mod api;
 mod bucket;
 mod config;
 mod content_name;
+mod decoding_budget;
 mod file;
 mod folder;
 mod images;

@@ -14,7 +14,7 @@ tidings_shared::metrics! {
         received_bytes: IntCounter = "tidings_files_received_bytes_total", "Bytes of files that were received and stored";
         completions: IntCounterVec["result"] = "tidings_files_completions_total", "Completions of uploads, by result: ready, held, wrong_checksum, wrong_type (the content has a type that is not allowed) or too_large (an image above its limit)";
         refused: IntCounterVec["limit"] = "tidings_files_refused_total", "Uploads that were refused for a limit: file_bytes, image_bytes, user_bytes, user_files, user_uploads, room_bytes or media_type";
-        previews: IntCounterVec["result"] = "tidings_files_previews_total", "Previews of completed images, by result: made, too_large (decoding needs too much memory), undecodable or timeout. Without made the file has no preview";
+        previews: IntCounterVec["result"] = "tidings_files_previews_total", "Previews of completed images, by result: made, too_large (decoding needs too much memory), undecodable, timeout or over_budget (the images of the user were decoded for too long). Without made the file has no preview";
         addresses: IntCounter = "tidings_files_addresses_total", "Addresses of downloads that were given out";
         downloads: IntCounterVec["result"] = "tidings_files_downloads_total", "Requests for the content of files, by result: served, expired, forged or missing";
         swept: IntCounterVec["reason"] = "tidings_files_swept_total", "Files that the sweep removed, by reason: abandoned (the upload was not completed), unused (no stored message named it) or deleted (its messages are gone)";

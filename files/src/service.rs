@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpServer, dev::Server, web::Data};
 use anyhow::{Context, Error, ensure};
@@ -72,10 +72,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             waits,
             changes,
             image_slots: ApiState::image_slots(usize::try_from(config.image_jobs)?),
+            decoding: Default::default(),
         });
         lifecycle.tasks.spawn(make_sweep(&config, db.clone(), storage, metrics.clone()).run(draining()));
         lifecycle.tasks.spawn(observer::run(db.clone(), metrics.clone(), draining()));
-        lifecycle.tasks.spawn(clean_limiter(state.clone(), draining()));
+        lifecycle.tasks.spawn(clean_limiters(state.clone(), draining()));
         serve_api(listener, state, config.origins().map_err(Error::msg)?)
     })
     .await
@@ -146,11 +147,12 @@ fn watch_secret(config: &Config, signer: &AddressSigner) -> WatchedFiles {
     })
 }
 
-async fn clean_limiter(state: Data<ApiState>, stop: CancellationToken) {
+async fn clean_limiters(state: Data<ApiState>, stop: CancellationToken) {
     let cleaning = async {
         loop {
             tokio::time::sleep(LIMITER_CLEANUP).await;
             state.requests.drop_full_buckets();
+            state.decoding.drop_full(Instant::now());
         }
     };
     stop.run_until_cancelled(cleaning).await;

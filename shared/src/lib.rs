@@ -21,6 +21,7 @@ pub mod log;
 pub mod membership;
 pub mod message;
 pub mod metrics;
+pub mod min_data_rate;
 mod named_enum;
 #[cfg(feature = "openapi")]
 pub mod openapi;

@@ -11,9 +11,11 @@ use futures_util::StreamExt;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{FileId, RoomId};
+use tidings_shared::min_data_rate::MinDataRate;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::body_rate::{SLOT_TIMEOUT, limit_of};
 use super::caller::Caller;
 use super::registry::find_own;
 use super::{ApiState, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, no_such_file};
@@ -27,9 +29,7 @@ use crate::upload_file::UploadFile;
 const PARTIAL_UPLOAD: &str = "application/partial-upload";
 /// Bytes that are collected before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
-/// A request that sends no byte for this time is ended. Its received bytes are kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time of one request. A longer upload needs several requests.
+/// Longest time of one request, also of one that is fast enough. A longer upload needs several requests.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a request for the offset waits until the cancelled request has written its received bytes.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ pub async fn append(
         let problem = Problem::new(ErrorCode::Conflict, "the upload is complete");
         return Ok(offset_answer(problem.error_response(), &file, file.size));
     }
-    let _slot = state.appends.acquire(&caller.user, "uploads")?;
+    let _slot = state.appends.acquire_within(&caller.user, "uploads", SLOT_TIMEOUT).await?;
     let Some(content) = lock(&state, &file.id, Duration::ZERO).await? else {
         let problem =
             Problem::new(ErrorCode::Conflict, "another request is sending this file; ask for the offset");
@@ -105,13 +105,16 @@ pub async fn append(
     }
     let remaining_bytes = file.size.saturating_sub(offset);
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > remaining_bytes) {
+    let length = declared.and_then(|text| text.parse().ok()).unwrap_or(remaining_bytes);
+    if length > remaining_bytes {
         return Ok(offset_answer(beyond_size(&file).error_response(), &file, offset));
     }
     let active = state.active.register(&file.id);
     let appended = Append { content, buffer: Vec::new(), remaining_bytes };
-    let (appended, end) =
-        appended.receive(payload, &active.cancelled).await.map_err(|error| state.storage_failed(&error))?;
+    let (appended, end) = appended
+        .receive(payload, limit_of(length), &active.cancelled)
+        .await
+        .map_err(|error| state.storage_failed(&error))?;
     let (content, reached) = sync_and_size(&state, appended.content).await?;
     drop(content);
     drop(active);
@@ -229,20 +232,23 @@ struct Append {
 }
 
 impl Append {
-    /// Writes the body until it ends. Writes all received bytes below the declared size, also if the body ends early.
+    /// Writes the body until it ends. Writes all received bytes below the declared size, also if the body ends early or
+    /// falls behind its lowest rate.
     async fn receive(
         mut self,
         mut payload: web::Payload,
+        mut limit: MinDataRate,
         cancelled: &CancellationToken,
     ) -> io::Result<(Self, End)> {
         let deadline = Instant::now() + APPEND_TIMEOUT;
         let end = loop {
-            let next = timeout_at(deadline.min(Instant::now() + IDLE_TIMEOUT), payload.next());
+            let next = timeout_at(deadline, limit.wait(payload.next()));
             match cancelled.run_until_cancelled(next).await {
                 None => break End::TakenOver,
-                Some(Ok(None)) => break End::Whole,
-                Some(Ok(Some(Err(_))) | Err(_)) => break End::Broken,
-                Some(Ok(Some(Ok(bytes)))) => {
+                Some(Ok(Some(None))) => break End::Whole,
+                Some(Ok(Some(Some(Err(_))) | None) | Err(_)) => break End::Broken,
+                Some(Ok(Some(Some(Ok(bytes))))) => {
+                    limit.count(bytes.len());
                     let fitting =
                         usize::try_from(self.remaining_bytes).unwrap_or(usize::MAX).min(bytes.len());
                     self.buffer.extend_from_slice(&bytes[..fitting]);

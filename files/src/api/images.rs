@@ -1,6 +1,6 @@
 //! Removes the metadata of an image before its upload is completed, and stores its preview.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::ImageFormat;
 use tidings_persistence::http::problem::Problem;
@@ -67,13 +67,16 @@ pub async fn store(
     Ok(StoredImage { upload, content_size, is_cleaned, details })
 }
 
-/// Makes and stores the preview of an image. None if it cannot be made.
+/// Makes and stores the preview of an image. None if it cannot be made, or if its uploader has used too much time.
 async fn store_preview(
     state: &ApiState,
     file: &StoredFile,
     image: PreparedImage,
 ) -> Result<Option<ImageDetails>, Problem> {
-    let made = image.preview().await;
+    let made = match state.decoding.begin(&file.uploader, Instant::now()) {
+        Some(decoding) => image.preview(decoding).await,
+        None => Err("over_budget"),
+    };
     let result = made.as_ref().map_or_else(|result| *result, |_| "made");
     state.metrics.previews.with_label_values(&[result]).inc();
     let Ok(preview) = made else { return Ok(None) };

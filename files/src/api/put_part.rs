@@ -1,7 +1,5 @@
 //! Receives the parts of uploads to Azure and Google Cloud.
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use chrono::Utc;
@@ -9,8 +7,8 @@ use futures_util::StreamExt;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
-use tokio::time::{Instant, timeout_at};
 
+use super::body_rate::{SLOT_TIMEOUT, limit_of};
 use super::registry::parse_id;
 use super::serve::check_address;
 use super::{ApiState, no_such_file};
@@ -19,14 +17,6 @@ use crate::file::{FileState, StoredFile};
 use crate::signing::UrlPurpose;
 use crate::storage::Storage;
 use crate::store::{files, parts};
-
-/// How long a request waits for a free slot.
-const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the bytes of a part may take to arrive, beside a pause of [`IDLE_TIMEOUT`]. The client sends an interrupted
-/// part again from its start.
-const BODY_TIMEOUT: Duration = Duration::from_secs(300);
-/// How far a body may fall behind the rate at which it would take [`BODY_TIMEOUT`].
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Takes a part of an upload and stores it in the bucket. Needs no token; the address is signed. With a bucket of S3
 /// clients send parts to the bucket, and a folder takes no parts.
@@ -81,22 +71,24 @@ pub async fn put(
     Ok(HttpResponse::Ok().finish())
 }
 
-/// Reads the body of a part, which must have `size` bytes. A body that falls behind the slowest allowed rate ends early.
-#[allow(clippy::cast_precision_loss, reason = "a part has a few MiB")]
+/// Reads the body of a part, which must have `size` bytes. A body that falls behind its lowest rate ends early, and the
+/// client sends the part again from its start.
 async fn receive(mut payload: web::Payload, size: u64) -> Result<Bytes, Problem> {
+    let mut limit = limit_of(size);
     let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let (began, mut content) = (Instant::now(), BytesMut::with_capacity(size));
+    let mut content = BytesMut::with_capacity(size);
     loop {
-        let share = content.len() as f64 / size as f64;
-        let deadline = began + IDLE_TIMEOUT + BODY_TIMEOUT.mul_f64(share);
-        match timeout_at(deadline, payload.next()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(bytes))) if content.len() + bytes.len() > size => {
+        match limit.wait(payload.next()).await {
+            Some(None) => break,
+            Some(Some(Ok(bytes))) if content.len() + bytes.len() > size => {
                 let detail = format!("the body of this part must have {size} bytes");
                 return Err(Problem::new(ErrorCode::TooLarge, detail));
             }
-            Ok(Some(Ok(bytes))) => content.extend_from_slice(&bytes),
-            Ok(Some(Err(_))) | Err(_) => {
+            Some(Some(Ok(bytes))) => {
+                limit.count(bytes.len());
+                content.extend_from_slice(&bytes);
+            }
+            Some(Some(Err(_))) | None => {
                 return Err(Problem::new(ErrorCode::BadRequest, "the body ended early; send the part again"));
             }
         }

@@ -12,6 +12,7 @@ use tidings_shared::request_slots::RequestSlots;
 
 use super::addresses::Addresses;
 use crate::active_uploads::ActiveUploads;
+use crate::decoding_budget::DecodingBudget;
 use crate::media::AllowedTypes;
 use crate::metadata::format_of;
 use crate::metrics::Metrics;
@@ -82,6 +83,8 @@ pub struct ApiState {
     pub changes: RequestSlots,
     /// Limits the images that are processed at the same time.
     pub image_slots: RequestSlots,
+    /// Limits how long the images of each user are decoded.
+    pub decoding: DecodingBudget,
 }
 
 impl ApiState {

@@ -31,6 +31,15 @@ impl RawAppend {
         Ok(RawAppend { stream })
     }
 
+    /// Sends a further part of the body, as one chunk.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub async fn send(&mut self, part: &[u8]) -> Result<()> {
+        let head = format!("{:x}\r\n", part.len());
+        Ok(self.stream.write_all(&[head.as_bytes(), part, b"\r\n"].concat()).await?)
+    }
+
     /// Ends the body.
     ///
     /// # Errors

@@ -1,10 +1,28 @@
 //! Limits of files: who may upload what, and how much.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use futures_util::future::try_join_all;
 use serde_json::json;
-use tidings_harness::files::{FilesNode, sha256_hex};
+use tidings_harness::files::{FilesNode, RawAppend, sha256_hex};
+use tokio::time::{sleep, timeout};
 
 use crate::files_uploads::{id_of, png, send_file, start_stack, upload_of};
+
+/// Ten times the grace period of a slow upload.
+const SLOW_UPLOAD_TIMEOUT: Duration = Duration::from_secs(200);
+
+/// Sends a byte of a body now and then, until the server ends the request. Returns its status and `Upload-Offset`.
+async fn drip(mut request: RawAppend) -> Result<(u16, Option<u64>)> {
+    loop {
+        match timeout(Duration::from_secs(3), request.answer()).await {
+            Ok(answer) => return answer,
+            // The server may end the request at the same time.
+            Err(_) => drop(request.send(b"x").await),
+        }
+    }
+}
 
 #[tokio::test]
 async fn uploads_above_a_limit_are_refused_with_its_name() -> Result<()> {
@@ -137,5 +155,44 @@ async fn upload_without_permission_or_valid_fields_is_refused() -> Result<()> {
     ensure!(refused.json()["code"] == "conflict", "{refused:?}");
     let document = node.user("").get("/v1/files/openapi.json").await?.expect(200).json();
     ensure!(document["openapi"] == "3.1.0" && document["paths"].as_object().is_some_and(|it| it.len() == 11));
+    Ok(())
+}
+
+#[tokio::test]
+async fn slow_uploads_end_and_leave_their_slots_to_others() -> Result<()> {
+    let stack = start_stack().await?;
+    let node = FilesNode::start(&stack, "files", &[]).await?;
+    let names: Vec<String> = (0..32).map(|account| format!("slow{account}")).collect();
+    let members: Vec<&str> = names.iter().map(String::as_str).chain(["bob"]).collect();
+    let room = stack.http("alice").new_room(&members).await?;
+    let content = png(10_000, 1);
+    // All slots of the replica: 8 for each of 32 accounts.
+    let mut dripping = Vec::new();
+    for name in &names {
+        let slow = node.user(&stack.token(name));
+        for _ in 0..8 {
+            let created = slow.create(&room, "a", "image/png", &content).await?.expect(201).json();
+            let request = slow.begin_append(&upload_of(&created), 0, &content[..100]).await?;
+            dripping.push(tokio::spawn(drip(request)));
+        }
+    }
+    let bob = node.user(&stack.token("bob"));
+    let uploading = async {
+        let created = bob.create(&room, "a", "image/png", &content).await?.expect(201).json();
+        loop {
+            let reply = bob.append(&upload_of(&created), 0, content.clone()).await?;
+            if reply.status == 204 {
+                return anyhow::Ok(());
+            }
+            ensure!(reply.status == 503, "{reply:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(SLOW_UPLOAD_TIMEOUT, uploading).await??;
+    for answer in timeout(SLOW_UPLOAD_TIMEOUT, try_join_all(dripping)).await?? {
+        let (status, offset) = answer?;
+        // The received bytes are kept.
+        ensure!(status == 400 && offset.is_some_and(|offset| offset > 100), "{status} {offset:?}");
+    }
     Ok(())
 }

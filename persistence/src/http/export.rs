@@ -1,6 +1,7 @@
 //! `/me/export`: all data that is stored about the caller, as lines of JSON. Holds at most a few pages in memory.
 //! A complete export ends with a line of type `end`; after a failure the answer is cut off without that line.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,8 +14,10 @@ use sea_orm::{DatabaseConnection, DbErr};
 use serde::Serialize;
 use thiserror::Error;
 use tidings_shared::ids::UserId;
+use tidings_shared::min_data_rate::MinDataRate;
 use tidings_shared::request_slots::SlotGuard;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::caller::Caller;
 use super::problem::Problem;
@@ -25,16 +28,25 @@ use crate::writer::failure;
 
 /// Version of the format of the lines, which the first line contains.
 const FORMAT_VERSION: u32 = 1;
-/// Maximum number of pages that wait to be sent.
-const PAGE_CHANNEL_CAPACITY: usize = 1;
-/// A client that reads nothing for this long counts as disconnected.
+/// Maximum number of pieces that wait to be sent.
+const PIECE_CHANNEL_CAPACITY: usize = 1;
+/// Largest piece of a page that is sent at once. At the lowest rate a client reads it in a part of
+/// [`CLIENT_READ_TIMEOUT`].
+const MAX_PIECE_BYTES: usize = 64 * 1024;
+/// The lowest rate of a client in bytes per second. An export occupies one of few slots until its client has read it.
+const MIN_READ_RATE: NonZeroU64 = NonZeroU64::new(16 * 1024).expect("not zero");
+/// A client that falls behind [`MIN_READ_RATE`] by this time counts as disconnected.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time of an export whose client reads fast enough.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Why an export ends early.
 #[derive(Debug, Error)]
 enum ExportError {
-    #[error("the client is gone, or reads nothing")]
+    #[error("the client is gone, or reads too slowly")]
     ClientGone,
+    #[error("it took longer than an hour")]
+    TooLong,
     #[error("{}", failure::redacted_cause(.0))]
     Database(#[from] DbErr),
     #[error("a line cannot be written")]
@@ -57,16 +69,17 @@ enum ExportError {
 )]
 pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     let permit = state.export_slots.acquire(&caller.user, "exports")?;
-    let (pages, receiver) = mpsc::channel(PAGE_CHANNEL_CAPACITY);
+    let (pieces, receiver) = mpsc::channel(PIECE_CHANNEL_CAPACITY);
     let complete = Arc::new(AtomicBool::new(false));
-    let export = Export { db: state.db.clone(), user: caller.user, pages, page: Vec::new(), lines: 0 };
+    let pieces = PieceSender::new(pieces);
+    let export = Export { db: state.db.clone(), user: caller.user, pieces, page: Vec::new(), lines: 0 };
     tokio::spawn(run_export(export, complete.clone(), permit));
     let body = stream::unfold(Some(receiver), move |receiver| {
         let complete = complete.clone();
         async move {
             let mut receiver = receiver?;
             match receiver.recv().await {
-                Some(page) => Some((Ok(page), Some(receiver))),
+                Some(piece) => Some((Ok(piece), Some(receiver))),
                 None if complete.load(Ordering::Acquire) => None,
                 None => Some((Err(ExportError::Truncated), None)),
             }
@@ -80,7 +93,7 @@ pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpRe
 }
 
 async fn run_export(mut export: Export, complete: Arc<AtomicBool>, _permit: SlotGuard) {
-    match export.run().await {
+    match timeout(EXPORT_TIMEOUT, export.run()).await.unwrap_or(Err(ExportError::TooLong)) {
         Ok(()) => complete.store(true, Ordering::Release),
         Err(ExportError::ClientGone) => tracing::debug!("a client did not read an export to its end"),
         Err(error) => tracing::warn!(cause = %error, "an export was cut off"),
@@ -90,7 +103,7 @@ async fn run_export(mut export: Export, complete: Arc<AtomicBool>, _permit: Slot
 struct Export {
     db: DatabaseConnection,
     user: UserId,
-    pages: mpsc::Sender<Bytes>,
+    pieces: PieceSender,
     /// The collected lines of the page that is sent next.
     page: Vec<u8>,
     /// Number of lines so far, which the line `end` contains.
@@ -215,10 +228,79 @@ impl Export {
         Ok(())
     }
 
-    /// Sends the collected lines as a page. Waits until the previous page was sent.
+    /// Sends the collected lines as a page.
     async fn send_page(&mut self) -> Result<(), ExportError> {
-        let page = Bytes::from(std::mem::take(&mut self.page));
-        let sent = tokio::time::timeout(CLIENT_READ_TIMEOUT, self.pages.send(page)).await;
-        sent.map_err(|_| ExportError::ClientGone)?.map_err(|_| ExportError::ClientGone)
+        self.pieces.send(std::mem::take(&mut self.page).into()).await
+    }
+}
+
+/// Sends pages to a client that reads fast enough.
+struct PieceSender {
+    pieces: mpsc::Sender<Bytes>,
+    limit: MinDataRate,
+}
+
+impl PieceSender {
+    fn new(pieces: mpsc::Sender<Bytes>) -> Self {
+        Self { pieces, limit: MinDataRate::new(MIN_READ_RATE, CLIENT_READ_TIMEOUT) }
+    }
+
+    /// Sends a page. Waits until its pieces were sent, except the last one.
+    async fn send(&mut self, mut page: Bytes) -> Result<(), ExportError> {
+        while !page.is_empty() {
+            let piece = page.split_to(page.len().min(MAX_PIECE_BYTES));
+            let bytes = piece.len();
+            let sent = self.limit.wait(self.pieces.send(piece)).await;
+            sent.ok_or(ExportError::ClientGone)?.map_err(|_| ExportError::ClientGone)?;
+            self.limit.count(bytes);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Sends 500 pages to a client that pauses after each piece. Returns the result, and the seconds that it took.
+    async fn send_pages(page_bytes: usize, pause: Duration) -> (Result<(), ExportError>, u64) {
+        let (pieces, mut receiver) = mpsc::channel(PIECE_CHANNEL_CAPACITY);
+        let (mut sender, began) = (PieceSender::new(pieces), Instant::now());
+        let client = tokio::spawn(async move {
+            while receiver.recv().await.is_some() {
+                sleep(pause).await;
+            }
+        });
+        let mut sent = Ok(());
+        for _ in 0..500 {
+            sent = sender.send(Bytes::from(vec![0_u8; page_bytes])).await;
+            if sent.is_err() {
+                break;
+            }
+        }
+        client.abort();
+        (sent, began.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn export_ends_if_its_client_reads_too_slowly() {
+        for (page_bytes, pause_s) in [(1_000, 3_600), (1_000, 29), (10_000, 5), (1_000_000, 29)] {
+            let (sent, seconds) = send_pages(page_bytes, Duration::from_secs(pause_s)).await;
+            assert!(
+                matches!(sent, Err(ExportError::ClientGone)),
+                "{page_bytes} bytes, {pause_s} s: {sent:?}"
+            );
+            assert!((30..120).contains(&seconds), "{page_bytes} bytes, {pause_s} s: {seconds} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn export_goes_on_if_its_client_reads_fast_enough() {
+        for (page_bytes, pause_ms) in [(1_000, 0), (1_000, 50), (1_000_000, 3_000)] {
+            let (sent, _) = send_pages(page_bytes, Duration::from_millis(pause_ms)).await;
+            assert!(sent.is_ok(), "{page_bytes} bytes, {pause_ms} ms: {sent:?}");
+        }
     }
 }

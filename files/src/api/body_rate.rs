@@ -1,0 +1,38 @@
+//! The lowest rate at which clients send the bytes of files. A slower request ends, because it occupies a slot.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use tidings_shared::min_data_rate::MinDataRate;
+
+use crate::bucket::parts::MIN_PART_BYTES;
+
+/// How long a request waits for a free slot before its body is read.
+pub const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a body of up to [`MIN_PART_BYTES`] may take, beside [`GRACE_PERIOD`]. Longer bodies need the same rate.
+const BODY_TIMEOUT_S: u64 = 300;
+/// How far a body may fall behind its lowest rate.
+const GRACE_PERIOD: Duration = Duration::from_secs(20);
+/// The lowest rate of short bodies, which therefore end sooner than after [`BODY_TIMEOUT_S`].
+const MIN_BYTES_PER_SECOND: NonZeroU64 = NonZeroU64::new(2 * 1024).expect("not zero");
+
+/// The limit of a body that should have `length` bytes.
+pub fn limit_of(length: u64) -> MinDataRate {
+    MinDataRate::new(bytes_per_second(length), GRACE_PERIOD)
+}
+
+fn bytes_per_second(length: u64) -> NonZeroU64 {
+    let rate = length.min(MIN_PART_BYTES).div_ceil(BODY_TIMEOUT_S);
+    NonZeroU64::new(rate).map_or(MIN_BYTES_PER_SECOND, |rate| rate.max(MIN_BYTES_PER_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn body_needs_the_rate_of_a_whole_part_at_most() {
+        let rates = [0, 20, 1 << 20, MIN_PART_BYTES, 100 << 20].map(|length| bytes_per_second(length).get());
+        assert_eq!(rates, [2_048, 2_048, 3_496, 27_963, 27_963]);
+    }
+}
