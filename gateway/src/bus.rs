@@ -5,6 +5,7 @@ mod connections;
 mod hint;
 mod interest;
 mod node_addresses;
+mod online;
 mod paced;
 mod presence;
 mod presence_feed;
@@ -284,14 +285,9 @@ impl Bus {
         }
     }
 
-    /// Whether hints of the room may be missed now, because the subscription to its partition is not confirmed.
-    pub fn is_offline(&self, room: &RoomId) -> bool {
-        self.shared.processes.borrow()[usize::from(Partition::of(room).0)].is_none()
-    }
-
     /// Reads a room's head, the given part of its tail and the membership marks of `users`, from the Redis process to
-    /// which this node is subscribed for the room's partition. Fails like [`Log::read`], and as
-    /// [`AppendError::Unavailable`] while the partition is offline.
+    /// which this node is subscribed for the room's partition. Fails like [`Log::read`], and at once as
+    /// [`AppendError::Unavailable`] if the partition is offline: see [`Bus::until_online`].
     pub async fn read_room(
         &self,
         room: &RoomId,
@@ -299,26 +295,14 @@ impl Bus {
         not_before: Epoch,
         users: &[UserId],
     ) -> Result<TailRead, AppendError> {
-        let partition = Partition::of(room);
-        let index = usize::from(partition.0);
-        let mut processes = self.shared.processes.subscribe();
-        let online = processes.wait_for(|processes| processes[index].is_some());
-        let process = match tokio::time::timeout(RECONNECT_TIMEOUT, online).await {
-            Ok(Ok(processes)) => processes[index].clone(),
-            _ => None,
-        };
-        let Some(process) = process else {
-            return Err(AppendError::Unavailable(
-                "the pub/sub connection to Redis is down; retry".to_owned(),
-            ));
-        };
+        let process = self.process_of(room).ok_or_else(online::offline)?;
         let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
         let mut read = self.log.read_part(room, part, not_before, Some(&process), &users).await;
         read.iter_mut().for_each(|read| tampering::alter_read(read, part.map(|part| part.after)));
         if matches!(read, Err(AppendError::OtherProcess)) {
             // Commands and pub/sub are connected to different Redis processes, so one connection is outdated. The log
             // has already dropped the connection for commands, and this call renews the connection for pub/sub.
-            self.subscriber.reconnect(partition);
+            self.subscriber.reconnect(Partition::of(room));
         }
         read
     }

@@ -3,11 +3,11 @@
 mod drain;
 mod lanes;
 mod poll_buffer;
+mod replay_queue;
 mod transport;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::VecDeque,
     rc::Rc,
     time::Duration,
 };
@@ -34,6 +34,7 @@ use drain::DrainState;
 use lanes::Lanes;
 pub(crate) use lanes::{Job, JoinGroup, JoinMemberships, LeaveGroup, Replay};
 pub(crate) use poll_buffer::{KeptPollUsage, PollBuffer};
+use replay_queue::ReplayQueue;
 pub(crate) use transport::ClientTransport;
 
 /// Initial capacity of an answer's buffer. Most answers fit; a longer answer costs another allocation.
@@ -61,8 +62,9 @@ pub struct Client {
     user: OnceCell<UserId>,
     rooms: RefCell<FxHashMap<RoomId, Subscription>>,
     lanes: RefCell<Lanes>,
-    pub(crate) replays: RefCell<VecDeque<Replay>>,
-    /// Notified when the outbox has fewer than `low_water_bytes`, or when the connection has closed.
+    pub(crate) replays: RefCell<ReplayQueue>,
+    /// Notified when the outbox has fewer than `low_water_bytes`, when replays were added, or when the connection has
+    /// closed. Only the replay task waits for it.
     pub(crate) drained: Notify,
     /// Number of calls of `pause_reading` that no call of `resume_reading` has ended yet.
     pauses: Cell<u8>,

@@ -7,6 +7,7 @@ mod fair_queue;
 mod hints;
 mod limit_reports;
 mod presence;
+mod read_permits;
 pub mod refill;
 mod replay;
 mod rights;
@@ -35,7 +36,7 @@ use tidings_shared::{
     rate::content_cost,
     receipts::Receipts,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bus::{Bus, WorkerMessage, WorkerQueue},
@@ -50,6 +51,7 @@ use crate::{
 pub(crate) use answers::PendingAnswer;
 use answers::StoredAnswers;
 pub use limit_reports::report_limits;
+use read_permits::ReadPermits;
 pub use refill::LateDeliveryDedup;
 pub use rights::warn_of_missing_rights;
 pub use typing::{TypingPublisher, TypingState};
@@ -117,18 +119,20 @@ pub struct Worker {
     /// The number of presence changes that were sent to this worker's connections.
     presence_rounds: Cell<u32>,
     /// Limits how many refills read at the same time, so that a reconnect does not overload Redis.
-    refill_permits: Semaphore,
+    refill_permits: ReadPermits,
     /// The tasks that wait for the end of a refill of a room.
     refill_waiters: RefCell<FxHashMap<RoomId, Vec<oneshot::Sender<()>>>>,
     /// Limits how many replays read at the same time, so that the reads of many reconnected clients do not time out.
-    replay_read_permits: Semaphore,
+    replay_read_permits: ReadPermits,
     pub batcher: Arc<AppendBatcher>,
     pub stored_answers: StoredAnswers,
 }
 
+/// For each Redis process.
 const MAX_CONCURRENT_REFILLS: usize = 64;
 
-/// With this maximum the replays read at most 1 MiB at the same time, because a tail has at most 64 KiB.
+/// For each Redis process. With this maximum the replays read at most 1 MiB from it at the same time, because a tail
+/// has at most 64 KiB.
 const MAX_CONCURRENT_REPLAY_READS: usize = 16;
 
 /// Creates a worker's queue, and returns the bus's end and the worker's end.
@@ -156,8 +160,8 @@ impl Worker {
             snapshot_reads: RefCell::default(),
             presence_rounds: Cell::new(0),
             refill_waiters: RefCell::default(),
-            refill_permits: Semaphore::new(MAX_CONCURRENT_REFILLS),
-            replay_read_permits: Semaphore::new(MAX_CONCURRENT_REPLAY_READS),
+            refill_permits: ReadPermits::new(MAX_CONCURRENT_REFILLS),
+            replay_read_permits: ReadPermits::new(MAX_CONCURRENT_REPLAY_READS),
             batcher,
             stored_answers: StoredAnswers::default(),
         });

@@ -104,19 +104,23 @@ pub(crate) struct LeaveGroup {
     pub rooms: Vec<RoomId>,
 }
 
-/// The replay of a joined room, whose subscription is not live yet or is lagging.
+/// The replay of a joined room, whose subscription is not live yet or is lagging. A replay that cannot continue keeps
+/// its state here until its next turn.
 #[derive(Debug, Clone)]
 pub(crate) struct Replay {
     pub room: RoomId,
     pub subscription: Subscription,
+    /// The position that the replay has reached.
     pub position: Position,
     pub head: Position,
     /// The last seq up to which the client's cursor is valid; `None` if the whole cursor is valid.
     pub gap: Option<Seq>,
-    /// The hub's generation before the head was read.
+    /// The hub's generation before `head` was read.
     pub generation: Generation,
     /// Whether the subscription was live before. Then its client gets no `room:caught_up`.
     pub was_live: bool,
+    /// Where the missed records were found so far, for the metric of replays: `memory`, `tail` or `history`.
+    pub source: &'static str,
 }
 
 /// The lanes of one connection. A room without a waiting or running job has no lane.

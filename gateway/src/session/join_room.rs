@@ -32,9 +32,17 @@ pub(super) async fn run_join(
     group: &JoinGroup,
     index: usize,
 ) {
-    // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
-    let _permit = group.permits.acquire().await;
-    match join_room(session, room, after.as_ref(), &group.memberships).await {
+    // The rooms of an offline partition wait for it together and without permits, so that they do not delay each other
+    // and the rooms of other partitions.
+    let joined = match session.worker.node.bus.until_online(room).await {
+        Ok(_) => {
+            // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
+            let _permit = group.permits.acquire().await;
+            join_room(session, room, after.as_ref(), &group.memberships).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match joined {
         Ok((mut joined, replay)) => {
             if group.presence {
                 session.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
@@ -132,8 +140,16 @@ async fn join_room(
     }
     let position = after.map_or(reached, |cursor| Position { epoch: head.epoch, seq: cursor.seq });
     let gap = after.and_then(|cursor| head.gap_after(cursor));
-    let replay =
-        Replay { room: shared_id, subscription, position, head: reached, gap, generation, was_live: false };
+    let replay = Replay {
+        room: shared_id,
+        subscription,
+        position,
+        head: reached,
+        gap,
+        generation,
+        was_live: false,
+        source: "memory",
+    };
     let joined = JoinedRoom {
         room: room.clone(),
         kind: head.kind,
@@ -211,6 +227,7 @@ async fn read_head(
             hub.mark_channel_confirmed(room);
         }
     }
+    worker.node.bus.until_online(room).await?;
     let (newest, generation) = {
         let hub = worker.hub.borrow();
         (hub.room(room).newest_position().epoch, hub.generation())

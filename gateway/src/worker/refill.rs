@@ -83,7 +83,15 @@ async fn refill_until_at_head(worker: &Rc<Worker>, room: &RoomId) {
     // The stored roles are valid for the next read only, because roles become outdated soon.
     let mut roles: Option<StoredRoles> = None;
     loop {
-        let permit = worker.refill_permits.acquire().await;
+        let Ok(process) = worker.node.bus.until_online(room).await else {
+            roles = None;
+            // Checked for the same reason as after a failed read.
+            if worker.hub.borrow().room(room).live_position().is_none() {
+                return worker.hub.borrow_mut().abandon_refill(room);
+            }
+            continue;
+        };
+        let permit = worker.refill_permits.acquire(&process).await;
         let (position, newest, generation, users) = {
             let hub = worker.hub.borrow();
             let room = hub.room(room);

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, num::NonZeroU32};
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
@@ -104,12 +104,11 @@ async fn recover(
     if recovered > 0 {
         // A `pid` may be forged, so the answer must not depend on rooms of which the user is not a member.
         let memberships = worker.node.bus.membership_snapshots(user, &rooms[..recovered]).await.ok()?;
-        let checks = cursors.iter().zip(&memberships).map(|((room, after), snapshot)| {
-            worker.can_replay(room, after, user, snapshot.membership.is_some())
+        let checks = cursors.iter().zip(&memberships).map(|((room, after), snapshot)| async move {
+            worker.can_replay(room, after, user, snapshot.membership.is_some()).await.then_some(()).ok_or(())
         });
-        if join_all(checks).await.contains(&false) {
-            return None;
-        }
+        // The first failure ends the other checks.
+        try_join_all(checks).await.ok()?;
     }
     after.extend(cursors);
     Some((positions, (JoinTarget::Many { rooms, after }, lost.presence.unwrap_or(true))))
