@@ -30,7 +30,7 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// A request that sends no byte for this time is ended. Its received bytes are kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time of one request. A longer upload needs several requests.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a request for the offset waits until the cancelled request has written its received bytes.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
