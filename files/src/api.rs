@@ -30,6 +30,7 @@ use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::origin::AllowedOrigins;
 
 pub use addresses::Addresses;
+pub use content::APPEND_TIMEOUT;
 pub use state::{ApiState, Policy};
 
 /// How long a browser may cache what CORS allows, in seconds.

@@ -5,12 +5,14 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use actix_web::{App, HttpServer, dev::Server, web::Data};
+use actix_web::{App, dev::Server, web::Data};
 use anyhow::{Context, Error, ensure};
 use sea_orm::DatabaseConnection;
 use tidings_persistence::companion::{self, CompanionSettings};
 use tidings_persistence::companion_metrics;
 use tidings_persistence::database::PoolPurpose;
+use tidings_persistence::http::STALLED_CONNECTION_TIMEOUT;
+use tidings_persistence::http_server::{self, ServerSettings};
 use tidings_shared::config::secret_files::{fingerprints_of, read_secret};
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::{Rate, UserRateLimiter};
@@ -27,8 +29,6 @@ use crate::storage::Storage;
 use crate::store::{sweep::SweepTimes, totals, uploads::StorageLimits};
 use crate::sweep::Sweep;
 
-/// How long the head of a request may take. Pooled connections may be idle before.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(15);
 const API_SHUTDOWN_TIMEOUT_S: u64 = 10;
 /// How often the state of users who made no request lately is removed from the memory.
@@ -163,8 +163,13 @@ fn serve_api(
     state: Data<ApiState>,
     origins: AllowedOrigins,
 ) -> anyhow::Result<Server> {
-    let server =
-        HttpServer::new(move || App::new().configure(api::configure(state.clone(), origins.clone())));
-    let server = server.disable_signals().client_request_timeout(REQUEST_TIMEOUT);
-    Ok(server.shutdown_timeout(API_SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
+    let settings = ServerSettings {
+        name: "api",
+        workers: None,
+        shutdown_timeout_s: API_SHUTDOWN_TIMEOUT_S,
+        // Nothing is written while the body of an upload arrives.
+        idle_timeout: api::APPEND_TIMEOUT + STALLED_CONNECTION_TIMEOUT,
+    };
+    let make_app = move || App::new().configure(api::configure(state.clone(), origins.clone()));
+    Ok(http_server::serve(settings, listener, make_app)?)
 }

@@ -11,10 +11,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpService, Protocol};
 use actix_server::{Server, ServerHandle};
-use actix_service::{ServiceFactoryExt, fn_service, map_config};
-use actix_web::{App, dev::AppConfig, web::Data};
+use actix_web::{App, web::Data};
 use anyhow::{Context, Error};
 use sea_orm::DatabaseConnection;
 use tidings_shared::{
@@ -28,9 +26,8 @@ use tidings_shared::{
         subscriber::{Event, Subscriber},
     },
     telemetry,
-    write_idle_timeout::WriteIdleTimeout,
 };
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -39,6 +36,7 @@ use crate::config::Config;
 use crate::database::{self, PoolPurpose, outage};
 use crate::epoch_cleanup;
 use crate::http;
+use crate::http_server::{self, ServerSettings};
 use crate::indexer::Indexer;
 use crate::ingest::Ingest;
 use crate::internal;
@@ -48,8 +46,6 @@ use crate::metrics::Metrics;
 /// Deadline for requests that still run when the service drains. Requests that wait for `stored` have a longer time
 /// limit, which would delay a restart while the database is unavailable.
 const HTTP_SHUTDOWN_TIMEOUT_S: u64 = 10;
-/// How long a client may take to close its connection.
-const HTTP_DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for notices of changes that are still being retried.
 const NOTICE_RETRY_DEADLINE: Duration = Duration::from_secs(3);
 /// Deadline for the drain after its unready period. Must be shorter than the time after which a supervisor kills the
@@ -240,37 +236,22 @@ fn serve_public(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> anyhow::Result<Server> {
-    // actix's `HttpServer` is not used, because it does not limit how long the head of a second or later request on a
-    // connection may take (see `WriteIdleTimeout`).
-    let builder = Server::build().disable_signals().shutdown_timeout(HTTP_SHUTDOWN_TIMEOUT_S);
-    let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("public", listener, move || {
-        let (metrics, draining, stopping) = (metrics.clone(), draining.clone(), stopping.clone());
-        let feed_metrics = metrics.clone();
-        let app = App::new()
+    let settings = ServerSettings {
+        name: "public",
+        workers: None,
+        shutdown_timeout_s: HTTP_SHUTDOWN_TIMEOUT_S,
+        idle_timeout: http::STALLED_CONNECTION_TIMEOUT,
+    };
+    let server = http_server::serve(settings, listener, move || {
+        let (metrics, draining) = (metrics.clone(), draining.clone());
+        App::new()
+            .app_data(Data::new(metrics.clone()))
             .wrap(actix_web::middleware::from_fn(move |request, next| {
                 observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
-            .app_data(Data::new(feed_metrics.clone()))
-            .configure(http::configure(state.clone()));
-        let service = HttpService::build()
-            .graceful_shutdown_signal(move || {
-                let stopping = stopping.clone();
-                async move { stopping.notified().await }
-            })
-            .keep_alive(http::KEEP_ALIVE)
-            .client_request_timeout(http::REQUEST_TIMEOUT)
-            .client_disconnect_timeout(HTTP_DISCONNECT_TIMEOUT)
-            .finish(map_config(app, |_| AppConfig::default()));
-        fn_service(|socket: TcpStream| async move {
-            // The error is ignored: if the socket is closed, the server's first read fails too.
-            let _ = socket.set_nodelay(true);
-            let peer = socket.peer_addr().ok();
-            Ok((WriteIdleTimeout::new(socket, http::STALLED_CONNECTION_TIMEOUT), Protocol::Http1, peer))
-        })
-        .and_then(service)
+            .configure(http::configure(state.clone()))
     })?;
-    Ok(server.run())
+    Ok(server)
 }
 
 /// Starts the verifier of tokens. Keys from a URL are fetched in the background.

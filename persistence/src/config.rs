@@ -69,9 +69,9 @@ pub struct Config {
     /// times as many
     #[arg(long, env = "TIDINGS_PRESENCE_PER_SECOND", default_value = "5", value_name = "PER_SECOND")]
     pub presence_per_second: NonZeroU32,
-    /// Searches of messages and of room names, reads of a user's own rooms, and reads of receipts, per second of a user
-    /// through this node, on average; a burst may have four times as many
-    #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "20", value_name = "PER_SECOND")]
+    /// Reads over HTTP per second of a user through this node, on average; a burst may have four times as many. Searches
+    /// and reads of lists count twice, and each 128 KiB of an answer count as one more
+    #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub reads_per_second: NonZeroU32,
     #[command(flatten)]
     pub internal_tls: ServerTlsArgs,

@@ -27,6 +27,7 @@ mod my_membership;
 mod my_rooms;
 mod people;
 mod presence;
+mod read_slots;
 mod room_changes;
 mod rooms;
 mod search;
@@ -54,7 +55,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection stays open without a request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A connection on which nothing was written for this long is closed. Longer than `KEEP_ALIVE`, and longer than reading
-/// a request and answering it may take.
+/// a request and answering it may take. A client that does not read its answer is disconnected earlier, after
+/// `WRITE_STALL_TIMEOUT`.
 pub const STALLED_CONNECTION_TIMEOUT: Duration = Duration::from_secs(140);
 /// How long a browser may cache what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
@@ -65,7 +67,9 @@ const TRACEPARENT: header::HeaderName = header::HeaderName::from_static("tracepa
 pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
         let scope = web::scope("/v1")
+            .wrap(from_fn(read_slots::charge_answer))
             .wrap(from_fn(conditional::add_entity_tag))
+            .wrap(from_fn(read_slots::hold_until_sent))
             .wrap(from_fn(coding::compress_answer))
             .wrap(cors(&state))
             .service(resource("/rooms", "GET, HEAD, POST", [get().to(rooms::list), post().to(rooms::create)]))

@@ -10,6 +10,7 @@ pub mod config;
 pub mod database;
 pub mod epoch_cleanup;
 pub mod http;
+pub mod http_server;
 pub mod indexer;
 pub mod ingest;
 pub mod internal;

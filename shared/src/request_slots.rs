@@ -10,6 +10,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{RETRY_AFTER_MS, Refusal};
 use crate::ids::UserId;
 
+/// How many requests of one user may have or await a slot. Further requests are refused at once.
+const MAX_REQUESTS_PER_USER: usize = 256;
+
 /// The slots of concurrent requests of one kind.
 pub struct RequestSlots {
     total: Arc<Semaphore>,
@@ -26,6 +29,11 @@ impl RequestSlots {
         Self { total: Arc::new(Semaphore::new(total)), per_user, users: Arc::default() }
     }
 
+    /// Creates `per_user` slots for each user, without a limit for all users together.
+    pub fn per_user(per_user: usize) -> Self {
+        Self::new(Semaphore::MAX_PERMITS, per_user)
+    }
+
     /// Acquires a slot for a request; dropping the guard releases the slot. Refuses at once if no slot is free. Error
     /// messages name the requests by `what`.
     pub fn acquire(&self, user: &UserId, what: &str) -> Result<SlotGuard, Refusal> {
@@ -37,7 +45,8 @@ impl RequestSlots {
 
     /// Acquires a slot as [`RequestSlots::acquire`] does, but waits for a free one until the time `within` has passed.
     /// A request waits first for a slot of its user, and then for one of the slots of all users. So at most `per_user`
-    /// requests of a user are in the queue in which the requests of all users wait.
+    /// requests of a user are in the queue in which the requests of all users wait. Refuses at once if the user has more
+    /// than [`MAX_REQUESTS_PER_USER`] requests.
     pub async fn acquire_within(
         &self,
         user: &UserId,
@@ -45,6 +54,9 @@ impl RequestSlots {
         within: Duration,
     ) -> Result<SlotGuard, Refusal> {
         let (entry, deadline) = (self.register_request(user), Instant::now() + within);
+        if entry.number > MAX_REQUESTS_PER_USER {
+            return Err(self.user_limit_refusal(what));
+        }
         // The semaphores are never closed, so each error means that the time has passed.
         let Ok(Ok(own)) = timeout_at(deadline, entry.slots.clone().acquire_owned()).await else {
             return Err(self.user_limit_refusal(what));
@@ -61,7 +73,12 @@ impl RequestSlots {
         let (slots, requests) =
             users.entry(user.clone()).or_insert_with(|| (Arc::new(Semaphore::new(self.per_user)), 0));
         *requests += 1;
-        RegisteredRequest { slots: slots.clone(), users: self.users.clone(), user: user.clone() }
+        RegisteredRequest {
+            slots: slots.clone(),
+            number: *requests,
+            users: self.users.clone(),
+            user: user.clone(),
+        }
     }
 
     fn user_limit_refusal(&self, what: &str) -> Refusal {
@@ -88,6 +105,8 @@ pub struct SlotGuard {
 /// removed.
 struct RegisteredRequest {
     slots: Arc<Semaphore>,
+    /// The number of requests of the user, including this one, when it was counted.
+    number: usize,
     users: UserSlots,
     user: UserId,
 }
@@ -158,6 +177,24 @@ mod tests {
             }
         }
         assert_eq!((granted, slots.users.lock().unwrap().len()), (10, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_requests_of_one_user_are_limited() {
+        let slots = Arc::new(RequestSlots::per_user(1));
+        let alice = user("alice");
+        let _held = slots.acquire(&alice, "waits").unwrap();
+        let within = Duration::from_secs(3);
+        let wait = || {
+            let (slots, alice) = (slots.clone(), alice.clone());
+            tokio::spawn(async move { slots.acquire_within(&alice, "waits", within).await.map(drop) })
+        };
+        let waiting: Vec<_> = (1..MAX_REQUESTS_PER_USER).map(|_| wait()).collect();
+        tokio::task::yield_now().await;
+        let begun = Instant::now();
+        assert!(wait().await.unwrap().is_err());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(waiting.iter().all(|waiting| !waiting.is_finished()));
     }
 
     #[tokio::test(start_paused = true)]

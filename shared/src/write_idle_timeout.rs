@@ -1,7 +1,7 @@
 //! A socket that fails when nothing was written to it for too long. actix limits only the time for the head of the
 //! first request on a connection. Without this timeout a client could, after one answer, send a part of another head,
-//! and occupy the connection and up to 128 KiB for ever. The timeout also closes connections of clients that send
-//! requests but never read the answers. Each connection needs one timer.
+//! and occupy the connection and up to 128 KiB for ever. A second, shorter timeout closes connections of clients that
+//! send requests but do not read the answers, also if they have closed their side. Each connection needs one timer.
 
 use std::{
     io::{self, IoSlice},
@@ -15,13 +15,19 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A socket with a limit for the time between two writes.
+/// A connection that takes none of the bytes that are to be written for this long is closed. Until then the answer
+/// occupies memory.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A socket with a limit for the time between two writes, and one for the time that a write waits.
 pub struct WriteIdleTimeout<S> {
     socket: S,
     timeout: Duration,
     /// Time of the last write, or of the creation before the first write.
     written_at: Instant,
-    /// Ends at `written_at` plus `timeout`, or earlier if something was written since the timer was set.
+    /// Since when a write waits.
+    stalled_at: Option<Instant>,
+    /// Ends at the deadline, or earlier if something was written since the timer was set.
     timer: Pin<Box<Sleep>>,
 }
 
@@ -31,7 +37,8 @@ impl<S> WriteIdleTimeout<S> {
     #[must_use]
     pub fn new(socket: S, timeout: Duration) -> Self {
         let now = Instant::now();
-        Self { socket, timeout, written_at: now, timer: Box::pin(sleep_until(now + timeout)) }
+        let timer = Box::pin(sleep_until(now + timeout));
+        Self { socket, timeout, written_at: now, stalled_at: None, timer }
     }
 
     /// Returns the socket without the timeout.
@@ -39,9 +46,13 @@ impl<S> WriteIdleTimeout<S> {
         self.socket
     }
 
-    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_timeout<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let idle = self.written_at + self.timeout;
+        let deadline = self.stalled_at.map_or(idle, |stalled_at| idle.min(stalled_at + WRITE_STALL_TIMEOUT));
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
         while self.timer.as_mut().poll(cx).is_ready() {
-            let deadline = self.written_at + self.timeout;
             if Instant::now() >= deadline {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -50,9 +61,22 @@ impl<S> WriteIdleTimeout<S> {
         Poll::Pending
     }
 
-    fn record_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if matches!(written, Poll::Ready(Ok(count)) if count > 0) {
-            self.written_at = Instant::now();
+    fn record_write(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Pending => {
+                self.stalled_at.get_or_insert_with(Instant::now);
+                // Also here, because nothing is read from a client that has closed its side.
+                return self.poll_timeout(cx);
+            }
+            Poll::Ready(Ok(1..)) => {
+                self.written_at = Instant::now();
+                self.stalled_at = None;
+            }
+            Poll::Ready(_) => {}
         }
         written
     }
@@ -72,7 +96,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteIdleTimeout<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        this.record_write(written)
+        this.record_write(written, cx)
     }
 
     fn poll_write_vectored(
@@ -82,7 +106,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteIdleTimeout<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.socket).poll_write_vectored(cx, slices);
-        this.record_write(written)
+        this.record_write(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -145,6 +169,24 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(server.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(begun.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stalled_write_times_out_and_a_slow_reader_does_not() {
+        let (mut client, server) = duplex(4);
+        let mut server = WriteIdleTimeout::new(server, 10 * TIMEOUT);
+        let reading = tokio::spawn(async move {
+            for _ in 0..5 {
+                sleep(WRITE_STALL_TIMEOUT - Duration::from_secs(1)).await;
+                client.read_exact(&mut [0; 4]).await.unwrap();
+            }
+            client
+        });
+        server.write_all(&[b'x'; 24]).await.unwrap();
+        let _client_that_reads_nothing = reading.await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(server.write_all(b"more").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), WRITE_STALL_TIMEOUT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

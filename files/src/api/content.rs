@@ -30,7 +30,7 @@ const PARTIAL_UPLOAD: &str = "application/partial-upload";
 /// Bytes that are collected before they are written.
 const WRITE_BYTES: usize = 256 * 1024;
 /// Longest time of one request, also of one that is fast enough. A longer upload needs several requests.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
+pub const APPEND_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How long a request for the offset waits until the cancelled request has written its received bytes.
 const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(5);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);

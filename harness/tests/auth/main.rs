@@ -17,6 +17,7 @@ mod rotation;
 mod security_frames;
 mod security_handshake;
 mod security_http;
+mod security_reads;
 mod security_rooms;
 mod tls;
 mod tls_rights;

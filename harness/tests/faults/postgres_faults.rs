@@ -148,7 +148,9 @@ async fn writer_waits_for_exhausted_connections() -> Result<()> {
     stack.persistence(0).restart().await?;
     let room = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
     room.send("m1").await?;
-    let (node, alice) = (stack.persistence(0), stack.http("alice"));
+    // A back end, because other users have few reads at a time.
+    let alice = stack.http("alice").with_token(&stack.admin_token("alice"));
+    let node = stack.persistence(0);
     node.pause()?;
     let ours =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tidings%'";
@@ -178,7 +180,8 @@ async fn run_with_locked_table(table: &str, history: &[(u16, &str)]) -> Result<(
     room.send("m1").await?;
     let held = hold(&stack, &format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"), 12.0).await?;
     append_messages(&room, 2..=40).await?;
-    let alice = stack.http("alice");
+    // A back end, because other users have few reads at a time.
+    let alice = stack.http("alice").with_token(&stack.admin_token("alice"));
     let asked = (0..50).map(|_| alice.messages(room.room.as_str(), ""));
     for answer in futures_util::future::try_join_all(asked).await? {
         ensure!(history.contains(&(answer.status, answer.code())), "{answer:?}");

@@ -27,6 +27,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("auth/security_frames", "measures memory"),
     ("auth/security_handshake", "measures memory"),
     ("auth/security_http", "measures memory"),
+    ("auth/security_reads", "own settings, uses SQL, measures memory"),
     ("auth/security_rooms", "own settings, uses SQL, measures memory"),
     ("auth/visibility", "loads the machine"),
     ("faults/drain", "stops nodes, own settings, uses SQL"),

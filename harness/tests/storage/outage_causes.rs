@@ -48,7 +48,8 @@ impl RefusedNode {
         let more = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let settings: Vec<_> = own.into_iter().chain(more).collect();
         let node = Node::start(Service::Persistence, folder.path(), "persistence", &settings).await?;
-        let http = Http::new(&node.url(), &Token::of("ann").sign(&secret));
+        // A back end, because other users have few reads at a time.
+        let http = Http::new(&node.url(), &Token::of("ann").scope("tidings.admin").sign(&secret));
         let room = http.new_room(&[]).await?;
         Ok(RefusedNode { _redis: redis, _folder: folder, served, admin, node, http, room, postgres })
     }

@@ -3,19 +3,19 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use actix_web::dev::Server;
-use actix_web::{App, HttpRequest, HttpServer, Resource, Route, web};
+use actix_server::Server;
+use actix_web::{App, HttpRequest, Resource, Route, web};
 use serde::de::DeserializeOwned;
 use tidings_shared::error::{ErrorCode, Refusal};
 
+use crate::http::STALLED_CONNECTION_TIMEOUT;
 use crate::http::body::read_bytes;
 use crate::http::problem::Problem;
+use crate::http_server::{self, ServerSettings};
 
 /// Longest body of a request.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the head of a request may take. Pooled connections may be idle before.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const SHUTDOWN_TIMEOUT_S: u64 = 5;
 
 /// Serves an API on one thread.
@@ -29,9 +29,13 @@ pub fn serve<F>(
 where
     F: FnOnce(&mut web::ServiceConfig),
 {
-    let server = HttpServer::new(move || App::new().configure(configure()));
-    let server = server.workers(1).disable_signals().client_request_timeout(REQUEST_TIMEOUT);
-    Ok(server.shutdown_timeout(SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
+    let settings = ServerSettings {
+        name: "api",
+        workers: Some(1),
+        shutdown_timeout_s: SHUTDOWN_TIMEOUT_S,
+        idle_timeout: STALLED_CONNECTION_TIMEOUT,
+    };
+    Ok(http_server::serve(settings, listener, move || App::new().configure(configure()))?)
 }
 
 /// A resource with its routes. Refuses other methods with the list of the allowed ones, `methods`.

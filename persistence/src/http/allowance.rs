@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
 use tidings_shared::rate::{KeyedRateLimiter, Rate, UserRateLimiter, content_cost};
+use tokio::time::{Instant, sleep};
 
 use crate::query::Viewer;
 
@@ -23,7 +24,7 @@ pub enum RateLimitKind {
     Marks,
     /// Setting the caller's presence and reading the presence of other users.
     Presence,
-    /// Reads whose statements may take long: searches, lists of rooms, and receipts.
+    /// All reads. Slow reads and large answers take more than one token.
     Reads,
     /// Contents of messages and edits, in KiB.
     Content,
@@ -39,7 +40,7 @@ impl RateLimitKind {
             Self::Commands => "commands",
             Self::Marks => "marks",
             Self::Presence => "presence",
-            Self::Reads => "searches, lists of rooms and receipts",
+            Self::Reads => "reads",
             Self::Content => "bytes",
         }
     }
@@ -88,6 +89,25 @@ impl RateLimiters {
             return Ok(());
         }
         self.users[kind as usize].take_permits(caller.user, cost).map_err(|wait| refusal(kind, wait))
+    }
+
+    /// Takes `cost` tokens as [`RateLimiters::take_cost`] does, but waits for them. Refuses at once if they are missing
+    /// at the deadline.
+    pub async fn wait_for_tokens(
+        &self,
+        kind: RateLimitKind,
+        caller: Viewer<'_>,
+        cost: NonZeroU32,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        while let Err(refusal) = self.take_cost(kind, caller, cost) {
+            let wait = Duration::from_millis(refusal.retry_after_ms.unwrap_or_default());
+            if Instant::now() + wait > deadline {
+                return Err(refusal);
+            }
+            sleep(wait).await;
+        }
+        Ok(())
     }
 
     /// Takes one token for a message or a change, and the tokens for its contents of this size. Refuses with

@@ -1,9 +1,10 @@
 //! The caller of a request: checks the bearer token and the account of its user. A handler with an argument of type
-//! [`Caller`] runs only for a user who may use the service. Tokens are read only from the `Authorization` header.
+//! [`Caller`] runs only for a user who may use the service. A read waits for one of the user's slots. Tokens are read
+//! only from the `Authorization` header.
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, web};
 use futures_util::future::LocalBoxFuture;
 use tidings_shared::auth::Reason;
 use tidings_shared::error::{ErrorCode, Refusal};
@@ -54,9 +55,15 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let state = request.app_data::<web::Data<State>>().cloned();
         let token = bearer_token(request.headers()).map(str::to_owned);
+        let request = request.clone();
         Box::pin(async move {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
             let identity = state.auth.verify_or_fetch(&token.map_err(Refusal::from)?).await?;
+            if request.method().is_safe() {
+                // Before the account is read, so that the slots also limit these statements of a user.
+                let admitted = state.reads.admit(&identity.user, identity.admin || identity.feed).await?;
+                request.extensions_mut().insert(admitted);
+            }
             let claims = (identity.name.as_deref(), identity.picture.as_deref());
             let (user, unknown_users) = (&identity.user, state.unknown_users);
             let admitting = account::admit(

@@ -24,7 +24,6 @@ use crate::query::events::{EventPage, EventRange, EventsOutcome, events};
     responses(
         (status = 200, description = "A page", body = EventPage),
         (status = 409, description = "The epoch is no longer valid: `after` is the last seq that is"),
-        (status = 429, description = "Too many of the caller's requests wait for `upto`"),
     )
 )]
 pub async fn list_events(
@@ -51,7 +50,7 @@ pub async fn list_events(
         if access.head_seq < upto {
             // Checks the epoch before the wait, because a seq that existed only in an ended epoch may never be stored.
             read().await?;
-            state.wait_until_stored(&caller.user, &room, upto).await?;
+            state.wait_until_stored(&request, &caller.user, &room, upto).await?;
         }
     }
     Ok(web::Json(read().await?))

@@ -27,7 +27,6 @@ use crate::query::versions::{self, Versions};
     ),
     responses(
         (status = 200, description = "A page", body = MessagePage),
-        (status = 429, description = "Too many of the caller's requests wait, or search past messages that are private to others"),
     )
 )]
 pub async fn list_messages(
@@ -42,10 +41,10 @@ pub async fn list_messages(
     if let Some(upto) = parameters.seq("upto")? {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
-            state.wait_until_stored(&caller.user, &room, upto).await?;
+            state.wait_until_stored(&request, &caller.user, &room, upto).await?;
         }
     }
-    Ok(web::Json(history::read_page(&state.db, caller.viewer(), &room, window, &state.history_slots).await?))
+    Ok(web::Json(history::read_page(&state.db, caller.viewer(), &room, window, &state.reads.slow).await?))
 }
 
 fn parse_window(parameters: &Parameters) -> Result<Window, Problem> {

@@ -33,7 +33,6 @@ pub struct MyRooms {
     ),
     responses(
         (status = 200, description = "A page", body = MyRooms),
-        (status = 429, description = "Too many searches and reads of lists"),
     )
 )]
 pub async fn list(
@@ -43,7 +42,7 @@ pub async fn list(
 ) -> Result<web::Json<MyRooms>, Problem> {
     let parameters = Parameters::from_request(&request)?;
     let (cursor, limit) = (parameters.cursor(ActivityCursor::unpack)?, parameters.limit()?);
-    let _slot = state.admit_read(caller.viewer()).await?;
+    let _slot = state.reads.admit_slow(caller.viewer()).await?;
     let rooms_version = state.rooms_version(&caller.user).await;
     let (rooms, next) = my_rooms(&state.db, &caller.user, cursor.as_ref(), limit).await?;
     Ok(web::Json(MyRooms { rooms, next, rooms_version }))

@@ -21,7 +21,6 @@ use crate::query::people::{self, People};
     responses(
         (status = 200, description = "The people, by name", body = People),
         (status = 404, description = "No such room, or not visible to the caller"),
-        (status = 429, description = "Too many searches and reads of lists"),
     )
 )]
 pub async fn list(
@@ -32,7 +31,7 @@ pub async fn list(
     let parameters = Parameters::from_request(&request)?;
     let query = parameters.name_part("query")?.unwrap_or_default();
     let room = parameters.room("room")?;
-    let _slot = state.admit_read(caller.viewer()).await?;
+    let _slot = state.reads.admit_slow(caller.viewer()).await?;
     if let Some(room) = &room {
         state.access(caller.viewer(), room).await?;
     }

@@ -39,7 +39,6 @@ pub struct PresenceList {
     responses(
         (status = 200, description = "One entry for each user whose presence can be read", body = PresenceList),
         (status = 413, description = "More than 100 users"),
-        (status = 429, description = "Too many requests"),
     )
 )]
 pub async fn list(

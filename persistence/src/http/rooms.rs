@@ -132,7 +132,6 @@ async fn answer(
     ),
     responses(
         (status = 200, description = "A page", body = PublicRooms),
-        (status = 429, description = "Too many searches and reads of lists"),
     )
 )]
 pub async fn list(
@@ -144,7 +143,7 @@ pub async fn list(
     let query = parameters.name_part("query")?;
     let (cursor, limit) = (parameters.cursor(ActivityCursor::unpack)?, parameters.limit()?);
     // Only a search by name takes a slot, because a page without a search reads no more rooms than it returns.
-    let _slot = if query.is_some() { Some(state.admit_read(caller.viewer()).await?) } else { None };
+    let _slot = if query.is_some() { Some(state.reads.admit_slow(caller.viewer()).await?) } else { None };
     Ok(web::Json(public_rooms(&state.db, query, cursor.as_ref(), limit).await?))
 }
 

@@ -26,7 +26,6 @@ use crate::search::words::Query;
     responses(
         (status = 200, description = "A page; it may be short and still have a `next`", body = SearchPage),
         (status = 404, description = "No such room, or not visible to the caller"),
-        (status = 429, description = "Too many searches and reads of lists"),
     )
 )]
 pub async fn search_messages(
@@ -43,7 +42,7 @@ pub async fn search_messages(
     }
     let room = parameters.text("room").map(parameters::room).transpose()?;
     let (cursor, limit) = (parameters.cursor(SearchCursor::unpack)?, parameters.limit()?);
-    let _slot = state.admit_read(caller.viewer()).await?;
+    let _slot = state.reads.admit_slow(caller.viewer()).await?;
     if let Some(room) = &room {
         state.access(caller.viewer(), room).await?;
     }

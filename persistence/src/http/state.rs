@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::{HttpMessage, HttpRequest};
 use sea_orm::DatabaseConnection;
 use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
@@ -23,6 +24,7 @@ use super::allowance::{RateLimitKind, RateLimiters};
 use super::change_notices::ChangeNotice;
 use super::feed_watch::FeedWatch;
 use super::problem::Problem;
+use super::read_slots::{ReadPermit, ReadSlots};
 use crate::membership::{MembershipLimits, MembershipService};
 use crate::query::{self, Access, Viewer};
 use crate::writer::users::UnknownUserPolicy;
@@ -32,9 +34,6 @@ use crate::writer::users::UnknownUserPolicy;
 const MAX_WAITING_REQUESTS: (usize, usize) = (256, 16);
 /// How long a request for events waits until its `upto` is stored.
 const STORED_WAIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests for history may search past many private messages of other users at the same time: in total, and
-/// per user.
-const MAX_HISTORY_REQUESTS: (usize, usize) = (8, 2);
 /// How many exports may run at the same time: in total, and per user. An export lasts until its client has read it.
 const MAX_EXPORT_REQUESTS: (usize, usize) = (4, 1);
 /// How many requests for the feed may run or wait at the same time: in total, and per user. One user may be many
@@ -42,8 +41,8 @@ const MAX_EXPORT_REQUESTS: (usize, usize) = (4, 1);
 const MAX_FEED_REQUESTS: (usize, usize) = (64, 64);
 /// How many of them may read at the same time.
 const MAX_FEED_READS: (usize, usize) = (4, 4);
-/// How long a read waits for a slot. It uses no database connection while it waits.
-const READ_SLOT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long such a read waits. It uses no database connection while it waits.
+const FEED_READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// How many times a failed notice to the cache is sent again, and the pause before each retry.
 const MAX_NOTICE_RETRIES: u32 = 60;
 const NOTICE_RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -63,7 +62,7 @@ pub struct Limits {
     pub marks: Rate,
     pub presence: Rate,
     pub reads: Rate,
-    /// Maximum number of concurrent searches and reads of room lists and receipts; one user may have a quarter of them.
+    /// Maximum number of concurrent slow reads; one user may have a quarter of them.
     /// The number is half the size of the connection pool, so that other requests do not wait for these reads.
     pub read_slots: usize,
 }
@@ -86,12 +85,11 @@ pub struct State {
     pub notice_retries: TaskTracker,
     /// Permits for requests that wait until a seq is stored or an erasure is finished.
     pub(super) wait_slots: RequestSlots,
-    pub(super) history_slots: RequestSlots,
     pub(super) export_slots: RequestSlots,
     pub(super) feed_slots: RequestSlots,
     feed_reads: RequestSlots,
     pub(super) feed_watch: FeedWatch,
-    read_slots: RequestSlots,
+    pub(super) reads: Arc<ReadSlots>,
     /// Notifies the task that erases users.
     pub(super) erasure_requested: Arc<Notify>,
 }
@@ -110,16 +108,10 @@ impl State {
         erasure_requested: Arc<Notify>,
     ) -> Self {
         let notice_retries = TaskTracker::new();
-        let [wait_slots, history_slots, export_slots, feed_slots, feed_reads] = [
-            MAX_WAITING_REQUESTS,
-            MAX_HISTORY_REQUESTS,
-            MAX_EXPORT_REQUESTS,
-            MAX_FEED_REQUESTS,
-            MAX_FEED_READS,
-        ]
-        .map(|(all, each)| RequestSlots::new(all, each));
+        let [wait_slots, export_slots, feed_slots, feed_reads] =
+            [MAX_WAITING_REQUESTS, MAX_EXPORT_REQUESTS, MAX_FEED_REQUESTS, MAX_FEED_READS]
+                .map(|(all, each)| RequestSlots::new(all, each));
         let feed_watch = FeedWatch::start(db.clone());
-        let read_slots = RequestSlots::new(limits.read_slots, limits.read_slots.div_ceil(4));
         let receipts = Receipts::start(log.clone());
         let bounds = MembershipLimits {
             members_per_room: limits.max_members_per_room.get(),
@@ -133,6 +125,7 @@ impl State {
             RateLimitKind::Reads => limits.reads,
             RateLimitKind::Content => limits.commands.content_of_user(),
         });
+        let reads = Arc::new(ReadSlots::new(limits.read_slots, allowance.clone()));
         Self {
             db,
             accounts_db,
@@ -146,12 +139,11 @@ impl State {
             allowance,
             notice_retries,
             wait_slots,
-            history_slots,
             export_slots,
             feed_slots,
             feed_reads,
             feed_watch,
-            read_slots,
+            reads,
             erasure_requested,
         }
     }
@@ -161,35 +153,36 @@ impl State {
         query::access(&self.db, viewer, room).await?.ok_or_else(Problem::no_such_room)
     }
 
-    /// Admits a read whose statements may take long: takes a token of the viewer's allowance, and waits for a slot,
-    /// which is released when the guard is dropped. Refuses with `rate_limited` if the viewer reads too often or too
-    /// much at once, and with `overloaded` if all users together do.
-    pub(super) async fn admit_read(&self, viewer: Viewer<'_>) -> Result<SlotGuard, Problem> {
-        self.allowance.take_token(RateLimitKind::Reads, viewer)?;
-        let what = "searches and reads of lists";
-        Ok(self.read_slots.acquire_within(viewer.user, what, READ_SLOT_TIMEOUT).await?)
-    }
-
     /// Waits for a slot to read from the feed. Refuses with `overloaded` if all consumers together read too much.
     pub(super) async fn admit_feed_read(&self, user: &UserId) -> Result<SlotGuard, Problem> {
-        Ok(self.feed_reads.acquire_within(user, "reads of the feed", READ_SLOT_TIMEOUT).await?)
+        Ok(self.feed_reads.acquire_within(user, "reads of the feed", FEED_READ_TIMEOUT).await?)
     }
 
-    /// Returns when the room's stored head is at least `upto`. Holds no database connection while it waits. Refuses
-    /// with `unavailable` after five seconds, with `rate_limited` if the user has too many waiting requests, and with
-    /// `overloaded` if all users together have too many.
+    /// Returns when the room's stored head is at least `upto`. Holds no database connection and no slot of reads while
+    /// it waits. Refuses with `unavailable` after five seconds, with `rate_limited` if the user has too many waiting
+    /// requests, and with `overloaded` if all users together have too many.
     pub(super) async fn wait_until_stored(
         &self,
+        request: &HttpRequest,
         user: &UserId,
         room: &RoomId,
         upto: i64,
     ) -> Result<(), Problem> {
         let _permit = self.wait_slots.acquire(user, "waits for the log to be stored")?;
-        let seq = Seq(u64::try_from(upto).unwrap_or_default());
-        if query::wait_until_stored(&self.db, room, seq, Instant::now() + STORED_WAIT_TIMEOUT).await? {
-            return Ok(());
+        let mut read = request.extensions_mut().remove::<ReadPermit>();
+        if let Some(read) = &mut read {
+            read.release_slot();
         }
-        Err(Refusal::unavailable(format!("seq {upto} of the room is not stored yet; retry")).into())
+        let seq = Seq(u64::try_from(upto).unwrap_or_default());
+        if !query::wait_until_stored(&self.db, room, seq, Instant::now() + STORED_WAIT_TIMEOUT).await? {
+            let message = format!("seq {upto} of the room is not stored yet; retry");
+            return Err(Refusal::unavailable(message).into());
+        }
+        if let Some(mut read) = read {
+            read.acquire_slot().await?;
+            request.extensions_mut().insert(read);
+        }
+        Ok(())
     }
 
     /// The version of a user's list of rooms. Must be read before the list: if the list changes between the two reads,

@@ -29,13 +29,15 @@ fn add_shared_answers(path: &str, method: HttpMethod, operation: &mut Operation)
     let has_input = has_body || operation.parameters.as_ref().is_some_and(|given| !given.is_empty());
     let is_json = matches!(operation.responses.responses.get("200"),
         Some(RefOr::T(answer)) if answer.content.contains_key("application/json"));
-    let is_tagged = matches!(method, HttpMethod::Get) && is_json;
+    let is_get = matches!(method, HttpMethod::Get);
+    let is_tagged = is_get && is_json;
     let problems = [
         (has_input, "400", "A parameter or field breaks a rule"),
         (has_token, "401", "No token, or a bad one"),
         (has_token, "403", "Not allowed, or blocked"),
         (path.contains("{room}"), "404", "Not found, or not visible to the caller"),
         (has_body, "413", "The body or a field of it is over a limit"),
+        (has_token && is_get, "429", "Too many reads at a time, per second, or of another limit of reads"),
         (has_token, "500", "Server error; it was logged"),
         (has_token, "503", "Unavailable or overloaded; retry"),
     ];
