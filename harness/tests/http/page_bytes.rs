@@ -1,4 +1,4 @@
-//! Pages end at 1 MiB: whoever reads a list of long entries page by page gets each of them once, in the same order.
+//! Pages end at 1 MiB: a client that reads a list of long entries page by page gets each entry once and in order.
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
@@ -86,7 +86,7 @@ async fn long_messages_are_paged_exactly_in_each_direction() -> Result<()> {
     );
     while page["has_before"] == true {
         page = read_page(&alice, &format!("{path}&before={}", found[0].0)).await?;
-        ensure!(page["has_after"] == true);
+        ensure!(page["has_after"] == true, "nothing after an earlier page");
         let newer = std::mem::replace(&mut found, take_messages(&mut page, "messages")?);
         found.extend(newer);
         pages += 1;
@@ -200,7 +200,7 @@ async fn long_versions_keep_the_original_and_the_last() -> Result<()> {
     let many = read_page(&alice, &format!("{path}/versions")).await?;
     let contents = many["versions"].as_array().context("no versions")?.iter();
     let mut numbers = contents.filter_map(|version| version["content"].as_str()?.split(' ').next());
-    ensure!(many["truncated"] == true && numbers.next() == Some("original"));
+    ensure!(many["truncated"] == true && numbers.next() == Some("original"), "no original, or all are shown");
     let kept: Vec<&str> = numbers.collect();
     ensure!((60..70).contains(&kept.len()), "{} versions are kept", kept.len());
     let last = (71 - kept.len()..=70).map(|number| number.to_string());
