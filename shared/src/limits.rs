@@ -56,6 +56,8 @@ pub const MAX_QUERY_CHARS: usize = 200;
 pub const DEFAULT_PAGE_ENTRIES: i64 = 50;
 /// Maximum number of entries of a page; a higher `limit` is reduced to this number.
 pub const MAX_PAGE_ENTRIES: i64 = 200;
+/// Bytes of JSON at which a page ends, even if it has fewer entries than its `limit`. A page has at least one entry.
+pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// Number of events that a page of the feed spans if the request has no `limit`, and the maximum. A page of the maximum
 /// is also limited in bytes.
 pub const DEFAULT_FEED_ENTRIES: i64 = 200;

@@ -86,9 +86,9 @@ forms! {
     SlowModeForm = "SlowMode", "Seconds between two messages of a member; 0: no slow mode." =>
         unbounded_integer(0).maximum(Some(number(i64::from(MAX_SLOW_MODE_S))));
     ListCursorForm = "ListCursor", "`next` of the page before, opaque. Empty is the same as omitted." => string();
-    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_PAGE_ENTRIES} by default, at most {MAX_PAGE_ENTRIES}.") =>
+    LimitForm = "Limit", format!("Entries of a page; {DEFAULT_PAGE_ENTRIES} by default, at most {MAX_PAGE_ENTRIES}. A page also ends at about 1 MiB.") =>
         unbounded_integer(1);
-    FeedLimitForm = "FeedLimit", format!("Events that a page spans; {DEFAULT_FEED_ENTRIES} by default, at most {MAX_FEED_ENTRIES}.") =>
+    FeedLimitForm = "FeedLimit", format!("Events that a page spans; {DEFAULT_FEED_ENTRIES} by default, at most {MAX_FEED_ENTRIES}. A page also ends at about 1 MiB.") =>
         unbounded_integer(1);
     FeedWaitForm = "FeedWait", format!("Milliseconds; at most {MAX_FEED_WAIT_MS}.") => unbounded_integer(0);
     PartitionsForm = "Partitions", "A partition from 0 to 63, or a range as in `0-15`; empty as if omitted." =>

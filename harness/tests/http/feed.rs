@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tidings_harness::feed::{FeedConsumer, read_page};
 use tidings_harness::stack::set_feed;
 use tidings_harness::{Http, Stack, Token, node};
+use tidings_shared::limits::MAX_PAGE_BYTES;
 
 async fn start_stack(persistence: usize) -> Result<Stack> {
     let stack = Stack::builder().gateways(0).persistence(persistence).start().await?;
@@ -157,6 +158,33 @@ async fn feed_needs_its_scope_and_filters_events() -> Result<()> {
     let lost = read_page(&feed, &format!("cursor={}", page.cursor)).await?;
     ensure!(lost.entries.is_empty(), "{lost:?}");
     Ok(())
+}
+
+#[tokio::test]
+async fn feed_page_of_long_messages_ends_at_its_bytes() -> Result<()> {
+    let stack = start_stack(1).await?;
+    let (feed, alice) = (consumer_at(&stack, 0), stack.http("alice").with_token(&stack.admin_token("alice")));
+    for _ in 0..2 {
+        let room = alice.new_room(&["bob"]).await?;
+        for number in 0..60 {
+            alice.send(&room, &format!("c{number}"), &"🙂".repeat(4_000)).await?.expect(201);
+        }
+    }
+    let (mut cursor, mut pages) = ("start".to_owned(), 0);
+    loop {
+        let page = feed.get(&format!("/feed?cursor={cursor}&limit=1000")).await?.expect(200).body;
+        let bytes = page.to_string().len();
+        ensure!(bytes <= MAX_PAGE_BYTES + 16 * 1024, "{bytes} bytes");
+        pages += usize::from(page["entries"].as_array().is_some_and(|entries| !entries.is_empty()));
+        cursor = page["cursor"].as_str().unwrap_or_default().to_owned();
+        if page["more"] != true {
+            break;
+        }
+    }
+    ensure!(pages == 2, "{pages} pages");
+    let mut consumer = FeedConsumer::from_start("limit=1000");
+    consumer.read_all(&feed).await?;
+    ensure_complete(&stack, &[&consumer]).await
 }
 
 #[tokio::test]

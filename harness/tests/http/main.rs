@@ -34,6 +34,7 @@ mod internal_memberships;
 mod internal_seeds;
 mod one_contract;
 mod openapi;
+mod page_bytes;
 mod push;
 mod push_api;
 mod push_devices;

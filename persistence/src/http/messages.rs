@@ -79,7 +79,8 @@ pub async fn get(
 }
 
 /// The earlier texts of a message, oldest first, even if the message is deleted. For admins and owners of the room, and
-/// for the scope `tidings.admin`. If there are more than 200 versions, returns the original and the last 199.
+/// for the scope `tidings.admin`. If there are more than 200 versions, or more than about 1 MiB, returns the original and
+/// the last edits, and `truncated` is true.
 #[utoipa::path(
     get, path = "/v1/rooms/{room}/messages/{seq}/versions", operation_id = "listVersions", tag = "messages",
     params(("room" = RoomId, Path), ("seq" = MessageSeqForm, Path)),

@@ -12,7 +12,11 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::json::{Head, RawJson};
 use super::messages::Message;
-use super::sql::{epoch_of, me, message_columns, message_row, row_without_message, visible};
+use super::page_budget::{PageBudget, ends_page};
+use super::sql::{
+    budget_begin, budget_end, epoch_of, me, message_bytes, message_columns, message_row, row_without_message,
+    visible,
+};
 use crate::schemas::EventForm;
 use crate::sql::{newest_epoch, statement};
 
@@ -33,7 +37,7 @@ pub struct EventPage {
 #[derive(Clone, Copy, Debug)]
 pub struct EventRange<'a> {
     pub after: i64,
-    /// How many seqs of the log one page spans, including events that the viewer may not see.
+    /// How many seqs of the log one page spans at most, including events that the viewer may not see.
     pub limit: i64,
     /// The epoch of the client's cursor, as the client sent it.
     pub epoch: Option<&'a str>,
@@ -55,17 +59,20 @@ pub enum EventsOutcome {
 /// so a page is a range of the key. The LIMITs remove no rows, but give the planner the number of rows to expect. An
 /// event about a message is also visible to the sender of that message. An actor who has lost the role that showed the
 /// message does not see the event. A void is visible to its sender. `event_blank` is true for an edit whose message is
-/// deleted.
+/// deleted. `$7` is the number of bytes at which the page ends.
 const EVENTS_SQL: &str = concat!(
     "WITH ",
     me!(),
     ", m AS (",
     "(SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, ",
+    message_bytes!(),
+    " AS bytes, ",
     message_row!(),
     " FROM messages m WHERE m.room_id = $1 AND m.seq > $4 AND m.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND ",
     visible!("m", "m.sender_id", "(SELECT role FROM me)"),
     " ORDER BY m.seq LIMIT $5) UNION ALL (SELECT e.type, e.body::text, ",
     "e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t WHERE t.room_id = $1 AND t.seq = e.target), false), ",
+    "octet_length(e.body::text), ",
     row_without_message!(),
     " FROM events e WHERE e.room_id = $1 AND e.seq > $4 AND e.seq <= $4 + $5 AND EXISTS (SELECT FROM me) AND (",
     visible!(
@@ -78,9 +85,13 @@ const EVENTS_SQL: &str = concat!(
     "(SELECT min(p.base) FROM room_epochs p WHERE p.room_id = $1 AND p.epoch > $6) AS good_up_to, ",
     newest_epoch!("(SELECT me.partition FROM me)"),
     " AS newest, ",
-    "m.event_type, m.event_body, m.event_blank, NULL::text AS m_reactions, ",
+    "m.event_type, m.event_body, m.event_blank, m.ends_page, NULL::text AS m_reactions, ",
     message_columns!(),
-    " FROM me LEFT JOIN m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
+    " FROM me LEFT JOIN (",
+    budget_begin!("$7", "p.seq"),
+    "m",
+    budget_end!("$7"),
+    ") m ON true LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.seq"
 );
 
 /// Reads the events in a range of a room's log; None if the viewer may not see the room.
@@ -92,6 +103,7 @@ pub async fn events(
 ) -> Result<Option<EventsOutcome>, DbErr> {
     let epoch = range.epoch.map(parse_epoch);
     let cursor_epoch: Value = epoch.flatten().into();
+    let mut budget = PageBudget::default();
     let values = [
         room.as_str().into(),
         viewer.user.as_str().into(),
@@ -99,6 +111,7 @@ pub async fn events(
         range.after.into(),
         range.limit.into(),
         cursor_epoch,
+        budget.sql_value(),
     ];
     let rows = db.query_all_raw(statement(EVENTS_SQL, values)).await?;
     let Some(first) = rows.first() else { return Ok(None) };
@@ -110,9 +123,19 @@ pub async fn events(
     {
         return Ok(Some(EventsOutcome::EpochEnded { after }));
     }
-    let events = rows.iter().filter_map(|row| frame_of_row(row, room).transpose());
-    let events = events.collect::<Result<Vec<_>, DbErr>>()?;
-    let end = (range.after + range.limit).min(head);
+    let (mut events, mut end) = (Vec::new(), (range.after + range.limit).min(head));
+    for row in &rows {
+        let Some(frame) = frame_of_row(row, room)? else { continue };
+        let seq: i64 = row.try_get("", "m_seq")?;
+        let is_admitted = budget.admit_bytes(frame.get().len(), ends_page(row)?);
+        if is_admitted {
+            events.push(frame);
+        }
+        if budget.is_full() {
+            end = if is_admitted { seq } else { seq - 1 };
+            break;
+        }
+    }
     Ok(Some(EventsOutcome::Page(EventPage {
         events,
         next: Head::new(epoch_now, end),

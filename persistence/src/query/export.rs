@@ -1,5 +1,5 @@
 //! Reads all data of one user, page by page: profile, memberships, messages, reactions, devices and mutes of push.
-//! A page has a bounded number of rows. Includes messages in rooms that the user has left.
+//! A page has a bounded number of rows and of bytes. Includes messages in rooms that the user has left.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use super::json::{RawJson, serialize_optional_time, serialize_time};
 use super::messages::VisibleTo;
+use super::page_budget::PageBudget;
+use super::sql::{budget_begin, budget_end};
 use crate::sql::statement;
 
 pub const MAX_PAGE_ROWS: i64 = 500;
@@ -163,17 +165,27 @@ pub async fn sent_messages(
     room: &str,
     after: &str,
 ) -> Result<Vec<SentMessage>, DbErr> {
-    let sql = "SELECT m.room_id AS room, m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, \
+    let sql = concat!(
+        budget_begin!("$5", "p.client_id"),
+        "(SELECT m.room_id AS room, m.seq, m.id, m.client_id, m.kind, COALESCE(a.content, m.content) AS content, \
                  m.reply_to, COALESCE(a.attachments, m.attachments)::text AS attachments, \
                  COALESCE(a.metadata, m.metadata)::text AS metadata, COALESCE(a.mentions, m.mentions) AS mentions, m.at, m.edited_at, m.deleted, \
                  CASE WHEN m.visible_roles IS NULL THEN m.visible_users ELSE COALESCE(m.visible_users, '{}') END AS users, \
                  CASE WHEN m.visible_users IS NULL THEN m.visible_roles ELSE COALESCE(m.visible_roles, '{}') END AS roles, \
-                 a.room_id IS NOT NULL AS archived, a.versions::text AS versions \
+                 a.room_id IS NOT NULL AS archived, a.versions::text AS versions, \
+                 octet_length(COALESCE(a.content, m.content)) \
+                   + COALESCE(octet_length(COALESCE(a.attachments, m.attachments)::text), 0) \
+                   + COALESCE(octet_length(COALESCE(a.metadata, m.metadata)::text), 0) \
+                   + COALESCE(octet_length(a.versions::text), 0) AS bytes \
                FROM (SELECT * FROM messages m WHERE m.room_id = $1 AND m.sender_id = $2 AND m.client_id > $3 \
                  ORDER BY m.client_id LIMIT $4) m \
                LEFT JOIN LATERAL (SELECT * FROM messages_archive a \
-                 WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true ORDER BY m.client_id";
-    let values = [room.into(), user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
+                 WHERE a.room_id = m.room_id AND a.seq = m.seq LIMIT 1) a ON true)",
+        budget_end!("$5"),
+        " ORDER BY p.client_id"
+    );
+    let budget = PageBudget::default().sql_value();
+    let values = [room.into(), user.as_str().into(), after.into(), MAX_PAGE_ROWS.into(), budget];
     SentMessage::find_by_statement(statement(sql, values)).all(db).await
 }
 
@@ -184,11 +196,18 @@ pub async fn versions(
     seqs: &[i64],
     after: (i64, i64),
 ) -> Result<Vec<ExportedVersion>, DbErr> {
-    let sql = "SELECT v.room_id AS room, v.seq, v.version, v.content, v.metadata::text AS metadata, v.at, v.by \
-               FROM message_versions v \
-               WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
-               ORDER BY v.seq, v.version LIMIT $5";
-    let values = [room.into(), seqs.to_vec().into(), after.0.into(), after.1.into(), MAX_PAGE_ROWS.into()];
+    let sql = concat!(
+        budget_begin!("$6", "p.seq, p.version"),
+        "(SELECT v.room_id AS room, v.seq, v.version, v.content, v.metadata::text AS metadata, v.at, v.by, \
+            octet_length(v.content) + COALESCE(octet_length(v.metadata::text), 0) AS bytes \
+          FROM message_versions v \
+          WHERE v.room_id = $1 AND v.seq = ANY ($2) AND (v.seq, v.version) > ($3, $4) \
+          ORDER BY v.seq, v.version LIMIT $5)",
+        budget_end!("$6"),
+        " ORDER BY p.seq, p.version"
+    );
+    let (seqs, budget) = (seqs.to_vec().into(), PageBudget::default().sql_value());
+    let values = [room.into(), seqs, after.0.into(), after.1.into(), MAX_PAGE_ROWS.into(), budget];
     ExportedVersion::find_by_statement(statement(sql, values)).all(db).await
 }
 

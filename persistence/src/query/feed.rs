@@ -16,15 +16,16 @@ use utoipa::ToSchema;
 
 use super::events::frame_of_row;
 use super::json::RawJson;
-use super::sql::{message_columns, message_row, row_without_message};
+use super::page_budget::{PageBudget, ends_page};
+use super::sql::{
+    budget_begin, budget_end, message_bytes, message_columns, message_row, row_without_message,
+};
 use crate::schemas::EventForm;
 use crate::sql::{column, partition_column, room_column, smallint, statement};
 pub use cursor::{FeedCursor, FeedPosition};
 pub use plan::LogRange;
 use plan::{EVENTS_PER_STATEMENT, FeedRow, Step};
 
-/// A page ends when its events have this many bytes. It may exceed this by the events of one statement.
-const PAGE_BYTES: usize = 1024 * 1024;
 /// Minimum number of rows of `feed` that a page reads in each partition.
 const MIN_ROWS_PER_PARTITION: i64 = 16;
 
@@ -84,19 +85,25 @@ const ROWS_SQL: &str = "SELECT f.partition, f.position, f.room_id, f.after_seq, 
     CROSS JOIN LATERAL (SELECT * FROM feed n WHERE n.partition = c.partition AND n.position >= c.position \
       ORDER BY n.position LIMIT $3) f ORDER BY f.position, f.partition";
 
-/// The events of ranges of logs. The LIMITs remove no rows, but make PostgreSQL read each range by its key.
+/// The events of ranges of logs, up to `$5` bytes. The LIMITs remove no rows, but make PostgreSQL read each range by its
+/// key.
 const EVENTS_SQL: &str = concat!(
-    "SELECT v.n, m.event_type, m.event_body, m.event_blank, NULL::text AS m_reactions, ",
+    "SELECT m.n, m.event_type, m.event_body, m.event_blank, m.ends_page, NULL::text AS m_reactions, ",
     message_columns!(),
-    " FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS v (room, after, upto, n) \
+    " FROM (",
+    budget_begin!("$5", "p.n, p.seq"),
+    "(SELECT v.n, m.* FROM unnest($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS v (room, after, upto, n) \
      CROSS JOIN LATERAL ((SELECT NULL::text AS event_type, NULL::text AS event_body, NULL::boolean AS event_blank, ",
+    message_bytes!(),
+    " AS bytes, ",
     message_row!(),
     " FROM messages m WHERE m.room_id = v.room AND m.seq > v.after AND m.seq <= v.upto ORDER BY m.seq LIMIT $4) \
      UNION ALL (SELECT e.type, e.body::text, e.type = 'message:edited' AND COALESCE((SELECT t.deleted FROM messages t \
-       WHERE t.room_id = v.room AND t.seq = e.target), false), ",
+       WHERE t.room_id = v.room AND t.seq = e.target), false), octet_length(e.body::text), ",
     row_without_message!(),
-    " FROM events e WHERE e.room_id = v.room AND e.seq > v.after AND e.seq <= v.upto ORDER BY e.seq LIMIT $4)) m \
-     LEFT JOIN users u ON u.id = m.sender_id ORDER BY v.n, m.seq"
+    " FROM events e WHERE e.room_id = v.room AND e.seq > v.after AND e.seq <= v.upto ORDER BY e.seq LIMIT $4)) m)",
+    budget_end!("$5"),
+    ") m LEFT JOIN users u ON u.id = m.sender_id ORDER BY m.n, m.seq"
 );
 
 /// Whether the feed is on. While it is off, PostgreSQL records no order, so there is nothing to read.
@@ -137,12 +144,15 @@ pub async fn page(
     let rows = feed_rows(db, &cursor, per_partition).await?;
     let may_have_more = plan::has_full_partition(&rows, per_partition);
     let steps = plan::steps(&rows, &cursor, filter.room.as_ref(), limit);
-    let (mut entries, mut bytes, mut done) = (Vec::new(), 0, 0);
-    while done < steps.len() && bytes < PAGE_BYTES {
+    let (mut entries, mut budget, mut done) = (Vec::new(), PageBudget::default(), 0);
+    while done < steps.len() && !budget.is_full() {
         let chunk = plan::chunk(&steps[done..], EVENTS_PER_STATEMENT);
-        bytes += read_events(db, chunk, filter, &mut entries).await?;
-        for step in chunk {
+        let end = read_events(db, chunk, filter, &mut budget, &mut entries).await?;
+        for step in &chunk[..end.map_or(chunk.len(), |(index, _)| index)] {
             cursor.set(step.partition, step.next);
+        }
+        if let Some((index, seq)) = end {
+            cursor.set(chunk[index].partition, FeedPosition { from: chunk[index].position, seq });
         }
         done += chunk.len();
     }
@@ -161,11 +171,11 @@ pub async fn page(
 pub async fn entries_of(db: &impl ConnectionTrait, ranges: Vec<LogRange>) -> Result<Vec<FeedEntry>, DbErr> {
     let step = |range: LogRange| {
         let partition = Partition::of(&range.room);
-        Step { partition, next: FeedPosition::default(), range: Some(range) }
+        Step { partition, position: 0, next: FeedPosition::default(), range: Some(range) }
     };
     let steps: Vec<Step> = ranges.into_iter().map(step).collect();
-    let mut entries = Vec::new();
-    read_events(db, &steps, &FeedFilter::default(), &mut entries).await?;
+    let (mut entries, mut no_limit) = (Vec::new(), PageBudget::new(usize::MAX));
+    read_events(db, &steps, &FeedFilter::default(), &mut no_limit, &mut entries).await?;
     Ok(entries)
 }
 
@@ -193,28 +203,32 @@ async fn feed_rows(
     rows.iter().map(row).collect()
 }
 
-/// Appends the events of these steps to `entries`. Returns the bytes of all events that were read.
+/// Appends the events of these steps to `entries`, until the budget is full. All events that are read count, also those
+/// that the filter leaves out. Returns where a full page ends: the index of the step, and the seq up to which it is read.
 async fn read_events(
     db: &impl ConnectionTrait,
     steps: &[Step],
     filter: &FeedFilter,
+    budget: &mut PageBudget,
     entries: &mut Vec<FeedEntry>,
-) -> Result<usize, DbErr> {
+) -> Result<Option<(usize, i64)>, DbErr> {
+    let steps = steps.iter().enumerate();
     let ranges: Vec<_> =
-        steps.iter().filter_map(|step| Some((step.partition, step.range.as_ref()?))).collect();
+        steps.filter_map(|(index, step)| Some((index, step.partition, step.range.as_ref()?))).collect();
     if ranges.is_empty() {
-        return Ok(0);
+        return Ok(None);
     }
-    let longest = ranges.iter().map(|(_, range)| range.upto - range.after).max();
+    let longest = ranges.iter().map(|(_, _, range)| range.upto - range.after).max();
     let values = [
-        column(&ranges, |(_, range)| range.room.as_str().to_owned()),
-        column(&ranges, |(_, range)| range.after),
-        column(&ranges, |(_, range)| range.upto),
+        column(&ranges, |(_, _, range)| range.room.as_str().to_owned()),
+        column(&ranges, |(_, _, range)| range.after),
+        column(&ranges, |(_, _, range)| range.upto),
         longest.into(),
+        budget.sql_value(),
     ];
     let rows = db.query_all_raw(statement(EVENTS_SQL, values)).await?;
-    let (mut rows, mut bytes) = (rows.iter().peekable(), 0);
-    for (number, (partition, range)) in (1_i64..).zip(ranges) {
+    let mut rows = rows.iter().peekable();
+    for (number, (index, partition, range)) in (1_i64..).zip(ranges) {
         let gap = |after, upto, entries: &mut Vec<FeedEntry>| {
             if after < upto {
                 let gap = FeedGap { room: range.room.to_string(), after, upto };
@@ -224,20 +238,25 @@ async fn read_events(
         let mut reached = range.after;
         while let Some(row) = rows.next_if(|row| row.try_get_by::<i64, _>("n").is_ok_and(|n| n == number)) {
             let seq: i64 = row.try_get_by("m_seq")?;
-            gap(reached, seq - 1, entries);
-            reached = seq;
             let kind: Option<String> = row.try_get_by("event_type")?;
             let kind = kind.as_deref().unwrap_or(MESSAGE_NEW);
-            let Some(event) = frame_of_row(row, &range.room)? else { continue };
-            bytes += event.get().len();
-            if sabotage::is_active(Sabotage::Feed) && seq % 50 == 0 {
-                continue;
+            let event = frame_of_row(row, &range.room)?;
+            let bytes = event.as_ref().map_or(0, |event| event.get().len());
+            if !budget.admit_bytes(bytes, ends_page(row)?) {
+                return Ok(Some((index, reached)));
             }
-            if filter.types.is_empty() || filter.types.iter().any(|wanted| wanted == kind) {
+            gap(reached, seq - 1, entries);
+            reached = seq;
+            let is_dropped = sabotage::is_active(Sabotage::Feed) && seq % 50 == 0;
+            let is_wanted = filter.types.is_empty() || filter.types.iter().any(|wanted| wanted == kind);
+            if let Some(event) = event.filter(|_| is_wanted && !is_dropped) {
                 entries.push(FeedEntry { partition: partition.0, event: Some(event), gap: None });
+            }
+            if budget.is_full() {
+                return Ok(Some((index, reached)));
             }
         }
         gap(reached, range.upto, entries);
     }
-    Ok(bytes)
+    Ok(None)
 }

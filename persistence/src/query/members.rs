@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::cursor::pack_id;
 use super::json::{serialize_optional_time, serialize_time};
+use super::page_budget::truncate_page;
 use crate::sql::statement;
 
 /// A member as other members of the room see them.
@@ -46,9 +47,7 @@ pub async fn members(
                WHERE m.room_id = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3 + 1";
     let values = [room.as_str().into(), after.unwrap_or_default().into(), limit.into()];
     let mut found = Member::find_by_statement(statement(sql, values)).all(db).await?;
-    let limit = usize::try_from(limit).unwrap_or_default();
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let more = truncate_page(&mut found, limit);
     let next = found.last().filter(|_| more).map(|last| pack_id(&last.user));
     Ok(Members { members: found, next })
 }

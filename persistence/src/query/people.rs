@@ -31,11 +31,14 @@ const MAX_ROOMS: i64 = 1_000;
 /// Maximum number of memberships whose names are compared, and of those found by their ids. Limited, because names are
 /// not indexed. Ids are, so they are found in rooms of any size.
 const MAX_NAMES: i64 = 5_000;
+/// Maximum number of bytes of the names and addresses of pictures that one request reads. Ordinary ones have a hundred.
+const MAX_NAME_BYTES: i64 = 4 << 20;
 /// Maximum number of names that one of several rooms contributes, so that large rooms do not hide the others.
 const MAX_NAMES_PER_ROOM: i64 = 500;
 
 /// `$1`: user. `$2`: room or NULL. `$3` and `$4`: range of ids that begin with the query. `$5`: number of ids per room.
-/// `$6`: number of names per room. `$7`: number of ids, and of names, in all. `$8`: number of rooms.
+/// `$6`: number of names per room. `$7`: number of ids, and of names, in all. `$8`: number of rooms. `$9`: bytes of
+/// names.
 const PEOPLE_SQL: &str = "\
     WITH mine AS MATERIALIZED (SELECT mb.room_id FROM members mb JOIN rooms r ON r.id = mb.room_id \
       WHERE mb.user_id = $1 AND ($2::text IS NULL OR mb.room_id = $2) ORDER BY r.updated_at DESC, r.id LIMIT $8), \
@@ -44,8 +47,11 @@ const PEOPLE_SQL: &str = "\
         AND m.user_id >= $3 AND m.user_id < $4 ORDER BY m.user_id LIMIT $5) i LIMIT $7) \
       UNION (SELECT n.user_id FROM mine CROSS JOIN LATERAL (SELECT m.user_id FROM members m \
         WHERE m.room_id = mine.room_id ORDER BY m.user_id LIMIT $6) n LIMIT $7)) \
-    SELECT u.id AS \"user\", u.name, u.picture FROM known k JOIN users u ON u.id = k.user_id \
-    WHERE u.id <> $1 AND NOT u.blocked AND u.erasing_at IS NULL";
+    SELECT p.* FROM (SELECT u.id AS \"user\", u.name, u.picture, \
+        sum(COALESCE(octet_length(u.name), 0) + COALESCE(octet_length(u.picture), 0)) OVER (ROWS UNBOUNDED PRECEDING) \
+          AS bytes \
+      FROM known k JOIN users u ON u.id = k.user_id \
+      WHERE u.id <> $1 AND NOT u.blocked AND u.erasing_at IS NULL) p WHERE p.bytes <= $9";
 
 /// At most [`MAX_PEOPLE`] people whom the query finds, in `room` or in all rooms of the user. An empty query finds
 /// everybody. The caller has checked that the user may see `room`.
@@ -66,6 +72,7 @@ pub async fn people(
         names_per_room.into(),
         MAX_NAMES.into(),
         MAX_ROOMS.into(),
+        MAX_NAME_BYTES.into(),
     ];
     let mut found = Person::find_by_statement(statement(PEOPLE_SQL, values)).all(db).await?;
     let words = split_words(query);

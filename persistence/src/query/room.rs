@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::access::Viewer;
 use super::json::{Head, RawJson, serialize_time};
 use super::messages::Message;
-use super::sql::{epoch_of, message_columns, reactions, visible};
+use super::sql::{epoch_of, message_bytes, message_columns, reactions, visible};
 use crate::sql::statement;
 
 /// The kind of a room: `direct` (with exactly two members), `private` or `public`.
@@ -179,14 +179,17 @@ macro_rules! room_columns {
 /// `n.unread` of user `$2`, at most one above the cap, and the count `a.mentions` of unread messages that mention `$2`.
 /// `n.capped` is true if there may be more. A look-up spans at most 2,000 seqs of the log, including messages that `$2`
 /// may not see. A range of seqs limits the look-up, because with a LIMIT the planner may first sort all messages of a
-/// large room. The mentions are counted in the index `messages_mentions`, which has only messages with mentions.
+/// large room. `bytes` are the stored bytes of the columns that can be long. The mentions are counted in the index `messages_mentions`, which has only messages with mentions.
 macro_rules! select_my_rooms {
     ($rooms:literal) => {
         concat!(
             "SELECT ",
             room_columns!(),
             ", r.role AS r_role, r.read_seq AS r_read_seq, r.notify AS r_notify, n.unread AS r_unread, \
-              n.capped AS r_capped, a.mentions AS r_mentions, ",
+              n.capped AS r_capped, a.mentions AS r_mentions, \
+              octet_length(r.metadata::text) + COALESCE(",
+            message_bytes!(),
+            ", 0) AS bytes, ",
             message_columns!(),
             ", ",
             reactions!(),

@@ -1,14 +1,15 @@
 //! Reads lists of rooms, newest activity first: the rooms of a member, and the public rooms.
 //! A page continues exactly after the previous one, unless rooms have new activity in between.
 
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::UserId;
 use utoipa::ToSchema;
 
 use super::cursor::ActivityCursor;
+use super::page_budget::{PageBudget, truncate_page};
 use super::room::{MyRoom, Room, my_room, room_columns, select_my_rooms};
-use super::sql::{epoch_of, message_columns, reactions, visible};
+use super::sql::{budget_begin, budget_end, epoch_of, message_bytes, message_columns, reactions, visible};
 use crate::sql::statement;
 
 /// A page of public rooms, the same for every viewer.
@@ -22,15 +23,19 @@ pub struct PublicRooms {
 }
 
 /// `$1` and `$3` are the activity time and room id of the cursor after which the page begins, or NULL. `$2`: user.
-/// `$4`: limit.
+/// `$4`: limit. `$5`: the number of bytes at which the page ends.
 const MY_ROOMS_SQL: &str = concat!(
+    budget_begin!("$5", "p.r_updated_at DESC, p.r_room"),
+    "(",
     select_my_rooms!(
         "SELECT r.*, mb.role, mb.read_seq, mb.notify FROM members mb JOIN rooms r ON r.id = mb.room_id \
           WHERE mb.user_id = $2 AND ($1::timestamptz IS NULL OR r.updated_at < $1 \
             OR (r.updated_at = $1 AND r.id > $3)) \
           ORDER BY r.updated_at DESC, r.id LIMIT $4 + 1"
     ),
-    " ORDER BY r.updated_at DESC, r.id"
+    ")",
+    budget_end!("$5"),
+    " ORDER BY p.r_updated_at DESC, p.r_room"
 );
 
 /// A page of the rooms of which the user is a member, and the cursor of the next page.
@@ -41,10 +46,15 @@ pub async fn my_rooms(
     limit: i64,
 ) -> Result<(Vec<MyRoom>, Option<String>), DbErr> {
     let [at, room] = cursor_values(cursor);
-    let values = [at, user.as_str().into(), room, limit.into()];
-    let mut rows = db.query_all_raw(statement(MY_ROOMS_SQL, values)).await?;
-    let next = truncate_page(&mut rows, limit)?;
-    Ok((rows.iter().map(my_room).collect::<Result<_, _>>()?, next))
+    let mut budget = PageBudget::default();
+    let values = [at, user.as_str().into(), room, limit.into(), budget.sql_value()];
+    let rows = db.query_all_raw(statement(MY_ROOMS_SQL, values)).await?;
+    let mut rooms = budget.admit_rows(&rows, my_room)?;
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let more = budget.is_full() || rooms.len() > limit;
+    rooms.truncate(limit);
+    let next = rooms.last().filter(|_| more).map(|last| cursor_after(&last.room));
+    Ok((rooms, next))
 }
 
 /// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
@@ -89,27 +99,20 @@ pub async fn public_rooms(
         _ => None,
     };
     rows.retain(|row| row.try_get::<Option<String>>("", "r_room").is_ok_and(|id| id.is_some()));
-    let next = truncate_page(&mut rows, limit)?.or(end);
-    let room = |row: &QueryResult| Room::from_query_result(row, "r_");
-    Ok(PublicRooms { rooms: rows.iter().map(room).collect::<Result<_, _>>()?, next })
+    let rooms = rows.iter().map(|row| Room::from_query_result(row, "r_"));
+    let mut rooms = rooms.collect::<Result<Vec<_>, DbErr>>()?;
+    let more = truncate_page(&mut rooms, limit);
+    let next = rooms.last().filter(|_| more).map(cursor_after).or(end);
+    Ok(PublicRooms { rooms, next })
 }
 
 fn cursor_values(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
 
-/// Callers read one row more than `limit`, to see whether there is a next page. Removes that row, and returns the
-/// cursor of the last row that stays; None if there are at most `limit` rows.
-fn truncate_page(rows: &mut Vec<QueryResult>, limit: i64) -> Result<Option<String>, DbErr> {
-    let limit = usize::try_from(limit).unwrap_or_default();
-    if rows.len() <= limit {
-        return Ok(None);
-    }
-    rows.truncate(limit);
-    let Some(last) = rows.last() else { return Ok(None) };
-    let cursor =
-        ActivityCursor { updated_at: last.try_get("", "r_updated_at")?, room: last.try_get("", "r_room")? };
-    Ok(Some(cursor.pack()))
+/// The cursor of the page after the one that ends with this room.
+fn cursor_after(last: &Room) -> String {
+    ActivityCursor { updated_at: last.updated_at, room: last.room.clone() }.pack()
 }
 
 /// A LIKE pattern that finds `text` anywhere in a name. Special characters of LIKE in `text` are escaped.

@@ -4,7 +4,7 @@
 //! of date. Messages that are not indexed yet are searched without the index, so a stored message is found at once.
 //! Each page has a limit of work. A page that reaches the limit ends early, with a `next`. The words of hidden messages
 //! change no page and no cursor, because the limits count tested blocks and visible texts. The limit of bytes is an
-//! exception (`search/frontier.rs`).
+//! exception (`search/frontier.rs`). Long because a page is one loop over statements that share its state.
 
 mod frontier;
 mod pending_hits;
@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use super::access::Viewer;
 use super::cursor::{LATEST_TIME, SearchCursor};
 use super::messages::Message;
+use super::page_budget::{PageBudget, ends_page};
 use crate::search::signature::query_numbers;
 use crate::search::snippet::{Piece, snippet};
 use crate::search::words::Query;
@@ -84,6 +85,7 @@ pub async fn search(
     };
     search.begin(db).await?;
     let mut results: Vec<(Hit, SearchResult)> = Vec::new();
+    let mut budget = PageBudget::default();
     loop {
         let horizon = search.frontier.horizon();
         // Reads one result more than requested, to know whether there is a next page.
@@ -92,7 +94,9 @@ pub async fn search(
             if hits.is_empty() {
                 break;
             }
-            results.extend(search.read_hits(db, hits).await?);
+            if let Some(last) = search.read_hits(db, &hits, &mut results, &mut budget).await? {
+                return Ok(make_page(results, Some(last.pack())));
+            }
         }
         if results.len() > request.limit {
             results.truncate(request.limit);
@@ -291,28 +295,43 @@ impl SearchRun<'_> {
         Ok((text.len(), terms))
     }
 
-    /// Reads the messages of the hits. Returns those that the viewer may see and that still contain the words.
+    /// Reads the messages of the hits. Adds those that the viewer may see and that still contain the words to the
+    /// results. Returns the cursor of the next page if the results have all bytes of a page.
     async fn read_hits(
         &self,
         db: &impl ConnectionTrait,
-        hits: Vec<Hit>,
-    ) -> Result<Vec<(Hit, SearchResult)>, DbErr> {
+        hits: &[Hit],
+        results: &mut Vec<(Hit, SearchResult)>,
+        budget: &mut PageBudget,
+    ) -> Result<Option<SearchCursor>, DbErr> {
         let rooms: Vec<String> = hits.iter().map(|hit| hit.room.clone()).collect();
         let seqs: Vec<i64> = hits.iter().map(|hit| hit.seq).collect();
         let any_room = self.viewer.admin && self.request.room.is_some();
-        let values = [rooms.into(), self.viewer.user.as_str().into(), seqs.into(), any_room.into()];
-        let rows = db.query_all_raw(statement(READ_HITS_SQL, values)).await?;
-        rows.iter().filter_map(|row| self.result_of_row(row, &hits).transpose()).collect()
+        let user = self.viewer.user.as_str().into();
+        let values = [rooms.into(), user, seqs.into(), any_room.into(), budget.sql_value()];
+        for row in &db.query_all_raw(statement(READ_HITS_SQL, values)).await? {
+            let position: i64 = row.try_get("", "place")?;
+            let hit = usize::try_from(position - 1).ok().and_then(|index| hits.get(index));
+            let (Some(hit), ends_page) = (hit, ends_page(row)?) else { continue };
+            if let Some(result) = self.result_of_row(row)? {
+                if !budget.admit(&result, ends_page) {
+                    return Ok(results.last().map(|(last, _)| last.cursor()));
+                }
+                results.push((hit.clone(), result));
+            }
+            if ends_page {
+                return Ok(Some(hit.cursor()));
+            }
+        }
+        Ok(None)
     }
 
-    fn result_of_row(&self, row: &QueryResult, hits: &[Hit]) -> Result<Option<(Hit, SearchResult)>, DbErr> {
-        let position: i64 = row.try_get("", "place")?;
-        let hit = usize::try_from(position - 1).ok().and_then(|index| hits.get(index));
+    fn result_of_row(&self, row: &QueryResult) -> Result<Option<SearchResult>, DbErr> {
         let room: String = row.try_get("", "m_room")?;
-        let (Some(hit), Some(message)) = (hit, Message::from_row(row, &room)?) else { return Ok(None) };
+        let Some(message) = Message::from_row(row, &room)? else { return Ok(None) };
         let Some(ranges) = self.request.query.hits(&message.content) else { return Ok(None) };
         let snippet = snippet(&message.content, &ranges);
-        Ok(Some((hit.clone(), SearchResult { message, snippet })))
+        Ok(Some(SearchResult { message, snippet }))
     }
 }
 

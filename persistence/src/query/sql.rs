@@ -78,6 +78,39 @@ macro_rules! row_without_message {
     };
 }
 
+/// The stored bytes of the columns of a message `m` that can be long. PostgreSQL knows the length of a text without
+/// reading it, but must read long JSON, which is stored apart, to learn its length.
+macro_rules! message_bytes {
+    () => {
+        "octet_length(m.content) + COALESCE(octet_length(m.attachments::text), 0) \
+         + COALESCE(octet_length(m.metadata::text), 0) + COALESCE(octet_length(m.visible_users::text), 0)"
+    };
+}
+
+/// Begins a SELECT of the rows of a subquery in the order `$order`, up to the row with which their bytes reach the
+/// budget `$budget`. The subquery follows in parentheses, has the bytes of each row in the integer column `bytes`, and
+/// ends with [`budget_end!`]. `ends_page` is true on the row that reaches the budget: rows after it may be left out. The
+/// rows that are left out are read neither by the outer query nor by the client. The subquery has a row limit, so the
+/// sum is over at most a few hundred rows.
+macro_rules! budget_begin {
+    ($budget:literal, $order:literal) => {
+        concat!(
+            "SELECT p.*, p.total >= ",
+            $budget,
+            " AS ends_page FROM (SELECT p.*, sum(p.bytes) OVER (ORDER BY ",
+            $order,
+            " ROWS UNBOUNDED PRECEDING) AS total FROM "
+        )
+    };
+}
+
+/// Ends the SELECT that [`budget_begin!`] begins.
+macro_rules! budget_end {
+    ($budget:literal) => {
+        concat!(" p) p WHERE p.total - p.bytes < ", $budget)
+    };
+}
+
 /// The reactions to message `m` as user `$2` sees them: JSON text in the order of the first use of each emoji, or NULL.
 /// Reads only the reactions that it shows, even if many users gave the same emoji. A scalar subquery checks for the
 /// reaction of `$2`, because PostgreSQL may plan an EXISTS as a hash of all reactions that `$2` ever gave.
@@ -94,4 +127,7 @@ macro_rules! reactions {
     };
 }
 
-pub(super) use {epoch_of, me, message_columns, message_row, reactions, row_without_message, visible};
+pub(super) use {
+    budget_begin, budget_end, epoch_of, me, message_bytes, message_columns, message_row, reactions,
+    row_without_message, visible,
+};

@@ -49,7 +49,8 @@ export class MessageReader {
   resolve(at: RoomPosition, limit: number): number | undefined {
     if (at !== "unread") return at === "end" ? undefined : at;
     const { unread, readSeq = 0 } = this.#room.listing.summary.value ?? {};
-    // The newest page contains at least `limit` seqs, so it contains all unread messages if they are fewer.
+    // The newest page contains at least `limit` seqs, so it contains all unread messages if they are fewer. Only a page
+    // of very long messages, which ends at 1 MiB, may begin after the first unread message.
     const fitNewestPage = (this.#room.log.cursor?.seq ?? Number.POSITIVE_INFINITY) - readSeq < limit;
     return unread && readSeq && !fitNewestPage ? readSeq + 1 : undefined;
   }

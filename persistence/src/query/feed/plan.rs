@@ -22,6 +22,8 @@ pub struct FeedRow {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step {
     pub partition: Partition,
+    /// The position of the row of the table `feed` that the step reads.
+    pub position: i64,
     pub next: FeedPosition,
     /// None if the filter leaves out the room.
     pub range: Option<LogRange>,
@@ -41,15 +43,16 @@ pub fn steps(rows: &[FeedRow], cursor: &FeedCursor, room: Option<&RoomId>, limit
     let (mut left, mut steps) = (limit, Vec::new());
     for row in rows {
         let end = FeedPosition::after(row.position);
+        let step = |next, range| Step { partition: row.partition, position: row.position, next, range };
         if room.is_some_and(|room| *room != row.room) {
-            steps.push(Step { partition: row.partition, next: end, range: None });
+            steps.push(step(end, None));
             continue;
         }
         let mut after =
             cursor.get(row.partition).map_or(row.after, |reached| reached.seq_in(row.position, row.after));
         after = after.min(row.upto);
         if after == row.upto {
-            steps.push(Step { partition: row.partition, next: end, range: None });
+            steps.push(step(end, None));
         }
         while after < row.upto {
             let upto = row.upto.min(after + left.min(EVENTS_PER_STATEMENT));
@@ -58,7 +61,7 @@ pub fn steps(rows: &[FeedRow], cursor: &FeedCursor, room: Option<&RoomId>, limit
             }
             let next = if upto < row.upto { FeedPosition { from: row.position, seq: upto } } else { end };
             let range = Some(LogRange { room: row.room.clone(), after, upto });
-            steps.push(Step { partition: row.partition, next, range });
+            steps.push(step(next, range));
             left -= upto - after;
             after = upto;
         }

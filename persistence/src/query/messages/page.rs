@@ -8,13 +8,17 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult};
 use serde::Serialize;
 use tidings_shared::error::Refusal;
 use tidings_shared::ids::RoomId;
+use tidings_shared::limits::MAX_PAGE_BYTES;
 use tidings_shared::request_slots::RequestSlots;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::super::access::Viewer;
 use super::super::json::Head;
-use super::super::sql::{epoch_of, me, message_columns, reactions, visible};
+use super::super::page_budget::{PageBudget, ends_page};
+use super::super::sql::{
+    budget_begin, budget_end, epoch_of, me, message_bytes, message_columns, reactions, visible,
+};
 use super::Message;
 use crate::request_error::RequestError;
 use crate::sql::statement;
@@ -112,22 +116,32 @@ pub async fn read_page(
 /// `$4` and `$7` are the seqs at which the steps to older and to newer messages begin. `$5` and `$6` are the wanted
 /// numbers of older and newer messages; a negative number reads none. A step begins at the next existing message, and
 /// returns the seq at which the next step would begin. It reads one message more than wanted, to know whether there are
-/// more.
+/// more. `$9` and `$10` are the bytes that older and newer messages may have; those nearest to the pivot are kept.
 const STEP_SQL: &str = concat!(
     "WITH ",
     me!(),
     ", begin AS MATERIALIZED (SELECT ",
     "(SELECT max(b.seq) FROM messages b WHERE b.room_id = $1 AND b.seq <= $4) AS older, ",
     "(SELECT min(b.seq) FROM messages b WHERE b.room_id = $1 AND b.seq > $7) AS newer), ",
-    "older AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq <= (SELECT older FROM begin) ",
+    "older AS (",
+    budget_begin!("$9", "p.seq DESC"),
+    "(SELECT m.*, ",
+    message_bytes!(),
+    " AS bytes FROM messages m WHERE m.room_id = $1 AND m.seq <= (SELECT older FROM begin) ",
     "AND m.seq > (SELECT older - $8 FROM begin) AND EXISTS (SELECT FROM me) AND ",
     visible!("m", "m.sender_id", "(SELECT role FROM me)"),
-    " ORDER BY m.seq DESC LIMIT $5 + 1), ",
-    "newer AS (SELECT m.* FROM messages m WHERE m.room_id = $1 AND m.seq >= (SELECT newer FROM begin) ",
+    " ORDER BY m.seq DESC LIMIT $5 + 1)",
+    budget_end!("$9"),
+    "), newer AS (",
+    budget_begin!("$10", "p.seq"),
+    "(SELECT m.*, ",
+    message_bytes!(),
+    " AS bytes FROM messages m WHERE m.room_id = $1 AND m.seq >= (SELECT newer FROM begin) ",
     "AND m.seq < (SELECT newer + $8 FROM begin) AND EXISTS (SELECT FROM me) AND ",
     visible!("m", "m.sender_id", "(SELECT role FROM me)"),
-    " ORDER BY m.seq LIMIT $6 + 1) ",
-    "SELECT me.head_seq, me.epoch, ",
+    " ORDER BY m.seq LIMIT $6 + 1)",
+    budget_end!("$10"),
+    ") SELECT me.head_seq, me.epoch, m.ends_page, ",
     "(SELECT max(b.seq) FROM messages b WHERE b.room_id = $1 AND b.seq <= (SELECT older - $8 FROM begin)) AS then_older, ",
     "(SELECT min(b.seq) FROM messages b WHERE b.room_id = $1 AND b.seq >= (SELECT newer + $8 FROM begin)) AS then_newer, ",
     message_columns!(),
@@ -142,20 +156,34 @@ const STEP_SQL: &str = concat!(
 struct PageSide {
     wanted: i64,
     found: Vec<Message>,
+    /// The bytes that this side may still have. A side whose budget is full is complete and has more messages.
+    budget: PageBudget,
     /// The seq at which the next step begins; None at the end of the log.
     next: Option<i64>,
 }
 
 impl PageSide {
-    fn new(wanted: i64, from: i64) -> Self {
-        Self { wanted, found: Vec::new(), next: Some(from) }
+    fn new(wanted: i64, from: i64, bytes: usize) -> Self {
+        Self { wanted, found: Vec::new(), budget: PageBudget::new(bytes), next: Some(from) }
+    }
+
+    /// Adds messages, nearest to the pivot first, until the budget is full. Each comes with the `ends_page` of its row.
+    fn add(&mut self, rows: impl Iterator<Item = (Message, bool)>) {
+        for (message, ends_page) in rows {
+            if !self.budget.admit(&message, ends_page) {
+                break;
+            }
+            self.found.push(message);
+        }
     }
 
     /// The number of messages that this side still needs; negative if the side is complete.
     fn missing(&self) -> i64 {
         match self.next {
-            Some(_) => self.wanted - i64::try_from(self.found.len()).unwrap_or(i64::MAX),
-            None => -1,
+            Some(_) if !self.budget.is_full() => {
+                self.wanted - i64::try_from(self.found.len()).unwrap_or(i64::MAX)
+            }
+            _ => -1,
         }
     }
 
@@ -163,7 +191,7 @@ impl PageSide {
     /// its end.
     fn truncate_to_wanted(&mut self) -> bool {
         let wanted = usize::try_from(self.wanted).unwrap_or_default();
-        let more = self.found.len() > wanted || self.missing() >= 0;
+        let more = self.budget.is_full() || self.found.len() > wanted || self.missing() >= 0;
         self.found.truncate(wanted);
         more
     }
@@ -181,7 +209,10 @@ struct PageScan {
 impl PageScan {
     fn new(window: Window) -> Self {
         let Window { pivot, older, newer } = window;
-        Self { older: PageSide::new(older, pivot), newer: PageSide::new(newer, pivot), head: None }
+        // A page around a message gives each side half of the bytes, so that it has the messages next to the pivot.
+        let bytes = if older > 0 && newer > 0 { MAX_PAGE_BYTES / 2 } else { MAX_PAGE_BYTES };
+        let side = |wanted| PageSide::new(wanted, pivot, bytes);
+        Self { older: side(older), newer: side(newer), head: None }
     }
 
     /// Reads one step. Returns false if the viewer may not see the room.
@@ -204,6 +235,8 @@ impl PageScan {
             newer_missing.into(),
             newer_from.into(),
             STEP_SEQS.into(),
+            self.older.budget.sql_value(),
+            self.newer.budget.sql_value(),
         ];
         let rows = db.query_all_raw(statement(STEP_SQL, values)).await?;
         let Some(first) = rows.first() else { return Ok(false) };
@@ -221,15 +254,19 @@ impl PageScan {
     }
 
     fn add_rows(&mut self, rows: &[QueryResult], room: &RoomId, older_from: i64) -> Result<(), DbErr> {
-        let found = rows.iter().filter_map(|row| Message::from_row(row, room.as_str()).transpose());
-        let mut found = found.collect::<Result<Vec<_>, DbErr>>()?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Some(message) = Message::from_row(row, room.as_str())? {
+                found.push((message, ends_page(row)?));
+            }
+        }
         // The rows ascend by seq. Older rows are at or below `older_from` and newer rows above it, so one split
         // separates them.
-        let newer = found.split_off(found.partition_point(|row| row.seq <= older_from));
-        self.older.found.extend(found.into_iter().rev());
+        let newer = found.split_off(found.partition_point(|(row, _)| row.seq <= older_from));
+        self.older.add(found.into_iter().rev());
         // Messages that were stored after the first step are not part of the page.
         let head = self.head.as_ref().map_or(i64::MAX, |head| head.seq);
-        self.newer.found.extend(newer.into_iter().filter(|row| row.seq <= head));
+        self.newer.add(newer.into_iter().filter(|(row, _)| row.seq <= head));
         Ok(())
     }
 
@@ -258,64 +295,4 @@ impl PageScan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::sample;
-    use super::*;
-
-    /// A scan after one step that found these messages, and either the ends of the log or more to search.
-    fn scan(window: Window, found: &[i64], next: (Option<i64>, Option<i64>)) -> PageScan {
-        let mut scan = PageScan::new(window);
-        let (older, newer): (Vec<i64>, Vec<i64>) = found.iter().partition(|seq| **seq <= window.pivot);
-        scan.older.found = older.into_iter().rev().map(sample).collect();
-        scan.newer.found = newer.into_iter().map(sample).collect();
-        (scan.older.next, scan.newer.next) = next;
-        scan.head = Some(Head::new(1, 100));
-        scan
-    }
-
-    fn page_of(scan: PageScan) -> (Vec<i64>, bool, bool) {
-        let page = scan.into_page().unwrap();
-        (page.messages.iter().map(|message| message.seq).collect(), page.has_before, page.has_after)
-    }
-
-    #[test]
-    fn page_reports_whether_each_side_has_more() {
-        for (window, found, expected) in [
-            (Window::last(2), &[7, 8, 9][..], (vec![8, 9], true, false)),
-            (Window::last(3), &[7, 8, 9], (vec![7, 8, 9], false, false)),
-            (Window::before(8, 2), &[5, 6, 7, 8], (vec![6, 7], true, true)),
-            (Window::after(8, 2), &[8, 9, 10, 11], (vec![9, 10], true, true)),
-            (Window::after(8, 2), &[9], (vec![9], false, false)),
-            (Window::around(8, 3), &[6, 7, 8, 9, 10], (vec![7, 8, 9], true, true)),
-            (Window::around(8, 1), &[7, 8, 9], (vec![8], true, true)),
-            (Window::last(2), &[], (vec![], false, false)),
-        ] {
-            let scan = scan(window, found, (None, None));
-            assert!(scan.is_complete());
-            assert_eq!(page_of(scan), expected, "{window:?} {found:?}");
-        }
-    }
-
-    #[test]
-    fn unsearched_side_is_reported_to_have_more() {
-        let open = |window, found: &[i64]| {
-            let scan = scan(window, found, (Some(3), Some(90)));
-            (scan.is_complete(), scan.has_next_page(), page_of(scan))
-        };
-        assert_eq!(open(Window::before(50, 2), &[40]), (false, true, (vec![40], true, true)));
-        assert_eq!(open(Window::before(50, 2), &[20, 30, 40, 60]), (true, true, (vec![30, 40], true, true)));
-        assert_eq!(open(Window::around(50, 4), &[60]), (false, true, (vec![60], true, true)));
-    }
-
-    #[test]
-    fn next_page_needs_a_message_or_the_end_of_the_log() {
-        let next_page = |window, found: &[i64], next| scan(window, found, next).has_next_page();
-        assert!(!next_page(Window::before(50, 2), &[], (Some(3), None)));
-        // A newer message does not help a client that reads older ones.
-        assert!(!next_page(Window::before(50, 2), &[60], (Some(3), Some(90))));
-        assert!(next_page(Window::before(50, 2), &[], (None, Some(90))));
-        assert!(next_page(Window::before(50, 2), &[40], (Some(3), None)));
-        assert!(!next_page(Window::around(50, 2), &[], (None, Some(90))));
-        assert!(next_page(Window::around(50, 2), &[40], (None, Some(90))));
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The SQL of a search.
 
-use crate::query::sql::{message_columns, reactions, visible};
+use crate::query::sql::{budget_begin, budget_end, message_bytes, message_columns, reactions, visible};
 
 macro_rules! rooms_with_progress {
     ($rooms:literal) => {
@@ -108,17 +108,22 @@ pub fn test_blocks_sql(numbers: usize) -> String {
     )
 }
 
-/// The messages with the given rooms and seqs that the user `$2` may see.
+/// The messages with the given rooms and seqs that the user `$2` may see, up to about `$5` bytes.
 pub const READ_HITS_SQL: &str = concat!(
-    "SELECT v.place, m.room_id AS m_room, ",
+    "SELECT m.place, m.ends_page, m.room_id AS m_room, ",
     message_columns!(),
     ", ",
     reactions!(),
-    " FROM unnest($1::text[], $3::bigint[]) WITH ORDINALITY AS v (room, seq, place) \
+    " FROM (",
+    budget_begin!("$5", "p.place"),
+    "(SELECT v.place, m.*, ",
+    message_bytes!(),
+    " AS bytes FROM unnest($1::text[], $3::bigint[]) WITH ORDINALITY AS v (room, seq, place) \
      CROSS JOIN LATERAL (SELECT * FROM messages w WHERE w.room_id = v.room AND w.seq = v.seq LIMIT 1) m \
      LEFT JOIN LATERAL (SELECT * FROM members w WHERE w.room_id = v.room AND w.user_id = $2 LIMIT 1) mb ON true \
-     LEFT JOIN LATERAL (SELECT * FROM users w WHERE w.id = m.sender_id LIMIT 1) u ON true \
      WHERE NOT m.deleted AND (mb.user_id IS NOT NULL OR $4) AND ",
     visible!("m", "m.sender_id", "mb.role"),
-    " ORDER BY v.place"
+    ")",
+    budget_end!("$5"),
+    ") m LEFT JOIN LATERAL (SELECT * FROM users w WHERE w.id = m.sender_id LIMIT 1) u ON true ORDER BY m.place"
 );
