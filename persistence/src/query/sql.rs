@@ -52,8 +52,8 @@ macro_rules! visible {
 }
 
 /// The columns of [`super::messages::Message`] except the reactions, from a message `m` and its sender `u`. They are
-/// read by position, so their order matters. A delete is the last change of its message, so `last_seq` is the seq of the
-/// event that names who deleted it. Only deleted messages are looked up.
+/// read by position, so their order matters. A delete is the last change of its message, so `last_seq` is the seq of
+/// the event that names who deleted it. Only deleted messages are looked up.
 macro_rules! message_columns {
     () => {
         "m.seq AS m_seq, m.id AS m_id, m.client_id AS m_client_id, m.sender_id AS m_sender_id, \
