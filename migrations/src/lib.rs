@@ -29,6 +29,7 @@ pub mod m0022_file_uploads;
 pub mod m0023_emptied_files;
 pub mod m0024_file_parts;
 pub mod m0025_push_tickets;
+pub mod m0026_rejoin_roles;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -161,6 +162,11 @@ impl MigratorTrait for Migrator {
             name: "m0025_push_tickets",
             up: m0025_push_tickets::UP,
             down: m0025_push_tickets::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0026_rejoin_roles",
+            up: m0026_rejoin_roles::UP,
+            down: m0026_rejoin_roles::DOWN,
         }));
         migrations
     }

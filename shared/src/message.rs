@@ -134,6 +134,7 @@ impl Draft {
             mentions: (!mentions.is_empty()).then_some(mentions.as_slice()),
             edited_at: None,
             deleted: None,
+            deleted_by: None,
         };
         serde_json::to_string(&body).expect(SERIALISES)
     }

@@ -28,6 +28,26 @@ test("an edit is shown at once, and marked until the server has stored it", asyn
   screen.getByText("no cake");
 });
 
+test("a message that another user than its sender deleted shows who deleted it", async () => {
+  const { server } = show(
+    <ChatUiProvider>
+      <RoomView room="kitchen" />
+    </ChatUiProvider>,
+  );
+  for (const text of ["cake?", "coffee?"]) server.say("kitchen", "bob", text);
+  await screen.findByText("coffee?");
+  for (const [target, by] of [
+    [1, "root"],
+    [2, "bob"],
+    [3, "alice"],
+  ] as const) {
+    server.append("kitchen", { type: "message:deleted", target, target_id: `m${target}-kitchen`, by });
+  }
+  await screen.findByText("You deleted this message");
+  screen.getByText("Root deleted this message");
+  screen.getByText("This message was deleted");
+});
+
 test("a refused change of an earlier page says why, and can be sent again or discarded", () => {
   const error = new TidingsError("forbidden");
   const { client } = show(

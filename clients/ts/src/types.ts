@@ -178,6 +178,8 @@ export interface Message {
   readonly at: number;
   readonly editedAt?: number;
   readonly deleted: boolean;
+  /** The id of the user who deleted the message, if that is known. */
+  readonly deletedBy?: string;
   readonly replyTo?: number;
   readonly attachments: readonly Attachment[];
   readonly metadata?: object;

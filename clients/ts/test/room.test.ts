@@ -152,6 +152,22 @@ test("a change that a page already contains, or of another message, changes noth
   });
 });
 
+test("a deleted message shows who deleted it, also when it was deleted before the room is opened", async () => {
+  const world = new World();
+  for (const text of ["one", "two"]) world.server.appendMessage(text);
+  const erase = (target: number, by: string) =>
+    world.server.append("r", { type: "message:deleted", target, target_id: `m${target}-r`, by });
+  erase(1, "root");
+  const { room } = await openRoom({}, world);
+  erase(2, "bob");
+  await world.clock.pass(100);
+  const shown = room.messages.get().items.map(({ deleted, deletedBy }) => [deleted, deletedBy]);
+  expect(shown).toEqual([
+    [true, "root"],
+    [true, "bob"],
+  ]);
+});
+
 test("an answer that the epoch is over makes the kit read again", async () => {
   const { world, room } = await openRoom();
   world.server.appendMessage("a");

@@ -74,6 +74,21 @@ async fn private_room_stays_hidden_from_joins_that_create_rooms() -> Result<()> 
 }
 
 #[tokio::test]
+async fn removed_user_cannot_come_back_by_joins_that_create_rooms() -> Result<()> {
+    let stack = start_stack(DIALECT, 100).await?;
+    let (mut ann, mut bob) = (connect(&stack, 0, "ann").await?, connect(&stack, 1, "bob").await?);
+    for client in [&mut ann, &mut bob] {
+        ensure!(join(client, "tea").await?["success"] == true);
+    }
+    stack.http("ann").remove_member("room-tea", "bob").await?.expect(200);
+    let refused = join(&mut bob, "tea").await?;
+    ensure!(refused["code"] == "forbidden", "{refused}");
+    stack.http("ann").put_member("room-tea", "bob", "member").await?.expect(200);
+    ensure!(join(&mut bob, "tea").await?["success"] == true);
+    Ok(())
+}
+
+#[tokio::test]
 async fn joins_that_create_rooms_keep_the_limit_of_rooms() -> Result<()> {
     let stack = start_stack(DIALECT, 2).await?;
     let mut ann = connect(&stack, 0, "ann").await?;

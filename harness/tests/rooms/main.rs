@@ -5,6 +5,7 @@
 
 mod away_shard;
 mod common_limits;
+mod direct_rooms;
 mod lagging;
 mod large_room;
 mod limits;
@@ -23,6 +24,7 @@ mod presence_rooms;
 mod presence_store;
 mod receipts;
 mod receipts_marks;
+mod rejoining;
 mod rooms_version;
 mod signals;
 mod slow_mode;

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 24;
+pub const MIGRATION_COUNT: usize = 25;
 const TABLES: &[&str] = &[
     "batches",
     "dead_letters",
@@ -32,6 +32,7 @@ const TABLES: &[&str] = &[
     "push_told",
     "reaction_counts",
     "reactions",
+    "rejoin_roles",
     "replicas",
     "retention_progress",
     "room_epochs",
@@ -155,6 +156,37 @@ async fn public_rooms_are_listed_by_activity_after_an_upgrade() -> Result<()> {
     database.query("UPDATE rooms SET updated_at = '2026-01-05Z'; UPDATE rooms SET name = 'x'").await?;
     let moved = "SELECT count(*) FROM public_rooms WHERE updated_at = '2026-01-05Z'";
     assert_eq!(database.value(moved).await?, "2");
+    Ok(())
+}
+
+#[tokio::test]
+async fn owners_of_direct_rooms_become_members() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    run_migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["down", "--steps", &(MIGRATION_COUNT - 24).to_string()]).await?;
+    database
+        .query(
+            "INSERT INTO users (id) VALUES ('alice'), ('bob'); \
+             INSERT INTO rooms (id, partition, kind, created_by) SELECT kind || n, 0, kind, 'alice' \
+               FROM generate_series(1, 1200) n, unnest('{direct,private}'::text[]) kind; \
+             INSERT INTO members (room_id, user_id, role) SELECT id, 'alice', 'owner' FROM rooms; \
+             INSERT INTO members (room_id, user_id, role) SELECT id, 'bob', 'member' FROM rooms",
+        )
+        .await?;
+    run_migrations(&database, &["up"]).await?;
+    // A node of the previous version creates a room.
+    database
+        .query(
+            "INSERT INTO rooms (id, partition, kind, created_by) VALUES ('late', 0, 'direct', 'alice'); \
+             INSERT INTO members (room_id, user_id, role) VALUES ('late', 'alice', 'owner')",
+        )
+        .await?;
+    let roles =
+        "SELECT kind, role, count(*) FROM members JOIN rooms ON id = room_id GROUP BY 1, 2 ORDER BY 1, 2";
+    assert_eq!(
+        database.query(roles).await?,
+        [["direct", "member", "2401"], ["private", "member", "1200"], ["private", "owner", "1200"]]
+    );
     Ok(())
 }
 

@@ -41,6 +41,9 @@ pub enum MembershipChangeKind {
 pub struct FinalMembership {
     /// The batch removed the user at least once, so the stored marks of the user are deleted.
     pub was_removed: bool,
+    /// How the last removal of the batch was: `removed` if another user removed the user, else the role that this batch
+    /// had given to the user who left. None without a removal, or if the user left with the stored role.
+    pub left_as: Option<String>,
     /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,
     /// When this batch added the user, ms since 1970. None if the batch did not add the user, or removed the user
@@ -70,8 +73,8 @@ impl MemberChanges {
         let state = self.final_memberships.entry((room.clone(), change.user.clone())).or_default();
         match &change.kind {
             MembershipChangeKind::Added { role } => {
-                *state =
-                    FinalMembership { role: Some(role.clone()), added_at_ms: Some(record.at_ms), ..*state };
+                state.role = Some(role.clone());
+                state.added_at_ms = Some(record.at_ms);
             }
             MembershipChangeKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())
@@ -79,7 +82,9 @@ impl MemberChanges {
             // A change of the role of a user who is not a member has no effect.
             MembershipChangeKind::Changed { .. } => {}
             MembershipChangeKind::Removed => {
-                *state = FinalMembership { was_removed: true, ..FinalMembership::default() }
+                let by_other = record.sender() != change.user.as_str();
+                let left_as = if by_other { Some(role::REMOVED.to_owned()) } else { state.role.take() };
+                *state = FinalMembership { was_removed: true, left_as, ..FinalMembership::default() }
             }
         }
         self.push_change(change, marks);

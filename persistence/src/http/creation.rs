@@ -31,7 +31,8 @@ pub struct NewRoomBody<'a> {
     #[serde(borrow, default)]
     #[schema(value_type = Option<NameForm>)]
     name: Option<&'a RawValue>,
-    /// Each user at most once. The creator becomes owner and need not be named. A direct room has one other member.
+    /// Each user at most once. The creator need not be named, and becomes owner. A direct room has one other member
+    /// and no owner: both are `member`.
     #[serde(borrow, default)]
     #[schema(value_type = Option<Vec<NewMember>>, max_items = 1000)]
     members: Option<&'a RawValue>,
@@ -105,14 +106,15 @@ pub fn check_line(text: &str, field: &'static str, max_chars: usize) -> Result<(
 }
 
 /// The members of the new room: the creator as owner, then the named users, each at most once. The creator stays owner
-/// if named too.
+/// if named too. In a direct room both are members, so that neither may change the messages of the other.
 fn first_members(
     named: Vec<NewMember>,
     creator: &UserId,
     kind: RoomKind,
 ) -> Result<Vec<(UserId, String)>, Refusal> {
     let mut seen = HashSet::with_capacity(named.len());
-    let mut members = vec![(creator.clone(), OWNER.to_owned())];
+    let creator_role = if kind == RoomKind::Direct { MEMBER } else { OWNER };
+    let mut members = vec![(creator.clone(), creator_role.to_owned())];
     for NewMember { user, role } in named {
         let role = role.unwrap_or_else(|| MEMBER.to_owned());
         if !role::is_valid(&role) {
@@ -125,10 +127,7 @@ fn first_members(
             continue;
         }
         if kind == RoomKind::Direct && role != MEMBER {
-            return Err(Refusal::bad_field(
-                "members",
-                "the other member of a direct room is always `member`",
-            ));
+            return Err(Refusal::bad_field("members", "a member of a direct room is always `member`"));
         }
         members.push((user, role));
     }
@@ -166,9 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn direct_room_has_exactly_two_members() {
+    fn direct_room_has_exactly_two_members_and_no_owner() {
         let direct = room(r#"{"kind":"direct","members":[{"user":"bob"}]}"#).unwrap();
-        assert_eq!(roles(&direct), [("alice", "owner"), ("bob", "member")]);
+        assert_eq!(roles(&direct), [("alice", "member"), ("bob", "member")]);
         assert!(room(r#"{"kind":"direct","members":[{"user":"bob"},{"user":"alice"}]}"#).is_ok());
         for bad in [
             r#"{"kind":"direct"}"#,

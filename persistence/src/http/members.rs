@@ -56,7 +56,8 @@ pub struct MembershipAnswer {
 
 /// Adds a user to a room or changes their role; adding oneself joins a public room. Answered when the change is stored.
 ///
-/// A user who joins a public room becomes `member`. Admins manage everyone except owners, owners manage everyone.
+/// A user who joins a public room becomes `member`, or `guest` if the user left as guest. A user whom others removed
+/// cannot join until added by an admin or owner. Admins manage everyone except owners, owners manage everyone.
 #[utoipa::path(
     put, path = "/v1/rooms/{room}/members/{user}", operation_id = "putMember", tag = "rooms",
     params(("room" = RoomId, Path), ("user" = UserId, Path)), request_body = Option<PutMemberBody>,

@@ -24,8 +24,8 @@ use crate::writer::rooms::{
 
 /// Creates a room with its first members.
 ///
-/// The creator becomes owner. In a direct room the other member has the role `member`, and these two stay the only
-/// members. Unknown users are created without a name, or refused if the installation requires known users.
+/// The creator becomes owner. In a direct room both users have the role `member`, and stay the only members. Unknown
+/// users are created without a name, or refused if the installation requires known users.
 #[utoipa::path(
     post, path = "/v1/rooms", operation_id = "createRoom", tag = "rooms", request_body = creation::NewRoomBody,
     responses(

@@ -102,6 +102,11 @@ pub fn decide(
     if snapshot.kind == "direct" {
         return Err(forbidden("the members of a direct room are fixed"));
     }
+    if is_join && !requester.admin && snapshot.rejoin_role.as_deref() == Some(role::REMOVED) {
+        return Err(forbidden(
+            "you were removed from this room; an admin or owner of the room can add you again",
+        ));
+    }
     let (before, after) =
         (snapshot.user.as_deref(), role_after(snapshot, request, is_join && !requester.admin));
     let leaves = is_self && after.is_none() && before.is_some();
@@ -146,16 +151,16 @@ pub fn decide(
     Ok(Decision::Append(RoleChange { kind, role: role.to_owned(), min_role, depends_on_owners }))
 }
 
-/// The role of the user after the request; None if they are not a member then. With `as_member` the role is always
-/// `member`, because a user who joins a public room cannot choose a role.
+/// The role of the user after the request; None if they are not a member then. A user who joins a public room
+/// (`joins`) cannot choose a role: it is `member`, or the lower role with which the user left.
 fn role_after<'a>(
     snapshot: &'a MembershipContext,
     request: &'a MembershipRequest,
-    as_member: bool,
+    joins: bool,
 ) -> Option<&'a str> {
     match request {
         MembershipRequest::Remove => None,
-        MembershipRequest::Put(_) if as_member => Some(MEMBER),
+        MembershipRequest::Put(_) if joins => Some(snapshot.rejoin_role.as_deref().unwrap_or(MEMBER)),
         MembershipRequest::Put(Some(role)) => Some(role),
         MembershipRequest::Put(None) => Some(snapshot.user.as_deref().unwrap_or(MEMBER)),
     }

@@ -1,6 +1,6 @@
 //! Reads the state from which a membership change is decided: the room, the requester, the affected user. One statement
 //! reads all of this state, as one snapshot.
-//! Reads `rooms`, `members` and `users`.
+//! Reads `rooms`, `members`, `rejoin_roles` and `users`.
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_shared::{
@@ -22,6 +22,8 @@ pub struct MembershipContext {
     pub requester: Option<String>,
     /// The role of the affected user; None if they are not a member.
     pub user: Option<String>,
+    /// The role with which the affected user may join, `removed` if not at all; None if nothing restricts the user.
+    pub rejoin_role: Option<String>,
     /// Whether the affected user is erased or being erased.
     pub erased: bool,
     /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
@@ -48,6 +50,7 @@ pub async fn membership_context(
          FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
+             (SELECT role FROM rejoin_roles WHERE user_id = $3 AND room_id = $1) AS rejoin_role, \
              EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
            FROM rooms r WHERE r.id = $1) s"
     );

@@ -67,6 +67,10 @@ pub struct Message {
     #[schema(required)]
     pub edited_at: Option<DateTime<Utc>>,
     pub deleted: bool,
+    /// The user who deleted the message; absent if the message is not deleted, or its content was removed otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub deleted_by: Option<String>,
     /// The seq of the event that last changed the message.
     pub last_seq: i64,
     #[schema(value_type = Vec<Reaction>)]
@@ -119,6 +123,7 @@ impl Message {
             at: decode_column(row, first + 13)?,
             edited_at: decode_column(row, first + 14)?,
             deleted: decode_column(row, first + 15)?,
+            deleted_by: decode_column(row, first + 18)?,
             last_seq: decode_column(row, first + 16)?,
             reactions: RawJson::new(reactions.unwrap_or_else(|| "[]".to_owned()))?,
         };
@@ -157,6 +162,7 @@ impl Message {
             mentions: self.mentions.as_deref(),
             edited_at,
             deleted: self.deleted.then_some(true),
+            deleted_by: self.deleted_by.as_deref(),
         }
     }
 }
@@ -219,6 +225,7 @@ pub(super) mod tests {
             at: DateTime::UNIX_EPOCH,
             edited_at: None,
             deleted: false,
+            deleted_by: None,
             last_seq: seq,
             reactions: raw("[]"),
         }

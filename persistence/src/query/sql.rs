@@ -52,14 +52,17 @@ macro_rules! visible {
 }
 
 /// The columns of [`super::messages::Message`] except the reactions, from a message `m` and its sender `u`. They are
-/// read by position, so their order matters.
+/// read by position, so their order matters. A delete is the last change of its message, so `last_seq` is the seq of
+/// the event that names who deleted it. Only deleted messages are looked up.
 macro_rules! message_columns {
     () => {
         "m.seq AS m_seq, m.id AS m_id, m.client_id AS m_client_id, m.sender_id AS m_sender_id, \
          u.name AS m_sender_name, u.picture AS m_sender_picture, m.kind AS m_kind, m.content AS m_content, \
          m.reply_to AS m_reply_to, m.attachments::text AS m_attachments, m.metadata::text AS m_metadata, \
          m.visible_users AS m_visible_users, m.visible_roles AS m_visible_roles, m.at AS m_at, \
-         m.edited_at AS m_edited_at, m.deleted AS m_deleted, m.last_seq AS m_last_seq, m.mentions AS m_mentions"
+         m.edited_at AS m_edited_at, m.deleted AS m_deleted, m.last_seq AS m_last_seq, m.mentions AS m_mentions, \
+         CASE WHEN m.deleted THEN (SELECT d.actor_id FROM events d WHERE d.room_id = m.room_id AND d.seq = m.last_seq \
+           AND d.type = 'message:deleted') END AS m_deleted_by"
     };
 }
 

@@ -1,11 +1,12 @@
-//! Writes membership events into `members`, and creates users whom an event names for the first time. Also writes the
-//! notification level of a member, which is no event.
+//! Writes membership events into `members` and `rejoin_roles`, and creates users whom an event names for the first
+//! time. Also writes the notification level of a member, which is no event.
 //! `rooms.member_count` changes by the numbers of rows that were actually inserted and deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use tidings_shared::ids::{RoomId, UserId};
+use tidings_shared::role::{GUEST, REMOVED};
 
 use super::outcome::{StoredMembership, WrittenBatch};
 use crate::batch::{BatchPlan, FinalMembership, MembershipChange, MembershipChangeKind};
@@ -48,7 +49,8 @@ fn key_columns(finals: &[FinalRow<'_>]) -> [Value; 2] {
     ]
 }
 
-/// Deletes the rows of users whom the batch removed at least once. Returns the room of each deleted row.
+/// Deletes the rows of users whom the batch removed at least once. Returns the room of each deleted row. For public
+/// rooms stores who was removed by others, and who left as guest: such a user may not join as `member`.
 async fn delete_removed(
     transaction: &DatabaseTransaction,
     finals: &[FinalRow<'_>],
@@ -56,13 +58,27 @@ async fn delete_removed(
     if finals.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = "DELETE FROM members m USING unnest($1::text[], $2::text[]) AS v (room, member) \
-               WHERE m.room_id = v.room AND m.user_id = v.member RETURNING m.room_id";
-    let rows = transaction.query_all_raw(statement(sql, key_columns(finals))).await?;
+    let sql = format!(
+        "WITH v AS (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) AS v (room, member, left_as)), \
+           deleted AS (DELETE FROM members m USING v WHERE m.room_id = v.room AND m.user_id = v.member \
+             RETURNING m.room_id, m.user_id, m.role), \
+           kept AS (INSERT INTO rejoin_roles (user_id, room_id, role) SELECT l.member, l.room, l.role \
+             FROM (SELECT v.member, v.room, COALESCE(NULLIF(v.left_as, ''), d.role) AS role \
+               FROM v LEFT JOIN deleted d ON d.room_id = v.room AND d.user_id = v.member) l \
+             WHERE l.role IN ('{REMOVED}', '{GUEST}') \
+               AND (SELECT kind FROM rooms WHERE id = l.room) = 'public' \
+             ON CONFLICT (user_id, room_id) DO UPDATE SET role = excluded.role) \
+         SELECT room_id FROM deleted"
+    );
+    let [rooms, users] = key_columns(finals);
+    let left_as = column(finals, |(_, state)| state.left_as.clone().unwrap_or_default());
+    let rows = transaction.query_all_raw(statement(&sql, [rooms, users, left_as])).await?;
     rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
-/// Inserts the rows of added members, and the missing rows of their users. Returns the room of each inserted member.
+/// Inserts the rows of added members, and the missing rows of their users, and deletes their rows in `rejoin_roles`.
+/// Must run after [`delete_removed`], because a batch may remove a user and add the user again. Returns the room of
+/// each inserted member.
 async fn insert_added(
     transaction: &DatabaseTransaction,
     finals: &[FinalRow<'_>],
@@ -87,6 +103,9 @@ async fn insert_added(
         column(finals, |(_, state)| timestamp_from_ms(state.added_at_ms.unwrap_or_default())),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
+    let sql = "DELETE FROM rejoin_roles j USING unnest($1::text[], $2::text[]) AS v (room, member) \
+               WHERE j.room_id = v.room AND j.user_id = v.member";
+    transaction.execute_raw(statement(sql, key_columns(finals))).await?;
     reopen_erasures(transaction, finals).await?;
     rows.iter().map(|row| room_column(row, "room_id")).collect()
 }

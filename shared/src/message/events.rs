@@ -60,6 +60,10 @@ pub struct MessageBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub deleted: Option<bool>,
+    /// The user who deleted the message, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<UserId>))]
+    pub deleted_by: Option<&'a str>,
 }
 
 /// The fields of a [`MessageBody`] that persistence reads from the JSON of a record. It reads the other fields from the

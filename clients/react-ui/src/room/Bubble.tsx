@@ -51,7 +51,9 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
       <div className="tidings-bubble-body" dir="auto">
         <div className="tidings-bubble-text">
           {message.deleted ? (
-            <em className="tidings-bubble-gone">This message was deleted</em>
+            <em className="tidings-bubble-gone">
+              <DeletedText message={message} />
+            </em>
           ) : (
             <Text message={message} slot={slots.MessageText} />
           )}
@@ -90,6 +92,21 @@ function Text({ message, slot: Slot }: { message: Message; slot: ChatSlots["Mess
       <Slot message={message} />
     </ChatErrorBoundary>
   );
+}
+
+/** The text in place of a deleted message. Names the user who deleted it, unless that is the sender. */
+function DeletedText({ message }: { message: Message }) {
+  const { deletedBy, sender } = message;
+  if (deletedBy === undefined || deletedBy === sender.id) return "This message was deleted";
+  return <DeletedByText room={message.room} by={deletedBy} />;
+}
+
+function DeletedByText({ room, by }: { room: string; by: string }) {
+  const { nameOf } = useActions();
+  const { user } = useChatUi();
+  // Renders again when the names are loaded.
+  useMembers(room);
+  return <>{by === user ? "You" : nameOf(by)} deleted this message</>;
 }
 
 function PrivateLine({ message }: { message: Message }) {

@@ -117,6 +117,7 @@ export function toMessageObject(message: Message): MessageObject {
     at: toIsoTime(message.at),
     edited_at: editedAt === undefined ? null : toIsoTime(editedAt),
     deleted: message.deleted,
+    deleted_by: message.deletedBy ?? null,
     last_seq: lastSeq,
     reactions: message.reactions.map((reaction) => ({ ...reaction, users: [...reaction.users] })),
   };

@@ -83,6 +83,7 @@ export interface MessageObject {
   readonly at: string;
   readonly edited_at?: string | null;
   readonly deleted?: boolean | null;
+  readonly deleted_by?: string | null;
   readonly last_seq: number;
   readonly reactions?: ReactionObject[] | null;
 }

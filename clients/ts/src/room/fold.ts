@@ -20,12 +20,9 @@ export function applyChange(
 ): Message | undefined {
   const lastSeq = event.seq;
   if (lastSeq <= message.lastSeq || event.target_id !== message.id) return message;
-  if (message.deleted) {
-    // HTTP returns a deleted message without the seq of its deletion; this event supplies the seq.
-    return event.type === "message:deleted" && message.lastSeq === message.seq
-      ? { ...message, lastSeq }
-      : message;
-  }
+  // HTTP may return a deleted message without the seq of its deletion. Then the event of the deletion supplies it.
+  if (message.deleted && (event.type !== "message:deleted" || message.lastSeq !== message.seq))
+    return message;
   switch (event.type) {
     case "message:edited":
       return {
@@ -38,7 +35,15 @@ export function applyChange(
       };
     case "message:deleted": {
       const { metadata: _, mentions: __, ...rest } = message;
-      return { ...rest, content: "", attachments: [], reactions: [], deleted: true, lastSeq };
+      return {
+        ...rest,
+        content: "",
+        attachments: [],
+        reactions: [],
+        deleted: true,
+        deletedBy: event.by,
+        lastSeq,
+      };
     }
     default: {
       const reactions = applyReaction(

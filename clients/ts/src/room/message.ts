@@ -30,6 +30,7 @@ export function toMessage(source: WireMessage, me: string | undefined): Message 
     at: Date.parse(source.at) || 0,
     editedAt: Date.parse(source.edited_at as string) || undefined,
     deleted: !!source.deleted,
+    deletedBy: source.deleted_by,
     replyTo: source.reply_to,
     attachments: filterShape<AttachmentObject>(source.attachments, SHAPES.attachment).map(
       ({ media_type: mediaType, ...rest }) => ({ ...rest, mediaType }),

@@ -18,7 +18,7 @@ export function messageObject(server: ScriptedServer, event: Json, me: string): 
       const { content, mentions = message.mentions } = change;
       Object.assign(message, { content, mentions, edited_at: change.at });
     } else if (change.type === "message:deleted")
-      Object.assign(message, { content: "", mentions: null, deleted: true });
+      Object.assign(message, { content: "", mentions: null, deleted: true, deleted_by: by });
     else if (change.type === "reaction:added") {
       if (!set) {
         set = { emoji, users: [] };

@@ -47,7 +47,9 @@ fn membership_of_bob(plan: &BatchPlan<'_>) -> Option<FinalMembership> {
 }
 
 fn membership(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
-    Some(FinalMembership { was_removed, role: role.map(str::to_owned), added_at_ms })
+    // All changes are by alice.
+    let left_as = was_removed.then(|| role::REMOVED.to_owned());
+    Some(FinalMembership { was_removed, left_as, role: role.map(str::to_owned), added_at_ms })
 }
 
 #[test]
@@ -69,6 +71,30 @@ fn several_changes_of_one_user_combine_in_order() {
         assert_eq!(membership_of_bob(&plan), expected, "{words:?}");
         assert_eq!((plan.members.all.len(), plan.events.len()), (words.len(), words.len()), "{words:?}");
     }
+}
+
+#[test]
+fn leaving_user_keeps_last_role_and_removed_user_does_not() {
+    let by = |sender: &str, seq: u64, kind: &str, role: &str| {
+        let membership = format!("bob\u{1e}{role}");
+        let header = Header { room: "r", kind, sender, membership: &membership, ..Header::default() };
+        let raw = format!("1\u{1f}1\u{1f}{seq}\u{1f}{}\u{1f}{}\n{{}}", 1000 + seq, header.encode());
+        IngestEntry::parse(Partition::of(&room()), IngestId { ms: seq, n: 0 }, Bytes::from(raw))
+    };
+    let left_as = |entries: &[IngestEntry]| {
+        let plan = plan(entries, 0);
+        membership_of_bob(&plan).and_then(|membership| membership.left_as)
+    };
+    let leaves = |seq| by("bob", seq, MEMBER_REMOVED, role::REMOVED);
+    let lowered = || by("alice", 1, MEMBER_CHANGED, "guest");
+    assert_eq!(left_as(&[leaves(1)]), None, "the stored role counts");
+    assert_eq!(left_as(&[lowered(), leaves(2)]).as_deref(), Some("guest"));
+    assert_eq!(left_as(&[by("bob", 1, MEMBER_ADDED, "member"), leaves(2)]).as_deref(), Some("member"));
+    let removed = by("alice", 2, MEMBER_REMOVED, role::REMOVED);
+    assert_eq!(left_as(&[lowered(), removed]).as_deref(), Some("removed"));
+    let removed = by("alice", 1, MEMBER_REMOVED, role::REMOVED);
+    let added = by("alice", 2, MEMBER_ADDED, "member");
+    assert_eq!(left_as(&[removed, added, leaves(3)]).as_deref(), Some("member"), "the last removal counts");
 }
 
 #[test]

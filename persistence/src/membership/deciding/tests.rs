@@ -162,6 +162,33 @@ fn own_membership_changes_follow_the_table() {
 }
 
 #[test]
+fn join_obeys_removal_and_lower_role_until_lifted() {
+    let returning = |kind: &str, requester: &str, rejoin_role: &str| MembershipContext {
+        rejoin_role: Some(rejoin_role.to_owned()),
+        ..in_room(kind, requester, NO_MEMBER)
+    };
+    for request in [MembershipRequest::Put(None), put("owner")] {
+        let removed = returning("public", NO_MEMBER, role::REMOVED);
+        assert_eq!(outcome_word(&removed, false, "alice", &request), "forbidden", "{request:?}");
+        let guest = returning("public", NO_MEMBER, role::GUEST);
+        assert_eq!(outcome_word(&guest, false, "alice", &request), "+guest", "{request:?}");
+    }
+    for rejoin_role in [role::REMOVED, role::GUEST] {
+        let added_by = |requester| {
+            let snapshot = returning("public", requester, rejoin_role);
+            outcome_word(&snapshot, false, "bob", &MembershipRequest::Put(None))
+        };
+        assert_eq!([added_by("admin"), added_by("owner")], ["+member", "+member"], "{rejoin_role}");
+        assert_eq!(added_by("member"), "forbidden", "{rejoin_role}");
+        let scope = returning("public", NO_MEMBER, rejoin_role);
+        assert_eq!(outcome_word(&scope, true, "alice", &MembershipRequest::Put(None)), "+member");
+    }
+    // The answer does not reveal a private room.
+    let hidden = returning("private", NO_MEMBER, role::REMOVED);
+    assert_eq!(outcome_word(&hidden, false, "alice", &MembershipRequest::Put(None)), "not_found");
+}
+
+#[test]
 fn erased_user_can_only_be_removed() {
     for admin in [false, true] {
         let gone = MembershipContext { erased: true, ..in_room("private", "owner", NO_MEMBER) };
