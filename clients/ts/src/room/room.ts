@@ -303,7 +303,7 @@ export class RoomImpl implements Room {
   apply(event: LogEvent, repeated: boolean): void {
     const { core, listing } = this;
     const me = core.me()?.id;
-    listing.summary.apply(event);
+    listing.apply(event);
     if (this.opened) this.timeline.apply(event);
     switch (event.type) {
       case "message:new":
