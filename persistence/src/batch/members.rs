@@ -43,9 +43,9 @@ pub struct FinalMembership {
     pub was_removed: bool,
     /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,
-    /// When this batch added the user, ms since 1970. None if the batch did not add the user, or removed the user
-    /// again.
-    pub added_at_ms: Option<i64>,
+    /// The seq and the time (ms since 1970) of the event by which this batch added the user. None if the batch did not
+    /// add the user, or removed the user again.
+    pub added: Option<(Seq, i64)>,
 }
 
 /// The membership changes of a batch.
@@ -70,8 +70,8 @@ impl MemberChanges {
         let state = self.final_memberships.entry((room.clone(), change.user.clone())).or_default();
         match &change.kind {
             MembershipChangeKind::Added { role } => {
-                *state =
-                    FinalMembership { role: Some(role.clone()), added_at_ms: Some(record.at_ms), ..*state };
+                let added = Some((record.seq, record.at_ms));
+                *state = FinalMembership { role: Some(role.clone()), added, ..*state };
             }
             MembershipChangeKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())

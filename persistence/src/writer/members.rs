@@ -10,7 +10,7 @@ use tidings_shared::ids::{RoomId, UserId};
 use super::outcome::{StoredMembership, WrittenBatch};
 use crate::batch::{BatchPlan, FinalMembership, MembershipChange, MembershipChangeKind};
 use crate::query::room::NotifyLevel;
-use crate::sql::{column, room_column, statement, timestamp_from_ms, write_rows};
+use crate::sql::{bigint, column, room_column, statement, timestamp_from_ms, write_rows};
 
 /// The room and user of a membership, and its state after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
@@ -24,11 +24,8 @@ pub async fn apply_memberships(transaction: &DatabaseTransaction, plan: &BatchPl
     let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
         finals.iter().copied().filter(|(_, state)| keep(state)).collect()
     };
-    let (removed, added, remaining) = (
-        of(|state| state.was_removed),
-        of(|state| state.added_at_ms.is_some()),
-        of(|state| state.role.is_some()),
-    );
+    let (removed, added, remaining) =
+        (of(|state| state.was_removed), of(|state| state.added.is_some()), of(|state| state.role.is_some()));
     let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
     for room in delete_removed(transaction, &removed).await? {
         *count_changes.entry(room).or_default() -= 1;
@@ -62,7 +59,8 @@ async fn delete_removed(
     rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
-/// Inserts the rows of added members, and the missing rows of their users. Returns the room of each inserted member.
+/// Inserts the rows of added members, and the missing rows of their users. Earlier messages count as read: the read mark
+/// begins at the event that added the member. Returns the room of each inserted member.
 async fn insert_added(
     transaction: &DatabaseTransaction,
     finals: &[FinalRow<'_>],
@@ -76,15 +74,18 @@ async fn insert_added(
                ORDER BY 1 ON CONFLICT DO NOTHING";
     transaction.execute_raw(statement(sql, [users])).await?;
     let [rooms, users] = key_columns(finals);
-    let sql = "INSERT INTO members (room_id, user_id, role, joined_at) \
-               SELECT room, member, role, at \
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS v (room, member, role, at) \
+    let sql = "INSERT INTO members (room_id, user_id, role, joined_at, read_seq) \
+               SELECT room, member, role, at, seq \
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) \
+                 AS v (room, member, role, at, seq) \
                ON CONFLICT DO NOTHING RETURNING room_id";
+    let added = |state: &FinalMembership| state.added.unwrap_or_default();
     let values = [
         rooms,
         users,
         column(finals, |(_, state)| state.role.clone().unwrap_or_default()),
-        column(finals, |(_, state)| timestamp_from_ms(state.added_at_ms.unwrap_or_default())),
+        column(finals, |(_, state)| timestamp_from_ms(added(state).1)),
+        column(finals, |(_, state)| bigint(added(state).0.0)),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     reopen_erasures(transaction, finals).await?;
