@@ -1,5 +1,5 @@
 import type { Attachment, Message } from "@tidings/client";
-import { attachmentKey, attachmentKind, sizeText } from "../logic/attachments.js";
+import { attachmentKey, attachmentKind, fileName, sizeText } from "../logic/attachments.js";
 import { useActions } from "../room/actions.js";
 import { LINK_PROPS } from "../room/MessageText.js";
 import { useChatUi } from "../state/chatUi.js";
@@ -40,7 +40,8 @@ function AttachmentView({ message, attachment }: { message: Message; attachment:
 function FileLink({ message, attachment }: { message: Message; attachment: Attachment }) {
   const { files } = useChatUi();
   const { openFile } = useActions();
-  const { name, url, size } = attachment;
+  const { url, size } = attachment;
+  const name = fileName(attachment);
   const content = (
     <>
       <Icon name="file" size={18} />

@@ -1,4 +1,5 @@
 import type { Attachment, Message } from "@tidings/client";
+import { fileName } from "../logic/attachments.js";
 import { useActions } from "../room/actions.js";
 import { MediaBox } from "./MediaBox.js";
 import { useMediaUrl } from "./useMediaUrl.js";
@@ -23,7 +24,7 @@ export function Picture({ message, attachment }: PictureProps) {
     <button
       type="button"
       className="tidings-picture"
-      aria-label={`View picture ${attachment.name}${notice ? `, ${notice}` : ""}`}
+      aria-label={`View picture ${fileName(attachment)}${notice ? `, ${notice}` : ""}`}
       aria-haspopup="dialog"
       tabIndex={-1}
       onClick={() => openFile(message, attachment)}

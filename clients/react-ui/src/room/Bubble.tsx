@@ -12,6 +12,7 @@ import { TICK_LABELS, type Tick } from "../logic/ticks.js";
 import { exactTime, timeOfDay } from "../logic/time.js";
 import type { ChatSlots } from "../slots.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useZone } from "../state/useNow.js";
 import { colourStyle } from "../ui/colours.js";
 import { Icon, TickIcon } from "../ui/Icon.js";
 import { useActions } from "./actions.js";
@@ -31,6 +32,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
   const { slots, user } = useChatUi();
   const mentionsMe = isMentioned(message, user);
   const at = originalTime(message);
+  useZone();
   const hasTick = tick !== "none" && tick !== "failed";
   return (
     <div

@@ -8,6 +8,7 @@ import { previewText } from "../logic/preview.js";
 import { TICK_LABELS, type Tick } from "../logic/ticks.js";
 import { timeOfDay } from "../logic/time.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useZone } from "../state/useNow.js";
 import { IconButton } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { Icon, type IconName } from "../ui/Icon.js";
@@ -38,6 +39,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { mine, status } = message;
   const { user } = useChatUi();
   const [toolsVisible, setToolsVisible] = useState(false);
+  useZone();
   const { openMenu, openDetails } = useActions();
   const menu = useContextMenu((row, at) => openMenu(message, row, at));
   const name = mine ? "You" : senderName(message);

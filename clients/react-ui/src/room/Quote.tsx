@@ -1,4 +1,5 @@
 import { useEffect, useSyncExternalStore } from "react";
+import { senderName } from "../logic/names.js";
 import { previewText } from "../logic/preview.js";
 import { colourStyle } from "../ui/colours.js";
 import { useActions } from "./actions.js";
@@ -23,7 +24,8 @@ export function Quote({ seq }: { seq: number }) {
       </span>
     );
   }
-  const name = quoted && (quoted.mine ? "You" : (quoted.sender.name ?? nameOf(quoted.sender.id)));
+  const name =
+    quoted && (quoted.mine ? "You" : quoted.sender.name ? senderName(quoted) : nameOf(quoted.sender.id));
   return (
     <button
       type="button"

@@ -1,5 +1,5 @@
 import type { Message, RoomSummary } from "@tidings/client";
-import { attachmentKind, picturesOf } from "../logic/attachments.js";
+import { attachmentKind, fileName, picturesOf } from "../logic/attachments.js";
 import { copyText } from "../ui/copyText.js";
 import type { MenuItem } from "../ui/Menu.js";
 import type { MessageActions } from "./actions.js";
@@ -69,7 +69,7 @@ function fileItems(message: Message, { openFile }: MessageActions): MenuItem[] {
     ...others.map(
       (one) =>
         ({
-          label: `Download ${one.name}`,
+          label: `Download ${fileName(one)}`,
           icon: "download",
           onSelect: () => openFile(message, one),
         }) as const,
