@@ -79,6 +79,13 @@ export function listTime(at: number, now: number): string {
   return format(daysAgo < 7 ? "shortWeekday" : "shortDate", at);
 }
 
+/** A span of time as a countdown shows it, such as "12 s" or "1:05". */
+export function countdown(ms: number): string {
+  const seconds = Math.max(0, Math.ceil(ms / 1_000));
+  if (seconds < 60) return `${seconds} s`;
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
 /** Makes a text such as "last seen 5 minutes ago". The two times are in ms since 1970. */
 export function lastSeen(at: number, now: number): string {
   const minutes = Math.floor((now - at) / 60_000);

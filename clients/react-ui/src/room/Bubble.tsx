@@ -18,6 +18,7 @@ import { Icon, TickIcon } from "../ui/Icon.js";
 import { useActions } from "./actions.js";
 import { MessageText } from "./MessageText.js";
 import { Quote } from "./Quote.js";
+import { SendsIn } from "./SlowMode.js";
 
 interface BubbleProps {
   readonly message: Message;
@@ -62,6 +63,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
         <div className="tidings-bubble-meta tidings-line">
           {message.pendingChange?.status === "sending" && <span>saving…</span>}
           {isEdited && <span>edited</span>}
+          {message.retryAt !== undefined && <SendsIn message={message} />}
           <time dir="auto" dateTime={new Date(at).toISOString()} title={exactTime(at)}>
             {timeOfDay(at)}
           </time>

@@ -315,6 +315,9 @@ export class RoomImpl implements Room {
         core.outbox.voided(event);
         if (listing.summary.value?.lastMessage?.seq === event.target) void listing.refresh(event.seq);
         break;
+      case "room:updated":
+        if (event.slow_mode_s != null) core.outbox.slowModeChanged(this.id);
+        break;
       case "member:removed":
         if (event.user === me) this.removed(event.seq);
         break;

@@ -178,7 +178,11 @@ export class Summary {
           ...value,
           updatedAt,
           ...(event.name != null && { name: event.name || null }),
-          ...omitNullish({ metadata: event.metadata, archived: event.archived }),
+          ...omitNullish({
+            metadata: event.metadata,
+            archived: event.archived,
+            slowModeS: event.slow_mode_s,
+          }),
         };
         return;
       case "member:added":
@@ -206,6 +210,7 @@ function toSummary(
     role: object.role ?? "member",
     members: object.members ?? 0,
     archived: !!object.archived,
+    slowModeS: object.slow_mode_s ?? 0,
     metadata: object.metadata ?? null,
     unread: object.unread ?? 0,
     unreadCapped: !!object.unread_capped,
