@@ -3,10 +3,12 @@ import { senderName } from "../logic/names.js";
 import { previewText } from "../logic/preview.js";
 import { colourStyle } from "../ui/colours.js";
 import { useActions } from "./actions.js";
+import { useRowTabIndex } from "./rowTabIndex.js";
 
 /** The message that a reply quotes: its sender, and its text on one line. A click jumps to the quoted message. */
 export function Quote({ seq }: { seq: number }) {
   const { quotes, jumpTo, nameOf } = useActions();
+  const tabIndex = useRowTabIndex();
   const quoted = useSyncExternalStore(
     quotes.subscribe,
     () => quotes.get(seq),
@@ -31,7 +33,7 @@ export function Quote({ seq }: { seq: number }) {
       type="button"
       className="tidings-quote tidings-column"
       style={quoted && colourStyle(quoted.sender.id)}
-      tabIndex={-1}
+      tabIndex={tabIndex}
       onClick={() => jumpTo(seq)}
     >
       <span className="tidings-visually-hidden">In reply to</span>
