@@ -4,6 +4,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tidings_persistence::grapheme;
 
 use crate::store::notice::NoticedMessage;
 
@@ -56,12 +57,12 @@ impl<'a> Notification<'a> {
     /// The notification of a message, with at most [`MAX_PAYLOAD_BYTES`] as JSON.
     pub fn new(room: &'a str, message: &'a NoticedMessage, level: ContentLevel) -> Self {
         let sender = message.sender.as_deref().filter(|_| level != ContentLevel::None);
-        let sender = sender.map(|name| truncate(name, MAX_NAME_BYTES));
+        let sender = sender.map(|name| shorten(name, MAX_NAME_BYTES));
         let is_direct = message.room_kind == "direct";
-        let room_name = message.room_name.as_deref().map(|name| truncate(name, MAX_NAME_BYTES));
+        let room_name = message.room_name.as_deref().map(|name| shorten(name, MAX_NAME_BYTES));
         let title = if is_direct { sender } else { room_name.or(sender) };
         let text = message.content.as_str();
-        let body = Some(truncate(text, MAX_BODY_BYTES))
+        let body = Some(shorten(text, MAX_BODY_BYTES))
             .filter(|text| level == ContentLevel::Text && !text.is_empty());
         let mut notification = Self {
             r#type: "message",
@@ -115,10 +116,10 @@ impl AppMessage<'_> {
     }
 }
 
-/// The beginning of a text with at most `limit` bytes, which ends between two characters.
-fn truncate(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rfind(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or_default()]
+/// The beginning of a text with at most `limit` bytes. Cuts no character that users see, such as an emoji of several
+/// code points, unless this one alone is longer than the limit.
+fn shorten(text: &str, limit: usize) -> &str {
+    &text[..grapheme::floor_boundary(text, limit)]
 }
 
 #[cfg(test)]
@@ -181,6 +182,28 @@ mod tests {
                 json!({ "alert": notification.alert(), "data": AppMessage::Show(&notification).data() });
             assert!(app.to_string().len() <= MAX_PAYLOAD_BYTES + 100, "{text}: {app}");
         }
+    }
+
+    #[test]
+    fn cut_text_ends_between_visible_characters() {
+        for emoji in ["👩🏿‍❤️‍💋‍👨🏽", "🇩🇪", "e\u{301}", "👍🏽"] {
+            let content = format!("{}{emoji}", "x".repeat(MAX_BODY_BYTES - emoji.len() + 1));
+            let long = NoticedMessage { content, ..message() };
+            let body = value(&long, ContentLevel::Text)["body"].as_str().unwrap().to_owned();
+            assert_eq!(body, "x".repeat(MAX_BODY_BYTES - emoji.len() + 1), "{emoji}");
+        }
+    }
+
+    #[test]
+    fn names_lose_characters_that_change_the_direction() {
+        let spoofed = NoticedMessage {
+            sender: Some("\u{202e}Alice\u{2066}".to_owned()),
+            room_name: Some("Te\u{202d}am".to_owned()),
+            ..message()
+        };
+        let spoofed = spoofed.without_bidi_controls();
+        assert_eq!(value(&spoofed, ContentLevel::Text)["sender"], "Alice");
+        assert_eq!(value(&spoofed, ContentLevel::Text)["title"], "Team");
     }
 
     #[test]

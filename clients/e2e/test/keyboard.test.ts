@@ -74,6 +74,24 @@ test("a user does everything with the keyboard, and the focus is always visible"
   await panel.waitFor({ state: "detached" });
 });
 
+test("Tab walks every link and button of the message that has the focus", async () => {
+  const ada = await chat.signedIn("Ada");
+  const name = chat.name("Walk");
+  const room = await chat.room(name, ["bo", ada.id]);
+  const seq = await chat.post("bo", room, "the original");
+  await chat.post("bo", room, "see https://one.example and https://two.example", { reply_to: seq });
+  await ada.open(name);
+  const row = ada.row("see https://one.example");
+  await row.waitFor();
+  await row.focus();
+  const stops = [/^In reply to/, /one\.example$/, /two\.example$/, /^React$/, /^Reply$/, /^More actions$/];
+  for (const stop of stops) await pressUntilFocused(ada, "Tab", stop, 1);
+  await ada.page.keyboard.press("Escape");
+  expect((await focusedElement(ada)).name).toMatch(/see https/);
+  await ada.page.keyboard.press("Enter");
+  await ada.page.getByRole("menuitem", { name: "Open https://two.example" }).waitFor();
+});
+
 test("a text typed anywhere goes to the input of the open room", async () => {
   const ada = await chat.signedIn("Ada");
   const name = chat.name("Anywhere");

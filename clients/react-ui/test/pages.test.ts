@@ -72,6 +72,29 @@ describe("pages", () => {
     expect(now().page?.items).toEqual(["a", "b"]);
   });
 
+  it("of a replaced query do not stay when the next query fails", async () => {
+    const { pages, now } = createState();
+    const tea = pages();
+    void tea.more();
+    await tea.answer(["tea"], "2");
+    tea.cancel();
+    const coffee = pages();
+    void coffee.more();
+    expect(now().page?.items).toEqual(["tea"]);
+    await coffee.fail();
+    expect(now()).toEqual({ page: undefined, busy: false, error: expect.any(String) });
+  });
+
+  it("stay when a further page of their query fails", async () => {
+    const { pages, now } = createState();
+    const tea = pages();
+    void tea.more();
+    await tea.answer(["tea"], "2");
+    void tea.more();
+    await tea.fail();
+    expect(now()).toMatchObject({ page: { items: ["tea"], next: "2" }, error: expect.any(String) });
+  });
+
   it("show an error when they fail, and can be fetched again", async () => {
     const { pages, now } = createState();
     const tea = pages();

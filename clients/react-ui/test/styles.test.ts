@@ -74,6 +74,19 @@ test("a page that sets a variable of the theme changes the components", () => {
   expect(css).toMatch(rule);
 });
 
+test("the parts of a room have their own background, in any layout of a page", () => {
+  const style = document.createElement("style");
+  style.textContent = styleSheet();
+  document.head.append(style);
+  for (const part of ["message-pane", "message-skeleton", "pane-notice", "typing-line", "composer"]) {
+    expect(sources, part).toContain(`tidings-${part}`);
+    const element = document.createElement("div");
+    element.className = `tidings-${part}`;
+    document.body.append(element);
+    expect(getComputedStyle(element).background, part).toBe("var(--tidings-ground)");
+  }
+});
+
 test("the theme follows the system unless the page says otherwise, and forced colours have rules", () => {
   expect(css).toMatch(/:where\(:root\) \{\s*color-scheme: light dark;/);
   expect(css).toContain("@media (forced-colors: active)");

@@ -190,6 +190,11 @@ export interface Message {
   /** The seq of the event that changed the message last. */
   readonly lastSeq: number;
   readonly status: "sending" | "sent" | "failed";
+  /**
+   * The earliest time at which the server takes this message, which it has refused for now: in a room with slow mode, or
+   * because the user sends too much. Milliseconds since 1970 by the clock of the device. The kit sends it by itself.
+   */
+  readonly retryAt?: number;
   /** Whether the server has stored the message durably. Always true for the messages of others. */
   readonly stored: boolean;
   readonly error?: TidingsError;
@@ -288,6 +293,10 @@ export interface RoomSummary {
   readonly role: string;
   readonly members: number;
   readonly archived: boolean;
+  /**
+   * The least time between two messages of a member, in seconds; 0 without slow mode. Admins and owners are not limited.
+   */
+  readonly slowModeS: number;
   readonly metadata: object | null;
   readonly unread: number;
   /** Whether the true number may be higher than `unread`. */
@@ -413,6 +422,8 @@ export interface OutboxEntry {
   /** When the user wrote the message, in milliseconds since 1970. */
   readonly at: number;
   readonly status: "sending" | "sent" | "failed";
+  /** The earliest time at which the server takes a message that it has refused for now, in milliseconds since 1970. */
+  readonly retryAt?: number;
   /** The position of the message in the room's log, once the server has accepted it. */
   readonly seq?: number;
   readonly id?: string;

@@ -42,6 +42,16 @@ test("a message with a file is sent once its file is complete", async () => {
   expect([...world.server.tokens]).toEqual(["alice.1"]);
 });
 
+test("the name of a file is cut between visible characters, and changes no direction", async () => {
+  const page = (await FilesWorld.start()).page();
+  const nameOf = (name: string) => page.files.add("r", new File(["x"], name)).name;
+  expect(nameOf("a\u202egnp\t.exe\u2066")).toBe("agnp .exe");
+  expect(nameOf(`x${"👩🏿‍❤️‍💋‍👨🏽".repeat(30)}.png`)).toBe(`x${"👩🏿‍❤️‍💋‍👨🏽".repeat(25)}.png`);
+  expect(nameOf(`${"ä".repeat(300)}.png`)).toBe(`${"ä".repeat(251)}.png`);
+  expect(nameOf(`${"😀".repeat(300)}`)).toBe("😀".repeat(255));
+  expect(nameOf(" \u202e ")).toBe("file");
+});
+
 test("messages of a room keep their order while a file uploads", async () => {
   const world = await FilesWorld.start();
   const page = world.page();

@@ -101,18 +101,25 @@ function parsePush(data) {
   } catch {
     sent = {};
   }
-  const textOf = (value, longest) =>
-    typeof value === "string" && value !== "" ? value.slice(0, longest) : undefined;
+  const textOf = (value, longest) => (typeof value === "string" && cut(value, longest)) || undefined;
+  // A name must not reverse the text around it.
+  const nameOf = (value) => textOf(value, 200)?.replace(/[\u202a-\u202e\u2066-\u2069]/g, "") || undefined;
   const numberOf = (value) => (Number.isSafeInteger(value) && value > 0 ? value : undefined);
-  const title = textOf(sent.title, 200);
+  const title = nameOf(sent.title);
   const room = textOf(sent.room, 128);
   return {
     title: title ?? "Tidings",
-    body: bodyOf(title, textOf(sent.sender, 200), textOf(sent.body, 500), numberOf(sent.unread)),
+    body: bodyOf(title, nameOf(sent.sender), textOf(sent.body, 500), numberOf(sent.unread)),
     tag: textOf(sent.tag, 200) ?? (room && `tidings/${room}`),
     room,
     seq: numberOf(sent.seq),
   };
+}
+
+/** The beginning of a text, which ends between two characters that users see. */
+function cut(text, longest) {
+  if (text.length <= longest) return text;
+  return text.slice(0, new Intl.Segmenter().segment(text).containing(longest).index);
 }
 
 /** The text of a notification. The title of a direct room is the sender, who is not named again. */

@@ -100,6 +100,13 @@ test("a damaged push message still shows a notification", async () => {
   }
 });
 
+test("a long text is cut between visible characters, and a name reverses nothing", async () => {
+  const worker = createWorker();
+  await worker.push({ ...message, sender: "\u202eBo", body: `x${"👍🏽".repeat(300)}` });
+  await worker.push({ ...message, room: "r2", title: "\u2067Kitchen", body: "tea?" });
+  expect(worker.texts().sort()).toEqual(["Kitchen | Bo: tea?", `Kitchen | Bo: x${"👍🏽".repeat(124)}`]);
+});
+
 test("a click opens the message in the page, or in a new one", async () => {
   for (const focusFails of [false, true]) {
     const open = createWorker({ hasPage: true, focusFails });

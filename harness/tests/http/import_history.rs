@@ -98,6 +98,25 @@ async fn imported_history_keeps_times_changes_and_read_marks() -> Result<()> {
 }
 
 #[tokio::test]
+async fn read_line_counts_for_member_added_after_messages() -> Result<()> {
+    let stack = start_stack().await?;
+    let lines = vec![
+        json!({"type": "room", "id": "general", "kind": "private", "created_by": "alice"}),
+        old_message("1", "alice", "2019-05-06T07:08:09Z", "one"),
+        old_message("2", "alice", "2019-05-06T07:09:00Z", "two"),
+        json!({"type": "member", "room": "general", "user": "bob"}),
+        json!({"type": "read", "room": "general", "user": "bob", "upto": "2019-05-06T07:08:30Z"}),
+    ];
+    let path = write_lines(&stack, "late.jsonl", lines)?;
+    for _ in 0..2 {
+        import(&stack, &path, &["--strict"]).await?;
+        let room = stack.http("bob").room("general").await?.expect(200).body;
+        assert_eq!((&room["read_seq"], &room["unread"]), (&json!(1), &json!(1)));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn repeated_history_import_doubles_and_revives_nothing() -> Result<()> {
     let stack = start_stack().await?;
     let path = write_lines(stack.folder(), "history.jsonl", history())?;

@@ -46,6 +46,29 @@ async fn create_room(stack: &impl System, members: &[(&str, &str)], messages: us
     Ok(room)
 }
 
+#[tokio::test]
+async fn messages_before_join_are_not_unread() -> Result<()> {
+    let stack = Stack::shared().await?;
+    let alice = stack.http("alice");
+    let room = alice.post("/rooms", json!({"kind": "public", "name": "Tea"})).await?.expect(201).body;
+    let room = room["room"].as_str().context("room")?;
+    alice.send(room, "m0", "history").await?.expect(201);
+    alice.send(room, "m1", "history").await?.expect(201);
+    // Bob is added, and carol joins.
+    alice.put_member(room, "bob", "member").await?.expect(200);
+    stack.http("carol").join_room(room, "carol").await?.expect(200);
+    for (user, join) in [("bob", 3), ("carol", 4)] {
+        let mine = stack.http(user).room(room).await?.expect(200).body;
+        ensure!((&mine["read_seq"], &mine["unread"]) == (&json!(join), &json!(0)), "{user}: {mine}");
+        ensure!(stack.connect(user).await?.join(room).await?.read_seq == join, "{user}");
+    }
+    alice.send(room, "m2", "news").await?.expect(201);
+    for user in ["bob", "carol"] {
+        ensure!(unread_count(&stack, user).await? == 1, "{user}");
+    }
+    Ok(())
+}
+
 // Covers: receipt:read, message:read.
 #[tokio::test]
 async fn read_reaches_room_and_own_devices_exactly_once() -> Result<()> {

@@ -134,8 +134,8 @@ pub enum MarkOutcome {
     NoMember,
 }
 
-/// Moves the read mark of a member forward to the last message up to the time `upto_ms`. Keeps the invariant that no
-/// mark is above the stored head. The search halves the range of seqs at each step, because no index has the times.
+/// Moves the read mark of a member forward to the last message up to the time `upto_ms`. A mark without a time is the
+/// member's join, and may also move back. Keeps the invariant that no mark is above the stored head. The search halves the range of seqs at each step, because no index has the times.
 const MOVE_READ_MARK_SQL: &str = "\
     WITH RECURSIVE search (low, high) AS (\
       SELECT 0::bigint, r.head_seq FROM rooms r WHERE r.id = $1 \
@@ -147,7 +147,8 @@ const MOVE_READ_MARK_SQL: &str = "\
       WHERE s.low < s.high), \
     found AS (SELECT low FROM search WHERE low = high) \
     UPDATE members b SET read_seq = f.low, read_at = $4 FROM found f \
-    WHERE b.room_id = $1 AND b.user_id = $2 AND b.read_seq < f.low";
+    WHERE b.room_id = $1 AND b.user_id = $2 \
+      AND (b.read_seq < f.low OR (b.read_seq > f.low AND b.read_at IS NULL))";
 
 /// See [`MOVE_READ_MARK_SQL`]. `at_ms` is when the user read the messages.
 pub async fn move_read_mark(

@@ -46,9 +46,9 @@ pub struct FinalMembership {
     pub left_as: Option<String>,
     /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,
-    /// When this batch added the user, ms since 1970. None if the batch did not add the user, or removed the user
-    /// again.
-    pub added_at_ms: Option<i64>,
+    /// The seq and the time (ms since 1970) of the event by which this batch added the user. None if the batch did not
+    /// add the user, or removed the user again.
+    pub added: Option<(Seq, i64)>,
 }
 
 /// The membership changes of a batch.
@@ -74,7 +74,7 @@ impl MemberChanges {
         match &change.kind {
             MembershipChangeKind::Added { role } => {
                 state.role = Some(role.clone());
-                state.added_at_ms = Some(record.at_ms);
+                state.added = Some((record.seq, record.at_ms));
             }
             MembershipChangeKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())

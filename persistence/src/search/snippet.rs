@@ -5,6 +5,8 @@ use std::ops::Range;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::grapheme::floor_boundary;
+
 /// Maximum number of characters in a snippet, without the ellipses. A longer text is cut.
 const MAX_SNIPPET_CHARS: usize = 240;
 /// Number of characters to show before the first hit. More are shown if few characters follow the hit.
@@ -43,7 +45,8 @@ pub fn snippet(text: &str, hits: &[Range<usize>]) -> Vec<Piece> {
     pieces.0
 }
 
-/// The byte range to show. It begins and ends between words if the text has a space there.
+/// The byte range to show. It begins and ends between words if the text has a space there, else between grapheme
+/// clusters.
 fn shown_range(text: &str, first_hit: usize) -> Range<usize> {
     let boundaries: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let chars = boundaries.len() - 1;
@@ -57,7 +60,10 @@ fn shown_range(text: &str, first_hit: usize) -> Range<usize> {
         |part: &str| part.char_indices().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
     let start = match start {
         0 => 0,
-        _ => text.get(start..first_hit).and_then(after_space).map_or(start, |space| start + space),
+        _ => {
+            let after_space = text.get(start..first_hit).and_then(after_space);
+            after_space.map_or_else(|| floor_boundary(text, start), |space| start + space)
+        }
     };
     let end = match end {
         end if end == text.len() => end,
@@ -65,7 +71,9 @@ fn shown_range(text: &str, first_hit: usize) -> Range<usize> {
         end => text
             .get(first_hit..end)
             .and_then(|part| part.rfind(char::is_whitespace))
-            .map_or(end, |space| first_hit + space),
+            .map(|space| first_hit + space)
+            .or_else(|| Some(floor_boundary(text, end)).filter(|boundary| *boundary > first_hit))
+            .unwrap_or(end),
     };
     start..end
 }
@@ -114,6 +122,14 @@ mod tests {
         assert!(pieces[2].0.ends_with("dolor…") || pieces[2].0.ends_with("sit…"), "{}", pieces[2].0);
         let length: usize = pieces.iter().map(|(text, _)| text.chars().count()).sum();
         assert!((150..=MAX_SNIPPET_CHARS + 2).contains(&length), "{length}");
+    }
+
+    #[test]
+    fn text_without_spaces_is_cut_between_visible_characters() {
+        let thumb = "👍🏽";
+        let pieces = shown("x", &format!("{}·x{}", thumb.repeat(200), thumb.repeat(200)));
+        let text: String = pieces.iter().map(|(text, _)| text.as_str()).collect();
+        assert_eq!(text.replace(thumb, ""), "…·x…", "{text}");
     }
 
     #[test]

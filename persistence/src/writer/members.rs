@@ -11,7 +11,7 @@ use tidings_shared::role::{GUEST, REMOVED};
 use super::outcome::{StoredMembership, WrittenBatch};
 use crate::batch::{BatchPlan, FinalMembership, MembershipChange, MembershipChangeKind};
 use crate::query::room::NotifyLevel;
-use crate::sql::{column, room_column, statement, timestamp_from_ms, write_rows};
+use crate::sql::{bigint, column, room_column, statement, timestamp_from_ms, write_rows};
 
 /// The room and user of a membership, and its state after the batch.
 type FinalRow<'a> = (&'a (RoomId, UserId), &'a FinalMembership);
@@ -25,11 +25,10 @@ pub async fn apply_memberships(transaction: &DatabaseTransaction, plan: &BatchPl
     let of = |keep: fn(&FinalMembership) -> bool| -> Vec<FinalRow<'_>> {
         finals.iter().copied().filter(|(_, state)| keep(state)).collect()
     };
-    let (removed, added, remaining) = (
-        of(|state| state.was_removed),
-        of(|state| state.added_at_ms.is_some()),
-        of(|state| state.role.is_some()),
-    );
+    let (removed, added, remaining) =
+        (of(|state| state.was_removed), of(|state| state.added.is_some()), of(|state| state.role.is_some()));
+    // A later addition or departure replaces what an earlier one stored.
+    delete_rejoin_roles(transaction, &of(|state| state.was_removed || state.added.is_some())).await?;
     let mut count_changes: BTreeMap<RoomId, i32> = BTreeMap::new();
     for room in delete_removed(transaction, &removed).await? {
         *count_changes.entry(room).or_default() -= 1;
@@ -49,6 +48,15 @@ fn key_columns(finals: &[FinalRow<'_>]) -> [Value; 2] {
     ]
 }
 
+async fn delete_rejoin_roles(
+    transaction: &DatabaseTransaction,
+    finals: &[FinalRow<'_>],
+) -> Result<(), DbErr> {
+    let sql = "DELETE FROM rejoin_roles j USING unnest($1::text[], $2::text[]) AS v (room, member) \
+               WHERE j.room_id = v.room AND j.user_id = v.member";
+    write_rows(transaction, finals.len(), sql, key_columns(finals)).await
+}
+
 /// Deletes the rows of users whom the batch removed at least once. Returns the room of each deleted row. For public
 /// rooms stores who was removed by others, and who left as guest: such a user may not join as `member`.
 async fn delete_removed(
@@ -66,8 +74,7 @@ async fn delete_removed(
              FROM (SELECT v.member, v.room, COALESCE(NULLIF(v.left_as, ''), d.role) AS role \
                FROM v LEFT JOIN deleted d ON d.room_id = v.room AND d.user_id = v.member) l \
              WHERE l.role IN ('{REMOVED}', '{GUEST}') \
-               AND (SELECT kind FROM rooms WHERE id = l.room) = 'public' \
-             ON CONFLICT (user_id, room_id) DO UPDATE SET role = excluded.role) \
+               AND (SELECT kind FROM rooms WHERE id = l.room) = 'public') \
          SELECT room_id FROM deleted"
     );
     let [rooms, users] = key_columns(finals);
@@ -76,9 +83,9 @@ async fn delete_removed(
     rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
-/// Inserts the rows of added members, and the missing rows of their users, and deletes their rows in `rejoin_roles`.
-/// Must run after [`delete_removed`], because a batch may remove a user and add the user again. Returns the room of
-/// each inserted member.
+/// Inserts the rows of added members, and the missing rows of their users. Earlier messages count as read: the read mark
+/// begins at the event that added the member. Must run after [`delete_removed`], because a batch may remove a user and
+/// add the user again. Returns the room of each inserted member.
 async fn insert_added(
     transaction: &DatabaseTransaction,
     finals: &[FinalRow<'_>],
@@ -92,20 +99,20 @@ async fn insert_added(
                ORDER BY 1 ON CONFLICT DO NOTHING";
     transaction.execute_raw(statement(sql, [users])).await?;
     let [rooms, users] = key_columns(finals);
-    let sql = "INSERT INTO members (room_id, user_id, role, joined_at) \
-               SELECT room, member, role, at \
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS v (room, member, role, at) \
+    let sql = "INSERT INTO members (room_id, user_id, role, joined_at, read_seq) \
+               SELECT room, member, role, at, seq \
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) \
+                 AS v (room, member, role, at, seq) \
                ON CONFLICT DO NOTHING RETURNING room_id";
+    let added = |state: &FinalMembership| state.added.unwrap_or_default();
     let values = [
         rooms,
         users,
         column(finals, |(_, state)| state.role.clone().unwrap_or_default()),
-        column(finals, |(_, state)| timestamp_from_ms(state.added_at_ms.unwrap_or_default())),
+        column(finals, |(_, state)| timestamp_from_ms(added(state).1)),
+        column(finals, |(_, state)| bigint(added(state).0.0)),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
-    let sql = "DELETE FROM rejoin_roles j USING unnest($1::text[], $2::text[]) AS v (room, member) \
-               WHERE j.room_id = v.room AND j.user_id = v.member";
-    transaction.execute_raw(statement(sql, key_columns(finals))).await?;
     reopen_erasures(transaction, finals).await?;
     rows.iter().map(|row| room_column(row, "room_id")).collect()
 }

@@ -21,6 +21,17 @@ pub struct NoticedMessage {
     pub unread: i64,
 }
 
+impl NoticedMessage {
+    /// Removes from the names what could reverse the text around them.
+    #[must_use]
+    pub fn without_bidi_controls(mut self) -> Self {
+        for name in [&mut self.sender, &mut self.room_name].into_iter().flatten() {
+            name.retain(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+        }
+        self
+    }
+}
+
 /// `$3`: room, `$4`: user, `$5` and `$6`: the first and the last seq, `$7`: device. Looks no further back than 2,000 seqs.
 const NOTICE_SQL: &str = concat!(
     ", n.seq, n.content, s.name AS sender, r.kind AS room_kind, r.name AS room_name, \
@@ -55,5 +66,9 @@ pub async fn message(
     ];
     let sql = format!("SELECT {DEVICE_COLUMNS}{NOTICE_SQL}");
     let row = db.query_one_raw(statement(&sql, values)).await?;
-    row.map(|row| Ok((NoticedMessage::from_query_result(&row, "")?, read_device(&row)?))).transpose()
+    row.map(|row| {
+        let message = NoticedMessage::from_query_result(&row, "")?;
+        Ok((message.without_bidi_controls(), read_device(&row)?))
+    })
+    .transpose()
 }

@@ -69,8 +69,9 @@ for n, mark in ipairs(asked) do
         delivered_at = delivered_at, since = since}
     elseif mark.read ~= '' then
       -- If the membership began above the stored head, the stored marks are of an earlier membership and do not count.
+      -- Its read mark begins at its join, as in PostgreSQL.
       local begins = mark.read == '-' or (role and tonumber(since) > tonumber(stored_head))
-      people[mark.user] = {read = begins and 0 or tonumber(mark.read), read_at = '0',
+      people[mark.user] = {read = tonumber(begins and since or mark.read), read_at = '0',
         delivered = begins and 0 or tonumber(mark.delivered), delivered_at = '0', since = since}
       new = true
     else

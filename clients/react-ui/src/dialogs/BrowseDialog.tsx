@@ -2,6 +2,7 @@ import { joinRoom, publicRooms } from "@tidings/client/http";
 import { useRooms, useTidings } from "@tidings/react";
 import { type ReactNode, useCallback, useState } from "react";
 import { plural } from "../logic/names.js";
+import { roomName } from "../logic/title.js";
 import { useChatUi } from "../state/chatUi.js";
 import { Button } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
@@ -65,13 +66,13 @@ export function BrowseDialog({ onClose }: { readonly onClose: () => void }): Rea
             <li key={room.id} className="tidings-line">
               <ChatAvatar id={room.id} name={room.name ?? ""} icon="hash" />
               <span className="tidings-two-lines">
-                <strong>{room.name || "Unnamed room"}</strong>
+                <strong dir="auto">{roomName(room)}</strong>
                 <span>{plural(room.members, "member")}</span>
               </span>
               <Button
                 variant={isMember ? "plain" : "primary"}
                 busy={busy && joining === room.id}
-                aria-label={`${isMember ? "Open" : "Join"} ${room.name ?? "room"}`}
+                aria-label={`${isMember ? "Open" : "Join"} ${roomName(room)}`}
                 onClick={() => void open(room.id, isMember)}
               >
                 {isMember ? "Open" : "Join"}

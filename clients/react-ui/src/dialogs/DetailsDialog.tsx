@@ -7,6 +7,7 @@ import { importedAt, originalTime } from "../logic/originalTime.js";
 import { audienceOf, recipientsOf, seenBy } from "../logic/ticks.js";
 import { exactTime } from "../logic/time.js";
 import { mayManage } from "../room/permissions.js";
+import { useZone } from "../state/useNow.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { Dialog } from "../ui/Dialog.js";
 import { usePages } from "../ui/usePages.js";
@@ -22,6 +23,7 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
   const receipts = useReceipts(room);
   const members = useMembers(room).items;
   const { summary } = useRoom(room);
+  useZone();
   const { read, delivered } = recipientsOf(message, receipts, audienceOf(message, members));
   const seen = summary?.kind === "direct" ? undefined : seenBy(message, receipts, members);
   const missing = seen?.unread.filter((user) => !delivered.includes(user)) ?? [];

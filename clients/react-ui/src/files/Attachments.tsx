@@ -1,7 +1,8 @@
 import type { Attachment, Message } from "@tidings/client";
-import { attachmentKey, attachmentKind, sizeText } from "../logic/attachments.js";
+import { attachmentKey, attachmentKind, fileName, sizeText } from "../logic/attachments.js";
 import { useActions } from "../room/actions.js";
-import { LINK_PROPS } from "../room/MessageText.js";
+import { MessageLink } from "../room/MessageText.js";
+import { useRowTabIndex } from "../room/rowTabIndex.js";
 import { useChatUi } from "../state/chatUi.js";
 import { Icon } from "../ui/Icon.js";
 import { PendingFile } from "./PendingFile.js";
@@ -40,7 +41,9 @@ function AttachmentView({ message, attachment }: { message: Message; attachment:
 function FileLink({ message, attachment }: { message: Message; attachment: Attachment }) {
   const { files } = useChatUi();
   const { openFile } = useActions();
-  const { name, url, size } = attachment;
+  const tabIndex = useRowTabIndex();
+  const { url, size } = attachment;
+  const name = fileName(attachment);
   const content = (
     <>
       <Icon name="file" size={18} />
@@ -50,9 +53,9 @@ function FileLink({ message, attachment }: { message: Message; attachment: Attac
   );
   if (url !== undefined) {
     return (
-      <a href={url} className="tidings-line" {...LINK_PROPS}>
+      <MessageLink href={url} className="tidings-line">
         {content}
-      </a>
+      </MessageLink>
     );
   }
   return (
@@ -60,7 +63,7 @@ function FileLink({ message, attachment }: { message: Message; attachment: Attac
       type="button"
       className="tidings-file-link tidings-line"
       aria-label={`Download ${name} ${sizeText(size)}`}
-      tabIndex={-1}
+      tabIndex={tabIndex}
       disabled={!files || message.seq === undefined}
       onClick={() => openFile(message, attachment)}
     >

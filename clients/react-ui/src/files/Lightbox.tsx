@@ -1,6 +1,6 @@
 import type { Attachment, Message } from "@tidings/client";
 import { type KeyboardEvent, useRef, useState } from "react";
-import { attachmentKey, picturesOf } from "../logic/attachments.js";
+import { attachmentKey, fileName, picturesOf } from "../logic/attachments.js";
 import { IconButton } from "../ui/Button.js";
 import { useModalDialog } from "../ui/useModalDialog.js";
 import { useMediaUrl } from "./useMediaUrl.js";
@@ -34,7 +34,7 @@ export function Lightbox({ message, first, onOpen, onClose }: LightboxProps) {
     <dialog
       ref={element}
       className="tidings-lightbox"
-      aria-label={picture ? `Picture ${picture.name}` : "Picture"}
+      aria-label={picture ? `Picture ${fileName(picture)}` : "Picture"}
       onKeyDown={onKeyDown}
       onCancel={(event) => {
         event.preventDefault();
@@ -46,11 +46,11 @@ export function Lightbox({ message, first, onOpen, onClose }: LightboxProps) {
     >
       <div className="tidings-lightbox-bar tidings-line">
         <span className="tidings-lightbox-name" role="status" dir="auto">
-          {picture?.name}
+          {picture && fileName(picture)}
           {pictures.length > 1 && ` (${index + 1} of ${pictures.length})`}
         </span>
         {picture && (
-          <IconButton icon="download" label={`Open ${picture.name}`} onClick={() => onOpen(picture)} />
+          <IconButton icon="download" label={`Open ${fileName(picture)}`} onClick={() => onOpen(picture)} />
         )}
         <IconButton icon="close" label="Close" data-autofocus="" onClick={onClose} />
       </div>
@@ -67,13 +67,13 @@ export function Lightbox({ message, first, onOpen, onClose }: LightboxProps) {
 
 function LargePicture({ message, attachment }: { message: Message; attachment: Attachment }) {
   const { src, notice, onLoaded, onError } = useMediaUrl(message, attachment);
-  const { width, height, name } = attachment;
+  const { width, height } = attachment;
   if (notice) return <p className="tidings-media-notice">{notice}</p>;
   return (
     <img
       className="tidings-lightbox-picture"
       src={src}
-      alt={name}
+      alt={fileName(attachment)}
       width={width}
       height={height}
       referrerPolicy="no-referrer"

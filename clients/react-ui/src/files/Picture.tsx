@@ -1,5 +1,7 @@
 import type { Attachment, Message } from "@tidings/client";
+import { fileName } from "../logic/attachments.js";
 import { useActions } from "../room/actions.js";
+import { useRowTabIndex } from "../room/rowTabIndex.js";
 import { MediaBox } from "./MediaBox.js";
 import { useMediaUrl } from "./useMediaUrl.js";
 
@@ -10,7 +12,7 @@ interface PictureProps {
 
 /**
  * A picture in a message: its preview, which is quicker to load. A GIF is loaded as it is, because previews do not
- * move. A click shows the picture large; the menu of the message has the same action for the keyboard.
+ * move. A click shows the picture large.
  */
 export function Picture({ message, attachment }: PictureProps) {
   const { openFile } = useActions();
@@ -23,9 +25,9 @@ export function Picture({ message, attachment }: PictureProps) {
     <button
       type="button"
       className="tidings-picture"
-      aria-label={`View picture ${attachment.name}${notice ? `, ${notice}` : ""}`}
+      aria-label={`View picture ${fileName(attachment)}${notice ? `, ${notice}` : ""}`}
       aria-haspopup="dialog"
-      tabIndex={-1}
+      tabIndex={useRowTabIndex()}
       onClick={() => openFile(message, attachment)}
     >
       <MediaBox attachment={attachment} notice={notice}>

@@ -1,5 +1,6 @@
 import type { Attachment, Message } from "@tidings/client";
 import { type SyntheticEvent, useRef } from "react";
+import { fileName } from "../logic/attachments.js";
 import { MediaBox } from "./MediaBox.js";
 import { useMediaUrl } from "./useMediaUrl.js";
 
@@ -30,7 +31,7 @@ export function Player({ message, attachment, kind }: PlayerProps) {
     },
     onError,
   };
-  const shared = { controls: true, "aria-label": attachment.name, src, preload: "metadata", ...events };
+  const shared = { controls: true, "aria-label": fileName(attachment), src, preload: "metadata", ...events };
   if (kind === "audio") {
     return notice ? (
       <p className="tidings-line">{notice}</p>

@@ -1,4 +1,5 @@
 import type { Attachment, Files, Message } from "@tidings/client";
+import { fileName } from "../logic/attachments.js";
 
 /**
  * Opens a file in another tab, or downloads it if the server says so. Resolves to a text for the user if the file cannot
@@ -20,7 +21,7 @@ export async function openLink(
   link.href = url;
   link.target = "_blank";
   link.rel = "noopener noreferrer";
-  link.download = attachment.name;
+  link.download = fileName(attachment);
   link.click();
   return undefined;
 }

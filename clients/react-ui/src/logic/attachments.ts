@@ -1,4 +1,5 @@
 import type { Attachment } from "@tidings/client";
+import { withoutBidi } from "./plainText.js";
 
 /** The most attachments of a message. */
 export const MAX_ATTACHMENTS = 10;
@@ -23,6 +24,9 @@ export function attachmentKind({ mediaType, url }: Attachment): AttachmentKind {
 /** The pictures of a message, in order. */
 export const picturesOf = (attachments: readonly Attachment[]): Attachment[] =>
   attachments.filter((one) => one.file !== undefined && attachmentKind(one) === "picture");
+
+/** The name of a file, as it is shown. It cannot hide its extension by a change of direction. */
+export const fileName = ({ name }: { readonly name: string }): string => withoutBidi(name);
 
 /** Identifies an attachment within its message. */
 export const attachmentKey = ({ url, file, upload }: Attachment): string => file ?? upload ?? url ?? "";

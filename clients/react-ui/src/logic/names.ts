@@ -1,11 +1,16 @@
+import { graphemes, isolate, withoutBidi } from "./plainText.js";
+
 /** The number of avatar colours in the style sheet. */
 export const AVATAR_COLOUR_COUNT = 10;
 
 /** Returns the name to show for a user. A missing name is made from the id: `ada-lovelace` becomes "Ada Lovelace". */
 export function displayName(id: string, name?: string | null): string {
-  if (name) return name;
-  const words = id.split(/[-_.]+/).filter(Boolean);
-  return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(" ") || id;
+  const shown = withoutBidi(name ?? "");
+  if (shown) return shown;
+  const words = withoutBidi(id)
+    .split(/[-_.]+/)
+    .filter(Boolean);
+  return words.map((word) => word.replace(/^./u, (first) => first.toUpperCase())).join(" ") || id;
 }
 
 /** The name of the sender of a message. */
@@ -18,7 +23,9 @@ export const plural = (count: number, noun: string): string => `${count} ${noun}
 /** The one or two initials of a name. */
 export function initials(name: string): string {
   const words = name.split(/[\s\-_.]+/).filter((word) => /[\p{L}\p{N}]/u.test(word));
-  const letters = words.map((word) => /[\p{L}\p{N}]/u.exec(word)?.[0] ?? "");
+  const letters = words.map(
+    (word) => graphemes(word).containing(word.search(/[\p{L}\p{N}]/u))?.segment ?? "",
+  );
   const picked = letters.length > 1 ? `${letters[0]}${letters.at(-1)}` : (letters[0] ?? "?");
   return picked.toLocaleUpperCase();
 }
@@ -32,10 +39,11 @@ export function colourNumberOf(id: string): number {
 
 /** Joins names: "Ada", "Ada and Bo", "Ada, Bo and 3 others". */
 export function listNames(names: readonly string[], maxNames = 3): string {
-  if (names.length <= 1) return names[0] ?? "";
-  if (names.length <= maxNames) return `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`;
+  const shown = names.slice(0, maxNames).map(isolate);
+  if (names.length <= 1) return shown[0] ?? "";
+  if (names.length <= maxNames) return `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}`;
   const others = names.length - maxNames + 1;
-  return `${names.slice(0, maxNames - 1).join(", ")} and ${others} others`;
+  return `${shown.slice(0, -1).join(", ")} and ${others} others`;
 }
 
 /** Returns the text about typing users; empty when nobody is typing. */

@@ -1,5 +1,7 @@
 import type { ClientEvents, RoomSummary } from "@tidings/client";
+import { fileName } from "./attachments.js";
 import { senderName } from "./names.js";
+import { isolate, shorten } from "./plainText.js";
 import { previewText } from "./preview.js";
 import { roomTitle } from "./title.js";
 
@@ -44,19 +46,17 @@ export function notificationText(
   me: string | undefined,
   preview: NotificationPreview,
 ): { title: string; body: string } {
-  const sender = senderName(message);
+  const sender = isolate(senderName(message));
   const isDirect = summary.kind === "direct";
   const isMention = me !== undefined && message.mentions?.includes(me) === true;
   const who = isMention ? `${sender} mentioned you` : sender;
-  const title = isDirect ? who : `${who} in ${roomTitle(summary)}`;
+  const title = isDirect ? who : `${who} in ${isolate(roomTitle(summary))}`;
   if (preview === "none") return { title, body: "New message" };
   if (message.visible_to && preview !== "all") return { title, body: "Private message" };
   const attachments = message.attachments ?? [];
   const text =
     message.content === "" && attachments[0] !== undefined
-      ? attachments[0].name
+      ? fileName(attachments[0])
       : previewText({ content: message.content, deleted: false, attachments: [] });
-  const characters = [...text];
-  const isLong = characters.length > MAX_BODY_CHARS;
-  return { title, body: isLong ? `${characters.slice(0, MAX_BODY_CHARS).join("")}…` : text };
+  return { title, body: shorten(text, MAX_BODY_CHARS) };
 }

@@ -11,7 +11,7 @@ export type FetchPage<T> = (cursor: string | undefined) => Promise<Page<T>>;
 
 /**
  * All pages that were fetched so far, joined to one page. The pages of the previous query stay until the first page of
- * the next query arrives.
+ * the next query arrives or fails.
  */
 export interface PagedState<T> {
   readonly page: Page<T> | undefined;
@@ -43,7 +43,8 @@ export function createPager<T>(
         loaded = { items: [...(loaded?.items ?? []), ...items], next };
         change = { page: loaded, error: undefined };
       } catch (failure) {
-        change = { error: errorText(failure) };
+        // The pages of the previous query must not stay under the words of this one.
+        change = { page: loaded, error: errorText(failure) };
       }
       busy = false;
       if (!cancelled) update((before) => ({ ...before, ...change, busy }));

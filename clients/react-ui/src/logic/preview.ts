@@ -1,5 +1,7 @@
 import type { Message, OutboxEntry } from "@tidings/client";
+import { fileName } from "./attachments.js";
 import { senderName } from "./names.js";
+import { graphemes, isolate } from "./plainText.js";
 
 /** The text of a message on one line, without its sender. */
 export function previewText(message: Pick<Message, "content" | "deleted" | "attachments">): string {
@@ -8,7 +10,8 @@ export function previewText(message: Pick<Message, "content" | "deleted" | "atta
   if (text !== "") return text;
   const [first, ...others] = message.attachments;
   if (first === undefined) return "Message";
-  return others.length > 0 ? `${first.name} and ${others.length} more` : first.name;
+  const name = fileName(first);
+  return others.length > 0 ? `${isolate(name)} and ${others.length} more` : name;
 }
 
 /** Formatting characters that a preview must not show, each with its replacement. */
@@ -27,7 +30,7 @@ function stripFormatting(text: string): string {
 export function lastMessageText(message: Message, kind: string): string {
   const line = previewText(message);
   if (message.mine) return `You: ${line}`;
-  return kind === "direct" ? line : `${senderName(message)}: ${line}`;
+  return kind === "direct" ? line : `${isolate(senderName(message))}: ${line}`;
 }
 
 /** The newest outbox entry of each room. */
@@ -78,9 +81,9 @@ function trimLink(link: string): string {
 export function isEmojiOnly(text: string): boolean {
   const bare = text.replace(/\s/g, "");
   if (bare === "" || bare.length > 24 || /[\p{L}\p{N}]/u.test(bare)) return false;
-  const graphemes = [...new Intl.Segmenter().segment(bare)];
+  const characters = [...graphemes(bare)];
   return (
-    graphemes.length <= 3 &&
-    graphemes.every(({ segment }) => /\p{Extended_Pictographic}|\p{RI}/u.test(segment))
+    characters.length <= 3 &&
+    characters.every(({ segment }) => /\p{Extended_Pictographic}|\p{RI}/u.test(segment))
   );
 }

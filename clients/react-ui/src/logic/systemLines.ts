@@ -1,5 +1,6 @@
 import type { LogEvent, MemberEvent, RoomUpdated } from "@tidings/client";
 import { listNames, plural } from "./names.js";
+import { isolate, shorten } from "./plainText.js";
 
 /** An event that the message list shows as a line of text: a change of the members or of the room. */
 export type SystemEvent = MemberEvent | RoomUpdated;
@@ -28,7 +29,7 @@ export function systemLines(
   me: string | undefined,
 ): string[] {
   const lines: string[] = [];
-  const subject = (user: string) => (user === me ? "You" : nameOf(user));
+  const subject = (user: string) => (user === me ? "You" : isolate(nameOf(user)));
   const object = (user: string) => (user === me ? "you" : nameOf(user));
   for (let at = 0; at < events.length; ) {
     const event = events[at] as SystemEvent;
@@ -74,7 +75,7 @@ function changesOf(event: RoomUpdated): string[] {
   const { name, metadata, archived, slow_mode_s: slowMode } = event;
   const changes: string[] = [];
   if (name != null)
-    changes.push(name === "" ? "removed the name of the room" : `renamed the room to “${name}”`);
+    changes.push(name === "" ? "removed the name of the room" : `renamed the room to “${isolate(name)}”`);
   if (metadata != null) changes.push(descriptionChange(metadata));
   if (slowMode != null) {
     changes.push(
@@ -92,6 +93,5 @@ function descriptionChange(metadata: object): string {
   if (typeof description !== "string") return "changed the settings of the room";
   const text = description.trim();
   if (text === "") return "removed the description of the room";
-  const isLong = text.length > MAX_DESCRIPTION_CHARS;
-  return `changed the description to “${isLong ? `${text.slice(0, MAX_DESCRIPTION_CHARS).trimEnd()}…` : text}”`;
+  return `changed the description to “${isolate(shorten(text, MAX_DESCRIPTION_CHARS))}”`;
 }

@@ -1,6 +1,7 @@
 import type { MutedRooms, RoomSummary } from "@tidings/client";
 import { isQuiet } from "./muted.js";
 import { displayName } from "./names.js";
+import { withoutBidi } from "./plainText.js";
 
 /** The title of a room. A direct room has the name of the other user. */
 export function roomTitle(room: RoomSummary | undefined): string {
@@ -12,8 +13,12 @@ export function roomTitle(room: RoomSummary | undefined): string {
     const sender = lastMessage?.sender.id === peer.user ? lastMessage.sender.name : undefined;
     return displayName(peer.user, peer.name ?? sender);
   }
-  return room.name || "Unnamed room";
+  return roomName(room);
 }
+
+/** The name of a room that is not direct. */
+export const roomName = ({ name }: { readonly name: string | null }): string =>
+  withoutBidi(name ?? "") || "Unnamed room";
 
 /**
  * Counts the unread messages in all rooms but those without notifications. `capped` means that `count` is only a lower

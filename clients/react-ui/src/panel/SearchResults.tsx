@@ -6,6 +6,7 @@ import { originalTime } from "../logic/originalTime.js";
 import { listTime } from "../logic/time.js";
 import { roomTitle } from "../logic/title.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useNow } from "../state/useNow.js";
 import { Button } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { FormError } from "../ui/FormError.js";
@@ -39,7 +40,7 @@ export function SearchResults({ query, room, heading }: SearchResultsProps) {
   }, [client, query, room]);
   const { page, busy, error, more } = usePages(fetchPage, TYPING_DELAY_MS);
 
-  const now = Date.now();
+  const now = useNow(60_000);
   const count = page?.items.length ?? 0;
   const stateText = busy ? "Searching…" : page && count === 0 && !page.next ? "No messages found" : "";
   return (

@@ -12,11 +12,13 @@ import { TICK_LABELS, type Tick } from "../logic/ticks.js";
 import { exactTime, timeOfDay } from "../logic/time.js";
 import type { ChatSlots } from "../slots.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useZone } from "../state/useNow.js";
 import { colourStyle } from "../ui/colours.js";
 import { Icon, TickIcon } from "../ui/Icon.js";
 import { useActions } from "./actions.js";
 import { MessageText } from "./MessageText.js";
 import { Quote } from "./Quote.js";
+import { SendsIn } from "./SlowMode.js";
 
 interface BubbleProps {
   readonly message: Message;
@@ -31,6 +33,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
   const { slots, user } = useChatUi();
   const mentionsMe = isMentioned(message, user);
   const at = originalTime(message);
+  useZone();
   const hasTick = tick !== "none" && tick !== "failed";
   return (
     <div
@@ -62,6 +65,7 @@ export const Bubble = memo(function Bubble({ message, tick, showName }: BubblePr
         <div className="tidings-bubble-meta tidings-line">
           {message.pendingChange?.status === "sending" && <span>saving…</span>}
           {isEdited && <span>edited</span>}
+          {message.retryAt !== undefined && <SendsIn message={message} />}
           <time dir="auto" dateTime={new Date(at).toISOString()} title={exactTime(at)}>
             {timeOfDay(at)}
           </time>

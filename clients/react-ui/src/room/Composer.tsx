@@ -28,6 +28,7 @@ import { PrivatePicker } from "./PrivatePicker.js";
 import { mayWrite } from "./permissions.js";
 import { RoomNotice } from "./RoomUnavailable.js";
 import { useRoomContext } from "./roomContext.js";
+import { SlowModeLine } from "./SlowMode.js";
 import { hasTouchKeyboard, useComposerFocus } from "./useComposerFocus.js";
 import { useEmojiNames } from "./useEmojiNames.js";
 import { useMentions } from "./useMentions.js";
@@ -260,6 +261,7 @@ function MessageInput() {
           <Icon name={mode ? "check" : "send"} />
         </button>
       </div>
+      {!mode && <SlowModeLine />}
       <LimitLine id={limitId} left={remainingChars} limit={limit} mentionsFull={picker.isFull} />
       {open?.what === "emoji" && (
         <EmojiPicker

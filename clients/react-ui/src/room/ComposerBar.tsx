@@ -1,6 +1,7 @@
 import type { Message } from "@tidings/client";
 import { MAX_MENTIONS } from "../logic/mentions.js";
-import { listNames, plural } from "../logic/names.js";
+import { listNames, plural, senderName } from "../logic/names.js";
+import { isolate } from "../logic/plainText.js";
 import { previewText } from "../logic/preview.js";
 import { IconButton } from "../ui/Button.js";
 import { Icon } from "../ui/Icon.js";
@@ -21,12 +22,12 @@ interface ModeBarProps {
 /** Shows above the input which message is replied to or edited. */
 export function ModeBar({ editing, message, nameOf, onCancel }: ModeBarProps) {
   const sender = message?.sender;
-  const name = message?.mine ? "yourself" : sender && (sender.name ?? nameOf(sender.id));
+  const name = message?.mine ? "yourself" : sender && (sender.name ? senderName(message) : nameOf(sender.id));
   return (
     <div className="tidings-composer-bar tidings-line">
       <Icon name={editing ? "edit" : "reply"} size={18} />
       <div className="tidings-composer-bar-text tidings-two-lines">
-        <strong>{editing ? "Edit message" : `Reply${name ? ` to ${name}` : ""}`}</strong>
+        <strong>{editing ? "Edit message" : `Reply${name ? ` to ${isolate(name)}` : ""}`}</strong>
         <span dir="auto">{message ? previewText(message) : "…"}</span>
       </div>
       <IconButton

@@ -7,6 +7,7 @@ import { systemLines } from "../logic/systemLines.js";
 import { audienceOf, groupTickOf, seenBy, seenText, tickOf } from "../logic/ticks.js";
 import { badgeText, roomTitle } from "../logic/title.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useZone } from "../state/useNow.js";
 import { Icon } from "../ui/Icon.js";
 import { Announcer } from "./Announcer.js";
 import { useActions } from "./actions.js";
@@ -45,9 +46,11 @@ export function MessageList(): ReactNode {
 
   const events = useSystemEvents(room, messages, phase === "live");
   const nameOf = useNames(members, items);
+  const zone = useZone();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the days of the rows depend on the zone
   const rows = useMemo(
     () => buildRows(items, { hasOlder, hasNewer, readUpTo, events }),
-    [items, hasOlder, hasNewer, readUpTo, events],
+    [items, hasOlder, hasNewer, readUpTo, events, zone],
   );
   const keys = useMemo(() => rows.map((row) => row.key), [rows]);
   const toNewest = useCallback(async () => {

@@ -8,6 +8,7 @@ import { previewText } from "../logic/preview.js";
 import { TICK_LABELS, type Tick } from "../logic/ticks.js";
 import { timeOfDay } from "../logic/time.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useZone } from "../state/useNow.js";
 import { IconButton } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { Icon, type IconName } from "../ui/Icon.js";
@@ -16,6 +17,7 @@ import { useActions } from "./actions.js";
 import { Bubble } from "./Bubble.js";
 import { FailedChange } from "./FailedChange.js";
 import { Reactions } from "./Reactions.js";
+import { RowTabIndexProvider, useRowTabIndex } from "./rowTabIndex.js";
 
 interface MessageRowProps {
   readonly message: Message;
@@ -37,7 +39,9 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
   const { message, first, last, tick, seen, group, writable, flash, observe } = props;
   const { mine, status } = message;
   const { user } = useChatUi();
-  const [toolsVisible, setToolsVisible] = useState(false);
+  const [hovered, setHovered] = useState(false);
+  const [focused, setFocused] = useState(false);
+  useZone();
   const { openMenu, openDetails } = useActions();
   const menu = useContextMenu((row, at) => openMenu(message, row, at));
   const name = mine ? "You" : senderName(message);
@@ -67,52 +71,55 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
       data-flash={flash || undefined}
       data-group={group || undefined}
       data-reacted={message.reactions.length > 0 || undefined}
-      tabIndex={-1}
+      tabIndex={focused ? 0 : -1}
       aria-label={[text, ...state].join(". ")}
       {...menu}
-      onPointerEnter={(event) => event.pointerType === "mouse" && setToolsVisible(true)}
-      onPointerLeave={(event) => event.pointerType === "mouse" && setToolsVisible(false)}
-      onFocus={() => setToolsVisible(true)}
+      onPointerEnter={(event) => event.pointerType === "mouse" && setHovered(true)}
+      onPointerLeave={(event) => event.pointerType === "mouse" && setHovered(false)}
+      onFocus={() => setFocused(true)}
       onBlur={(event) => {
-        if (!event.currentTarget.contains(event.relatedTarget)) setToolsVisible(false);
+        if (!event.currentTarget.contains(event.relatedTarget)) setFocused(false);
       }}
     >
-      {group && !mine && (
-        <div className="tidings-row-avatar">
-          {last && (
-            <ChatAvatar id={message.sender.id} name={name} size="small" picture={message.sender.picture} />
-          )}
-        </div>
-      )}
-      <div className="tidings-row-body tidings-column">
-        <div className="tidings-row-line">
-          <Bubble message={message} tick={tick} showName={group && !mine && first} />
-          {toolsVisible && status === "sent" && !message.deleted && (
-            <Toolbar message={message} writable={writable} />
-          )}
-        </div>
-        {message.reactions.length > 0 && !message.deleted && (
-          <Reactions message={message} enabled={writable} />
+      <RowTabIndexProvider value={focused ? 0 : -1}>
+        {group && !mine && (
+          <div className="tidings-row-avatar">
+            {last && (
+              <ChatAvatar id={message.sender.id} name={name} size="small" picture={message.sender.picture} />
+            )}
+          </div>
         )}
-        {seen && (
-          <button
-            type="button"
-            className="tidings-seen tidings-link-button"
-            aria-haspopup="dialog"
-            onClick={() => openDetails(message)}
-          >
-            {seen}
-          </button>
-        )}
-        {status === "failed" && <FailedNotice message={message} />}
-        {message.pendingChange?.status === "failed" && <FailedChange change={message.pendingChange} />}
-      </div>
+        <div className="tidings-row-body tidings-column">
+          <div className="tidings-row-line">
+            <Bubble message={message} tick={tick} showName={group && !mine && first} />
+            {(hovered || focused) && status === "sent" && !message.deleted && (
+              <Toolbar message={message} writable={writable} />
+            )}
+          </div>
+          {message.reactions.length > 0 && !message.deleted && (
+            <Reactions message={message} enabled={writable} />
+          )}
+          {seen && (
+            <button
+              type="button"
+              className="tidings-seen tidings-link-button"
+              aria-haspopup="dialog"
+              onClick={() => openDetails(message)}
+            >
+              {seen}
+            </button>
+          )}
+          {status === "failed" && <FailedNotice message={message} />}
+          {message.pendingChange?.status === "failed" && <FailedChange change={message.pendingChange} />}
+        </div>
+      </RowTabIndexProvider>
     </article>
   );
 });
 
 function Toolbar({ message, writable }: { message: Message; writable: boolean }) {
   const actions = useActions();
+  const tabIndex = useRowTabIndex();
   const renderTool = (
     icon: IconName,
     label: string,
@@ -123,7 +130,7 @@ function Toolbar({ message, writable }: { message: Message; writable: boolean })
       label={label}
       className="tidings-small"
       size={18}
-      tabIndex={-1}
+      tabIndex={tabIndex}
       aria-haspopup={icon === "more" ? "menu" : undefined}
       onClick={(event) => run(message, event.currentTarget)}
     />

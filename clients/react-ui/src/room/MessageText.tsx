@@ -4,9 +4,19 @@ import type { Block, Inline } from "../logic/markdown.js";
 import { linkify } from "../logic/preview.js";
 import type { MessageTextProps } from "../slots.js";
 import { MentionedText, Mentions } from "./Mentions.js";
+import { useRowTabIndex } from "./rowTabIndex.js";
 
-/** The properties of a link in a message. Tab skips these links, because the arrow keys move between messages. */
-export const LINK_PROPS = { target: "_blank", rel: "noopener noreferrer nofollow", tabIndex: -1 };
+interface MessageLinkProps {
+  readonly href: string;
+  readonly title?: string;
+  readonly className?: string;
+  readonly children: ReactNode;
+}
+
+/** A link in a message. */
+export function MessageLink(props: MessageLinkProps) {
+  return <a {...props} target="_blank" rel="noopener noreferrer nofollow" tabIndex={useRowTabIndex()} />;
+}
 
 /** The text of a message with its links, its mentions and its formatting: a safe subset of CommonMark. */
 export function MessageText({ message }: MessageTextProps): ReactNode {
@@ -41,9 +51,9 @@ function PlainText({ text }: { text: string }) {
   return linkify(text).map((part, index) =>
     part.href ? (
       // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never change their order
-      <a key={index} href={part.href} {...LINK_PROPS}>
+      <MessageLink key={index} href={part.href}>
         {part.text}
-      </a>
+      </MessageLink>
     ) : (
       // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text never change their order
       <MentionedText key={index} text={part.text} />
@@ -106,9 +116,9 @@ function InlineView({ part }: { part: Inline }) {
       return <code dir="ltr">{part.text}</code>;
     case "link":
       return (
-        <a href={part.href} title={part.href} {...LINK_PROPS}>
+        <MessageLink href={part.href} title={part.href}>
           <Inlines parts={part.children} />
-        </a>
+        </MessageLink>
       );
     default: {
       const Tag = part.type;

@@ -1,11 +1,14 @@
 import { useEffect, useSyncExternalStore } from "react";
+import { senderName } from "../logic/names.js";
 import { previewText } from "../logic/preview.js";
 import { colourStyle } from "../ui/colours.js";
 import { useActions } from "./actions.js";
+import { useRowTabIndex } from "./rowTabIndex.js";
 
 /** The message that a reply quotes: its sender, and its text on one line. A click jumps to the quoted message. */
 export function Quote({ seq }: { seq: number }) {
   const { quotes, jumpTo, nameOf } = useActions();
+  const tabIndex = useRowTabIndex();
   const quoted = useSyncExternalStore(
     quotes.subscribe,
     () => quotes.get(seq),
@@ -23,13 +26,14 @@ export function Quote({ seq }: { seq: number }) {
       </span>
     );
   }
-  const name = quoted && (quoted.mine ? "You" : (quoted.sender.name ?? nameOf(quoted.sender.id)));
+  const name =
+    quoted && (quoted.mine ? "You" : quoted.sender.name ? senderName(quoted) : nameOf(quoted.sender.id));
   return (
     <button
       type="button"
       className="tidings-quote tidings-column"
       style={quoted && colourStyle(quoted.sender.id)}
-      tabIndex={-1}
+      tabIndex={tabIndex}
       onClick={() => jumpTo(seq)}
     >
       <span className="tidings-visually-hidden">In reply to</span>

@@ -1,10 +1,12 @@
 import type { Message } from "@tidings/client";
 import { listNames } from "../logic/names.js";
 import { useActions } from "./actions.js";
+import { useRowTabIndex } from "./rowTabIndex.js";
 
 /** The reactions below a message. A click adds the user's reaction or removes it. */
 export function Reactions({ message, enabled }: { message: Message; enabled: boolean }) {
   const { toggleReaction, nameOf } = useActions();
+  const tabIndex = useRowTabIndex();
   return (
     <div className="tidings-reactions">
       {message.reactions.map((reaction) => {
@@ -18,7 +20,7 @@ export function Reactions({ message, enabled }: { message: Message; enabled: boo
             aria-label={`${reaction.emoji} ${reaction.count}, ${names}`}
             title={names}
             disabled={!enabled}
-            tabIndex={-1}
+            tabIndex={tabIndex}
             onClick={() => toggleReaction(message, reaction.emoji)}
           >
             <span aria-hidden="true">{reaction.emoji}</span>

@@ -1,5 +1,7 @@
 import type { Message, RoomSummary } from "@tidings/client";
-import { attachmentKind, picturesOf } from "../logic/attachments.js";
+import { attachmentKind, fileName, picturesOf } from "../logic/attachments.js";
+import { shorten } from "../logic/plainText.js";
+import { linkify } from "../logic/preview.js";
 import { copyText } from "../ui/copyText.js";
 import type { MenuItem } from "../ui/Menu.js";
 import type { MessageActions } from "./actions.js";
@@ -31,7 +33,7 @@ export function messageMenu(
   if (!message.deleted) {
     const copy = () => void copyText(message.content).then(callbacks.copied, () => {});
     items.push({ label: "Copy text", icon: "copy", onSelect: copy });
-    items.push(...fileItems(message, actions));
+    items.push(...openItems(message, actions), ...fileItems(message, actions));
   }
   const { link } = callbacks;
   if (link !== undefined) {
@@ -55,6 +57,30 @@ export function messageMenu(
   return items;
 }
 
+/** The most links of a message that its menu has. Tab reaches all of them. */
+const MAX_OPEN_ITEMS = 5;
+/** The most characters of an address in the menu. */
+const MAX_LINK_CHARS = 40;
+
+/** The items that go to the quoted message, and that open the links of a message and its files at other servers. */
+function openItems({ replyTo, content, attachments }: Message, { jumpTo }: MessageActions): MenuItem[] {
+  const links = new Map<string, string>();
+  for (const { href, text } of linkify(content)) if (href) links.set(href, text);
+  for (const one of attachments)
+    if (/^https?:/i.test(one.url ?? "")) links.set(one.url as string, fileName(one));
+  const open = ([href, text]: [string, string]): MenuItem => ({
+    label: `Open ${shorten(text, MAX_LINK_CHARS)}`,
+    icon: "link",
+    onSelect: () => void window.open(href, "_blank", "noopener,noreferrer"),
+  });
+  return [
+    ...(replyTo === undefined
+      ? []
+      : [{ label: "Go to quoted message", icon: "arrowUp", onSelect: () => jumpTo(replyTo) } as const]),
+    ...[...links].slice(0, MAX_OPEN_ITEMS).map(open),
+  ];
+}
+
 /** The items for the files of a message, so that the keyboard reaches them. */
 function fileItems(message: Message, { openFile }: MessageActions): MenuItem[] {
   if (message.seq === undefined) return [];
@@ -69,7 +95,7 @@ function fileItems(message: Message, { openFile }: MessageActions): MenuItem[] {
     ...others.map(
       (one) =>
         ({
-          label: `Download ${one.name}`,
+          label: `Download ${fileName(one)}`,
           icon: "download",
           onSelect: () => openFile(message, one),
         }) as const,

@@ -15,6 +15,11 @@ export function mayWrite(room: RoomSummary | undefined): boolean {
   return allows(room, "Send") && !room?.archived;
 }
 
+/** The least time between two messages of the user in a room, in seconds; 0 without a limit. */
+export function slowModeOf(room: RoomSummary | undefined): number {
+  return allows(room, "ChangeRoom") ? 0 : (room?.slowModeS ?? 0);
+}
+
 /** Whether the user may change the members and the settings of a room. */
 export function mayManage(room: RoomSummary | undefined): boolean {
   return allows(room, "ManageMembers");

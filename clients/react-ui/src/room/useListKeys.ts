@@ -6,7 +6,8 @@ import type { ListHandle } from "./VirtualList.js";
 
 /**
  * Returns the handler for keys in the message list: arrows move between messages, End goes to the newest one, Enter
- * opens the menu, R replies, E edits, Delete deletes.
+ * opens the menu, R replies, E edits, Delete deletes. In a message Tab moves through its links and buttons, and Escape
+ * goes back to the message.
  */
 export function useListKeys(
   rows: readonly Row[],
@@ -19,6 +20,10 @@ export function useListKeys(
     const target = event.target as HTMLElement;
     if (!box || event.ctrlKey || event.metaKey || event.altKey) return;
     const row = target.closest<HTMLElement>("[data-key]");
+    if (event.key === "Escape" && row && target !== row && row.contains(target)) {
+      event.preventDefault();
+      row.focus({ preventScroll: true });
+    }
     if (target !== box && target !== row) return;
     const rendered = [...box.querySelectorAll<HTMLElement>("article[data-key]")];
 

@@ -33,7 +33,8 @@ export function Menu({ items, ...popover }: MenuProps): ReactNode {
           <hr key={`line-${index}`} className="tidings-menu-line" />
         ) : (
           <button
-            key={item.label}
+            // biome-ignore lint/suspicious/noArrayIndexKey: labels may be equal, and the items of an open menu do not move
+            key={`${item.label} ${index}`}
             type="button"
             {...roleOf(item)}
             className={`tidings-menu-item tidings-hoverable tidings-line ${item.danger ? "tidings-menu-danger" : ""}`}

@@ -19,7 +19,7 @@ export function usePages<T>(
       return;
     }
     const pager = createPager(fetchPage, setPaged);
-    setPaged((before) => ({ ...before, busy: true }));
+    setPaged((before) => ({ ...before, busy: true, error: undefined }));
     const timer = setTimeout(() => {
       currentPager.current = pager;
       void pager.more();

@@ -51,6 +51,18 @@ test.each([
   60_000,
 );
 
+test("an example that makes a client is a client component, which a server can render too", () => {
+  const apps = pages()
+    .flatMap((page) => blocksOf(page))
+    .filter(({ code }) => code.includes("<TidingsProvider options") || code.includes("<RoomScope"));
+  expect(apps.length).toBeGreaterThanOrEqual(6);
+  for (const { page, code } of apps) {
+    expect(code, page).toMatch(/^"use client";\n/);
+    // The server also runs the module, and has no dialogs.
+    expect(code, page).not.toMatch(/^(const|let) \w+ = prompt/m);
+  }
+});
+
 test("an example that is a whole App.tsx has a default export, as Vite's template imports it", () => {
   const apps = pages()
     .flatMap((page) => blocksOf(page))

@@ -265,12 +265,24 @@ function mediaTypeOf(file: Blob): string {
     : "application/octet-stream";
 }
 
-/** Makes a name that the server takes: without control characters, and shortened in front of its extension. */
+/**
+ * Makes a name that the server takes: without control characters and changes of direction, and shortened in front of its
+ * extension. No character that users see is cut, where the platform can tell.
+ */
 function cleanName(name: string): string {
-  const chars = [...name.replace(/\p{Cc}/gu, " ").trim()];
-  const dot = chars.lastIndexOf(".");
-  const extension = dot > 0 && chars.length - dot <= 16 ? chars.slice(dot) : [];
-  if (chars.length > MAX_NAME_CHARS)
-    chars.splice(MAX_NAME_CHARS - extension.length, chars.length, ...extension);
-  return chars.join("") || "file";
+  const text = name
+    .replace(/[\u202a-\u202e\u2066-\u2069]/g, "")
+    .replace(/\p{Cc}/gu, " ")
+    .trim();
+  const dot = text.lastIndexOf(".");
+  const end = dot > 0 && text.length - dot <= 16 ? dot : text.length;
+  let left = MAX_NAME_CHARS - [...text.slice(end)].length;
+  const { Segmenter } = globalThis.Intl ?? {};
+  const base = text.slice(0, end);
+  const parts = Segmenter ? Array.from(new Segmenter().segment(base), ({ segment }) => segment) : [...base];
+  const kept = parts.filter((part) => {
+    left -= [...part].length;
+    return left >= 0;
+  });
+  return kept.join("") + text.slice(end) || "file";
 }

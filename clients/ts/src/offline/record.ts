@@ -7,7 +7,7 @@ import type { Me, Member, Message, RoomSummary } from "../types.js";
 const VERSION = 1;
 const ROOM_SHAPE = "v:n user summary:o seq:n sentRead:n page?:o members?:a";
 const SUMMARY_SHAPE =
-  "id kind role members:n archived:b unread:n unreadCapped:b unreadMentions:n notify readSeq:n updatedAt:n lastMessage?:o peer?:o";
+  "id kind role members:n archived:b slowModeS?:n unread:n unreadCapped:b unreadMentions:n notify readSeq:n updatedAt:n lastMessage?:o peer?:o";
 const MESSAGE_SHAPE =
   "clientId room id seq:n sender:u kind content at:n deleted:b attachments:a reactions:a mentions?:a lastSeq:n";
 
@@ -134,6 +134,7 @@ export function toRoomObject({ summary, seq, page }: RoomRecord): MyRoomObject {
     role,
     members,
     archived,
+    slow_mode_s: summary.slowModeS,
     metadata,
     unread,
     unread_capped: summary.unreadCapped,

@@ -37,6 +37,8 @@ export interface Entry {
   user?: string | undefined;
   /** How often the message may have been sent. */
   tries: number;
+  /** The earliest time at which the server takes the entry after it has refused it for now. Not stored. */
+  retryAt?: number | undefined;
   acceptance?: Acceptance | undefined;
   error?: TidingsError | undefined;
   /**
@@ -49,6 +51,7 @@ export interface Entry {
 /** Returns the object that the app gets for an entry. It stays the same object until the entry changes. */
 export function toOutboxEntry(entry: Entry): OutboxEntry {
   const { clientId, room, content, options, at, acceptance, error } = entry;
+  const retryAt = acceptance || error ? undefined : entry.retryAt;
   entry.view ??= omitNullish({
     ...acceptance,
     clientId,
@@ -58,6 +61,7 @@ export function toOutboxEntry(entry: Entry): OutboxEntry {
     at,
     status: error ? "failed" : acceptance ? "sent" : "sending",
     error,
+    retryAt,
   } as const);
   return entry.view;
 }

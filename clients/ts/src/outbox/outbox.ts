@@ -195,6 +195,11 @@ export class OutboxImpl implements Outbox {
     }
   }
 
+  /** Ends the pauses of refused messages of a room, because its slow mode has changed. */
+  slowModeChanged(room: string): void {
+    for (const [entry, task] of this.#tasks) if (entry.room === room) task.pause?.end();
+  }
+
   #find(clientId: string): Entry | undefined {
     return this.#entries.find((entry) => entry.clientId === clientId);
   }
@@ -235,10 +240,14 @@ export class OutboxImpl implements Outbox {
     this.#tasks.set(entry, task);
     try {
       await this.#persist(entry);
-      await sendUntilAnswered(this.#env, this.#connection, entry, task, () => {
+      const makeFrame = () => {
         if (this.#entryStore?.mayHaveBeenSent(entry.clientId)) entry.tries ||= 1;
         entry.tries++;
         return toSendFrame(entry);
+      };
+      await sendUntilAnswered(this.#env, this.#connection, entry, task, makeFrame, (retryAt) => {
+        entry.retryAt = retryAt;
+        this.changed(entry);
       });
     } catch (thrown) {
       const error = asError(thrown);

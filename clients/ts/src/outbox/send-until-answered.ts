@@ -28,6 +28,7 @@ const isTemporary = ({ code }: TidingsError) => /^(unavailable|overloaded|rate_l
  * Sends the frame of an entry until it is answered or the task has ended, across reconnects. A timeout or `internal` is
  * retried three times on one connection; for an accepted entry, and after temporary refusals, without limit. Rejects
  * with the permanent refusal, or with the last failure.
+ * @param refused called with the earliest time for another attempt when a temporary refusal names it
  */
 export async function sendUntilAnswered(
   env: Env,
@@ -35,6 +36,7 @@ export async function sendUntilAnswered(
   entry: Entry,
   task: SendTask,
   makeFrame: () => ClientFrame,
+  refused: (retryAt: number) => void,
 ): Promise<void> {
   let failures = 0;
   for (;;) {
@@ -51,8 +53,11 @@ export async function sendUntilAnswered(
         failures = 0;
         continue;
       }
-      if (isTemporary(error)) wait = Math.min(error.retryAfterMs ?? DEFAULT_PAUSE_MS, MAX_PAUSE_MS);
-      else if (error.code === "timeout" || error.code === "internal") {
+      if (isTemporary(error)) {
+        const { retryAfterMs } = error;
+        wait = Math.min(retryAfterMs ?? DEFAULT_PAUSE_MS, MAX_PAUSE_MS);
+        if (retryAfterMs && !task.ended) refused(env.timers.now() + retryAfterMs);
+      } else if (error.code === "timeout" || error.code === "internal") {
         wait = RETRY_PAUSES_MS[failures++] ?? MAX_PAUSE_MS;
         if (failures > RETRY_PAUSES_MS.length && !entry.acceptance) throw error;
       } else throw error;

@@ -1,9 +1,9 @@
 import { asError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
 import { filterShape, SHAPES } from "../protocol/check.js";
-import type { JoinedRoom } from "../protocol/frames.js";
+import type { JoinedRoom, LogEvent } from "../protocol/frames.js";
 import type { MemberObject, MyRoomObject } from "../protocol/objects.js";
-import { pause } from "../timers.js";
+import { pause, Timer } from "../timers.js";
 import type { RoomImpl } from "./room.js";
 import { Summary } from "./summary.js";
 import { createWatermark, type Watermark } from "./watermark.js";
@@ -20,6 +20,14 @@ const MAX_DELIVERED_SPREAD_MS = 5_000;
 const MAX_REREADS = 8;
 const FIRST_REREAD_PAUSE_MS = 500;
 
+/**
+ * How long the kit collects events that make the counts unknown before it reads the room again, in milliseconds. The
+ * random time that follows grows with the members, because all of them may have to read.
+ */
+const RECOUNT_DELAY_MS = 1_000;
+const MAX_RECOUNT_SPREAD_MS = 60_000;
+const RECOUNT_SPREAD_PER_MEMBER_MS = 5;
+
 /** Whether an error code means that the user is not a member of the room. */
 export const isRemoval = ({ code }: { readonly code: string }) =>
   code === "not_found" || code === "forbidden";
@@ -35,6 +43,7 @@ export class Listing {
   readonly #room: RoomImpl;
   readonly #readMark: Watermark;
   readonly #deliveredMark: Watermark;
+  readonly #recountTimer: Timer;
   #removedAt = 0;
   /** Whether the members of the direct room are being read or have been read. */
   #peerRequested = false;
@@ -47,6 +56,7 @@ export class Listing {
   constructor(room: RoomImpl) {
     const { core, id } = room;
     this.#room = room;
+    this.#recountTimer = new Timer(core.env.timers);
     this.#readMark = createWatermark(core, "message:read", id, READ_DELAY_MS, () => this.#readConfirmed());
     this.#deliveredMark = createWatermark(core, "message:delivered", id, DELIVERED_DELAY_MS, () => {});
     this.reset();
@@ -70,11 +80,19 @@ export class Listing {
   up(): void {
     this.#readMark.up();
     this.#deliveredMark.up();
+    this.#scheduleRecount();
   }
 
   down(): void {
     this.#readMark.stop();
     this.#deliveredMark.stop();
+    this.#recountTimer.clear();
+  }
+
+  /** Applies an event of the log. */
+  apply(event: LogEvent): void {
+    this.summary.apply(event);
+    this.#scheduleRecount();
   }
 
   /** Drops the marks, because the user was removed from the room. */
@@ -201,6 +219,18 @@ export class Listing {
   #resetSummary(): void {
     this.#peerRequested = false;
     this.summary = new Summary(() => this.#room.core.me()?.id);
+  }
+
+  /** Reads the room again after a delay, if events have made its counts unknown. */
+  #scheduleRecount(): void {
+    const { recountSeq, value } = this.summary;
+    if (!recountSeq || this.#recountTimer.pending) return;
+    const spread = Math.min((value?.members ?? 0) * RECOUNT_SPREAD_PER_MEMBER_MS, MAX_RECOUNT_SPREAD_MS);
+    this.#recountTimer.set(RECOUNT_DELAY_MS + this.#room.core.env.random() * spread, () => {
+      // Another read may have brought the counts meanwhile.
+      const { recountSeq: upto } = this.summary;
+      if (upto && !this.#room.error) void this.refresh(upto);
+    });
   }
 
   #readTo(seq: number): void {

@@ -65,6 +65,7 @@ export function toPendingMessage(entry: Entry, me: { id: string; name?: string }
     reactions: [],
     lastSeq: acceptance?.seq ?? 0,
     status: toOutboxEntry(entry).status,
+    retryAt: toOutboxEntry(entry).retryAt,
     stored: false,
     error,
   }) as unknown as Message;

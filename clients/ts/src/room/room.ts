@@ -303,7 +303,7 @@ export class RoomImpl implements Room {
   apply(event: LogEvent, repeated: boolean): void {
     const { core, listing } = this;
     const me = core.me()?.id;
-    listing.summary.apply(event);
+    listing.apply(event);
     if (this.opened) this.timeline.apply(event);
     switch (event.type) {
       case "message:new":
@@ -314,6 +314,9 @@ export class RoomImpl implements Room {
       case "message:void":
         core.outbox.voided(event);
         if (listing.summary.value?.lastMessage?.seq === event.target) void listing.refresh(event.seq);
+        break;
+      case "room:updated":
+        if (event.slow_mode_s != null) core.outbox.slowModeChanged(this.id);
         break;
       case "member:removed":
         if (event.user === me) this.removed(event.seq);

@@ -26,9 +26,14 @@ export class Summary {
    * The seqs of unread messages of others that came as events after the last HTTP answer, in their order. The value says
    * whether the message mentions the user.
    */
-  #newUnread = new Map<number, boolean | undefined>();
-  /** The unread counts of the last HTTP answer; undefined once its messages are read. */
+  #newUnread = new Map<number, boolean>();
+  /** The unread counts of messages whose seqs are not known, as in an HTTP answer; undefined once they are read. */
   #counted: UnreadCounts | undefined;
+  /**
+   * The seq of the last event that may have changed `#counted` in a way that the kit does not know; 0 if there is none.
+   * Only an HTTP answer that contains this event has the correct counts.
+   */
+  recountSeq = 0;
   /**
    * Whether the unread count is unknown: the read mark moved past some of the `#counted` messages, whose seqs are not
    * known.
@@ -55,6 +60,7 @@ export class Summary {
     this.#seq = head.seq;
     this.#hasAnswer = true;
     this.#newUnread.clear();
+    this.recountSeq = 0;
     this.value = toSummary(object, me, object.kind === "direct" && (before?.peer ?? creator));
     this.#counted = this.value;
     for (const event of this.#recentEvents) if (event.seq > head.seq) this.#applyToValue(event);
@@ -86,6 +92,7 @@ export class Summary {
   /** Drops kept events above `seq`, because a new epoch began and the log may not contain them. */
   dropAbove(seq: number): void {
     this.#recentEvents = this.#recentEvents.filter((event) => event.seq <= seq);
+    this.recountSeq = Math.min(this.recountSeq, seq);
   }
 
   /** Marks all messages up to `seq` as read. Sets `stale` when the number of messages that remain unread is unknown. */
@@ -94,9 +101,9 @@ export class Summary {
     if (!value || seq <= value.readSeq) return;
     const { size } = this.#newUnread;
     for (const other of this.#newUnread.keys()) if (other <= seq) this.#newUnread.delete(other);
-    // The last message is at or above all seqs of `#newUnread`.
+    // The last message is at or above all seqs of `#newUnread`. An answer may lack it, if it is far below the head.
     const countKnown =
-      this.#newUnread.size < size || seq >= (value.lastMessage?.seq ?? 0) || !this.#counted?.unread;
+      this.#newUnread.size < size || seq >= (value.lastMessage?.seq ?? this.#seq) || !this.#counted?.unread;
     if (countKnown) this.#counted = undefined;
     else this.stale = true;
     this.value = { ...value, readSeq: seq, ...this.#count() };
@@ -112,12 +119,32 @@ export class Summary {
     };
   }
 
+  /** Applies to the counts an event that removes a message, or that edits its mentions. */
+  #recount(event: LogEvent): void {
+    if (!this.value || !("target" in event)) return;
+    const isVoid = event.type === "message:void";
+    // A change that became void may have been counted, so the message at `changed` is counted again.
+    const changed = isVoid ? event.message : undefined;
+    const target = changed ?? event.target;
+    const isGone = isVoid || event.type === "message:deleted";
+    const mentions = event.type === "message:edited" ? event.mentions : undefined;
+    if (!isGone && !mentions) return;
+    const mentionsMe = !!mentions?.includes(this.#me() as string);
+    if (changed == null && this.#newUnread.has(target)) {
+      if (isGone) this.#newUnread.delete(target);
+      else this.#newUnread.set(target, mentionsMe);
+      this.value = { ...this.value, ...this.#count() };
+    } else if (target > this.value.readSeq) {
+      const { unread, unreadMentions } = this.#counted ?? {};
+      if (changed != null || (unread && (isGone || mentionsMe || unreadMentions)))
+        this.recountSeq = event.seq;
+    }
+  }
+
   #applyToValue(event: LogEvent): void {
     this.#seq = event.seq;
     if (!this.value) return;
-    // A deleted or voided message is not unread.
-    const isGone = event.type === "message:deleted" || event.type === "message:void";
-    if (isGone && this.#newUnread.delete(event.target)) this.value = { ...this.value, ...this.#count() };
+    this.#recount(event);
     const { value } = this;
     const me = this.#me();
     const updatedAt = Math.max(value.updatedAt, Date.parse(event.at) || 0);
@@ -131,10 +158,18 @@ export class Summary {
       case "message:new": {
         const lastMessage = toMessage(event, me);
         if (!lastMessage.mine && event.seq > value.readSeq)
-          this.#newUnread.set(event.seq, lastMessage.mentions?.includes(me as string));
+          this.#newUnread.set(event.seq, !!lastMessage.mentions?.includes(me as string));
         // The count stops at `MAX_UNREAD`, so more seqs are not needed.
-        const [oldest] = this.#newUnread.keys();
-        if (this.#newUnread.size > 2 * MAX_UNREAD) this.#newUnread.delete(oldest as number);
+        const [oldest] = this.#newUnread;
+        if (oldest && this.#newUnread.size > 2 * MAX_UNREAD) {
+          this.#newUnread.delete(oldest[0]);
+          const { unread = 0, unreadCapped = false, unreadMentions = 0 } = this.#counted ?? {};
+          this.#counted = {
+            unread: unread + 1,
+            unreadCapped,
+            unreadMentions: unreadMentions + Number(oldest[1]),
+          };
+        }
         this.value = { ...value, lastMessage, updatedAt, ...this.#count() };
         return;
       }
@@ -143,7 +178,11 @@ export class Summary {
           ...value,
           updatedAt,
           ...(event.name != null && { name: event.name || null }),
-          ...omitNullish({ metadata: event.metadata, archived: event.archived }),
+          ...omitNullish({
+            metadata: event.metadata,
+            archived: event.archived,
+            slowModeS: event.slow_mode_s,
+          }),
         };
         return;
       case "member:added":
@@ -171,6 +210,7 @@ function toSummary(
     role: object.role ?? "member",
     members: object.members ?? 0,
     archived: !!object.archived,
+    slowModeS: object.slow_mode_s ?? 0,
     metadata: object.metadata ?? null,
     unread: object.unread ?? 0,
     unreadCapped: !!object.unread_capped,

@@ -23,7 +23,7 @@ function isChange(change: EntryChange): boolean {
  * hold entries of an older kit.
  */
 export function serialize(entry: Entry, owner: string): string {
-  const { acceptance: place, error, view: _view, row: _row, ...fields } = entry;
+  const { acceptance: place, error, view: _view, row: _row, retryAt: _retryAt, ...fields } = entry;
   const storedError = error && {
     code: error.code,
     message: error.message,

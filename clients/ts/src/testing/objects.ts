@@ -54,7 +54,8 @@ export function roomObject(server: ScriptedServer, id: string, me: string): Json
   const unread = messages.filter(
     ({ sender, seq }) => (sender as Json).id !== me && (seq as number) > read && !gone.has(seq),
   );
-  const mentionsMe = (event: Json) => (event.mentions as string[] | undefined)?.includes(me);
+  const mentionsMe = (event: Json) =>
+    (messageObject(server, event, me).mentions as string[] | undefined)?.includes(me);
   return {
     room: id,
     kind: "private",

@@ -43,10 +43,13 @@ impl RoomModel {
     }
 
     pub fn set_role(&mut self, user: &str, seq: u64, role: Option<&str>) {
-        self.roles.entry(user.to_owned()).or_default().push((seq, role.map(ToOwned::to_owned)));
         if role.is_none() {
             self.read.remove(user);
+        } else if self.role(user).is_none() {
+            // The first read mark of a membership is its join.
+            self.read.insert(user.to_owned(), seq);
         }
+        self.roles.entry(user.to_owned()).or_default().push((seq, role.map(ToOwned::to_owned)));
     }
 
     /// The user's role at the event `seq`. A role change applies from the next event on.

@@ -46,22 +46,24 @@ fn membership_of_bob(plan: &BatchPlan<'_>) -> Option<FinalMembership> {
     plan.members.final_memberships.get(&(room(), UserId::parse("bob").unwrap())).cloned()
 }
 
-fn membership(was_removed: bool, role: Option<&str>, added_at_ms: Option<i64>) -> Option<FinalMembership> {
-    // All changes are by alice.
+/// `added` is the seq of the event that adds the user. If all entries are events, it is at 1,000 ms and this seq. All
+/// changes are by alice.
+fn membership(was_removed: bool, role: Option<&str>, added: Option<u16>) -> Option<FinalMembership> {
+    let added = added.map(|seq| (Seq(seq.into()), 1000 + i64::from(seq)));
     let left_as = was_removed.then(|| role::REMOVED.to_owned());
-    Some(FinalMembership { was_removed, left_as, role: role.map(str::to_owned), added_at_ms })
+    Some(FinalMembership { was_removed, left_as, role: role.map(str::to_owned), added })
 }
 
 #[test]
 fn several_changes_of_one_user_combine_in_order() {
     let cases: [(&[&str], Option<FinalMembership>); 9] = [
-        (&["+bob guest"], membership(false, Some("guest"), Some(1001))),
+        (&["+bob guest"], membership(false, Some("guest"), Some(1))),
         (&["=bob admin"], membership(false, Some("admin"), None)),
         (&["-bob"], membership(true, None, None)),
-        (&["+bob guest", "=bob vip"], membership(false, Some("vip"), Some(1001))),
+        (&["+bob guest", "=bob vip"], membership(false, Some("vip"), Some(1))),
         (&["+bob guest", "-bob"], membership(true, None, None)),
-        (&["-bob", "+bob member"], membership(true, Some("member"), Some(1002))),
-        (&["=bob vip", "-bob", "+bob member", "=bob admin"], membership(true, Some("admin"), Some(1003))),
+        (&["-bob", "+bob member"], membership(true, Some("member"), Some(2))),
+        (&["=bob vip", "-bob", "+bob member", "=bob admin"], membership(true, Some("admin"), Some(3))),
         (&["-bob", "=bob admin"], membership(true, None, None)),
         (&["+carol member"], None),
     ];
