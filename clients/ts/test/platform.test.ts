@@ -8,7 +8,7 @@ import { World } from "./support/world.js";
 
 const SOURCES = new URL("../src/", import.meta.url).pathname;
 /** The size of the whole main entry, minified and gzipped, in bytes. */
-const MAX_MAIN_BYTES = 17 * 1_024;
+const MAX_MAIN_BYTES = 20 * 1_024;
 /** The size in bytes that each further entry point adds; `polls` is loaded separately when WebSockets are blocked. */
 const MAX_ADDED_BYTES = {
   storage: 2_000,
@@ -47,7 +47,7 @@ async function bundle(text: string): Promise<{ page: string; later: string[] }> 
 
 const gzipSize = (text: string) => gzipSync(text, { level: 9 }).length;
 
-test("the kit takes less than 17 KB, minified and compressed", async () => {
+test("the kit takes less than 20 KB, minified and compressed", async () => {
   const { page, later } = await bundle(`export * from "KIT";`);
   expect(gzipSize(page)).toBeLessThan(MAX_MAIN_BYTES);
   expect(later.map(gzipSize).filter((size) => size >= MAX_ADDED_BYTES.polls)).toEqual([]);
