@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Parser;
 use secrecy::SecretString;
 use tidings_persistence::database::DatabaseArgs;
+use tidings_persistence::writer::users::AccountArgs;
 use tidings_shared::{
     config::{
         admin_address, listener_clashes,
@@ -36,6 +37,8 @@ pub struct Config {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub tokens: TokenArgs,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
     /// Where the API is served
     #[arg(long, env = "TIDINGS_FILES_LISTEN", default_value = "127.0.0.1:8084", value_name = "ADDRESS")]
     pub listen: SocketAddr,

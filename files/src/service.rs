@@ -42,6 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         database_url: &config.database.database_url,
         purpose: PoolPurpose::Files,
         tokens: &config.tokens,
+        unknown_users: config.accounts.users,
         secret_files: &config.secret_files,
         listen: config.listen,
         admin_listen: config.admin_listen().map_err(Error::msg)?,
@@ -58,7 +59,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let [appends, parts, checks, rechecks, waits, changes] = ApiState::slots();
         let state = Data::new(ApiState {
             db: db.clone(),
-            auth: running.auth.clone(),
+            callers: running.callers.clone(),
             storage: storage.clone(),
             addresses: Addresses { signer, public_url: config.public_url().map_err(Error::msg)? },
             policy: policy(&config)?,

@@ -20,11 +20,11 @@ mod socket_io;
 use std::{rc::Rc, time::Duration};
 
 use tidings_shared::{
-    auth::{Identity, Reason},
+    auth::Identity,
     clock::unix_ms,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId},
-    membership::{self, Versions},
+    membership::{self, Account, Versions},
     protocol::{
         self, CloseCode,
         server::{ServerFrame, rfc3339},
@@ -222,10 +222,7 @@ async fn admit(worker: &Rc<Worker>, identity: Identity) -> Result<AdmittedUser, 
     // the next check finds a newer version.
     let registration = bus.begin_registration(&identity.user).await?;
     let versions = bus.read_versions(&identity.user).await?;
-    let account = bus.connect_user(&identity).await?.ok_or(Reason::UnknownUser)?;
-    if account.blocked {
-        return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked"));
-    }
+    let account = Account::admitted(bus.connect_user(&identity).await?)?;
     let rooms_version = membership::wire_version(versions.0, versions.1.rooms);
     let identity = Identity { name: account.name, picture: account.picture, ..identity };
     let spread_ms = bus.rooms_spread_ms(&identity.user);

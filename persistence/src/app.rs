@@ -127,14 +127,14 @@ where
             log.clone(),
             config.http_limits(),
             config.common.origins().map_err(Error::msg)?,
-            config.users,
+            config.accounts.users,
             erasure_requested.clone(),
         ));
         let internal_state = internal::InternalState {
             db: authority_db,
             log: log.clone(),
             authority,
-            unknown_users: config.users,
+            unknown_users: config.accounts.users,
             http: state.clone(),
             secrets,
         };

@@ -28,7 +28,9 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::caller::CallerCheck;
 use crate::database::{self, PoolPurpose};
+use crate::writer::users::UnknownUserPolicy;
 
 /// Idle transactions are ended after this time, because the lock of a paused replica keeps the other replicas waiting.
 const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
@@ -38,6 +40,7 @@ pub struct CompanionSettings<'a> {
     pub database_url: &'a SecretString,
     pub purpose: PoolPurpose,
     pub tokens: &'a TokenArgs,
+    pub unknown_users: UnknownUserPolicy,
     pub secret_files: &'a SecretFiles,
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
@@ -78,7 +81,7 @@ macro_rules! companion_metrics {
 /// The parts of a running program.
 pub struct Running {
     pub db: DatabaseConnection,
-    pub auth: Arc<Verifier>,
+    pub callers: CallerCheck,
     pub lifecycle: Lifecycle,
 }
 
@@ -125,7 +128,8 @@ where
         () = lifecycle.draining.cancelled() => false,
     };
     if migrated {
-        let running = Running { db, auth, lifecycle: lifecycle.clone() };
+        let callers = CallerCheck { auth, db: db.clone(), unknown_users: settings.unknown_users };
+        let running = Running { db, callers, lifecycle: lifecycle.clone() };
         let api = start(&running, public).await?;
         let api_handle = api.handle();
         tokio::spawn(api);

@@ -15,7 +15,7 @@ use tidings_shared::rate::Rate;
 use crate::database::DatabaseArgs;
 use crate::http::Limits;
 use crate::writer::leases::MAX_LEASE_MS;
-use crate::writer::users::UnknownUserPolicy;
+use crate::writer::users::AccountArgs;
 
 /// The Git commit that the program was built from.
 pub const COMMIT: &str = env!("TIDINGS_COMMIT");
@@ -45,10 +45,8 @@ pub struct Config {
     /// Connections to PostgreSQL for HTTP, per process; other work uses 23 more
     #[arg(long, env = "TIDINGS_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "CONNECTIONS")]
     pub database_connections: u32,
-    /// Whether unknown users are created: `create` does so at their first token and when they are named as members,
-    /// `required` refuses unknown users
-    #[arg(long, env = "TIDINGS_USERS", default_value = "create", value_name = "RULE")]
-    pub users: UnknownUserPolicy,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
     /// Members that a room may have; counted in the stored state, so simultaneous joins may exceed the limit by a few
     #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000", value_name = "MEMBERS")]
     pub max_members_per_room: NonZeroU32,

@@ -8,7 +8,6 @@ mod key;
 mod mutes;
 mod openapi;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_cors::Cors;
@@ -16,7 +15,7 @@ use actix_web::http::header;
 use actix_web::web;
 use sea_orm::DatabaseConnection;
 use tidings_persistence::companion::api::{not_found, path_config, resource};
-use tidings_shared::auth::Verifier;
+use tidings_persistence::companion::caller::CallerCheck;
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::UserRateLimiter;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,7 @@ const CLEANUP_INTERVAL: Duration = Duration::from_secs(60);
 /// What the handlers use.
 pub struct ApiState {
     pub db: DatabaseConnection,
-    pub auth: Arc<Verifier>,
+    pub callers: CallerCheck,
     pub origins: AllowedOrigins,
     pub rate: UserRateLimiter,
     /// The key that browsers subscribe with.

@@ -8,6 +8,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
 use tidings_persistence::database::DatabaseArgs;
+use tidings_persistence::writer::users::AccountArgs;
 use tidings_shared::{
     config::{
         admin_address, listener_clashes,
@@ -39,6 +40,8 @@ pub struct Config {
     pub redis: RedisArgs,
     #[command(flatten)]
     pub tokens: TokenArgs,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
     /// Where the API of the devices is served
     #[arg(long, env = "TIDINGS_PUSH_LISTEN", default_value = "127.0.0.1:8085", value_name = "ADDRESS")]
     pub listen: SocketAddr,
@@ -69,10 +72,13 @@ pub struct Config {
     /// Size of a room above which only mentioned members are notified, 0 to 1,000
     #[arg(long, env = "TIDINGS_PUSH_MENTION_ABOVE", default_value_t = 100, value_name = "MEMBERS", value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub mention_above: u32,
-    /// Pause before the presence of an online user is checked again, 100 to 60,000. A message is dropped at the
-    /// first check that finds its user online after `--delay-ms` and three such pauses
+    /// Pause before the presence of an online user is checked again, 100 to 60,000
     #[arg(long, env = "TIDINGS_PUSH_ONLINE_RECHECK_MS", default_value_t = 30_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=60_000))]
     pub online_recheck_ms: u64,
+    /// How long a message waits for its user to be away, 100 to 3,600,000. It is dropped at the first check that finds
+    /// the user online after `--delay-ms` and this time. Users of the kit are away after five minutes without input
+    #[arg(long, env = "TIDINGS_PUSH_ONLINE_WAIT_MS", default_value_t = 360_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub online_wait_ms: u64,
     /// Allow endpoints with `http` and in private networks. Users who register devices can then send requests to every
     /// address that this program reaches
     #[arg(long, env = "TIDINGS_PUSH_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
@@ -147,6 +153,10 @@ impl Config {
     pub fn online_recheck(&self) -> Duration {
         Duration::from_millis(self.online_recheck_ms)
     }
+
+    pub fn online_wait(&self) -> Duration {
+        Duration::from_millis(self.online_wait_ms)
+    }
 }
 
 impl Check for Config {
@@ -193,6 +203,14 @@ mod tests {
     fn default_settings_are_valid() {
         assert_eq!(config("").check(), []);
         assert_eq!(config("").admin_listen().unwrap().port(), 18_085);
+    }
+
+    #[test]
+    fn messages_wait_until_the_kit_reports_idle_users_as_away() {
+        // The default of the option `awayAfterMs` of the kit.
+        let idle = Duration::from_millis(300_000);
+        // The last check before the drop must come after the user is away.
+        assert!(config("").online_wait() > idle + config("").online_recheck());
     }
 
     #[test]

@@ -32,9 +32,6 @@ use crate::worker::{self, Worker};
 
 /// How long a drain may take beyond the time limit of an attempt.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
-/// The maximum wait of a message for an online user to leave is the delay and this many pauses between checks of
-/// presence.
-const ONLINE_WAIT_PAUSES: u32 = 3;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -44,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         database_url: &config.database.database_url,
         purpose: PoolPurpose::Push,
         tokens: &config.tokens,
+        unknown_users: config.accounts.users,
         secret_files: &config.secret_files,
         listen: config.listen,
         admin_listen: config.admin_listen().map_err(Error::msg)?,
@@ -58,7 +56,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         let draining = || lifecycle.draining.clone();
         let state = Data::new(ApiState {
             db: db.clone(),
-            auth: running.auth.clone(),
+            callers: running.callers.clone(),
             origins,
             rate: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
             public_key: vapid.public().to_owned(),
@@ -121,7 +119,7 @@ fn start_worker(
         content: config.content,
         delay: config.delay(),
         online_recheck: config.online_recheck(),
-        max_online_wait: config.delay() + config.online_recheck() * ONLINE_WAIT_PAUSES,
+        max_online_wait: config.delay() + config.online_wait(),
         timeout: config.timeout(),
         concurrency: usize::from(config.concurrency),
         metrics: metrics.clone(),

@@ -49,7 +49,7 @@ pub struct Worker {
     pub delay: Duration,
     /// Pause before the presence of an online user is checked again.
     pub online_recheck: Duration,
-    /// Longest wait of a message for an online user to leave. Then the message is dropped.
+    /// Longest wait of a message for an online user to be away. Then the message is dropped.
     pub max_online_wait: Duration,
     /// How long an attempt may take.
     pub timeout: Duration,

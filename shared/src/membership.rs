@@ -28,6 +28,8 @@ use redis::{RedisResult, Script};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    auth::Reason,
+    error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId, Seq, UserId},
     log::{Layout, RedisConnection as Connection, keys::Partition},
     sabotage,
@@ -61,6 +63,21 @@ pub struct Account {
     pub name: Option<String>,
     pub picture: Option<String>,
     pub blocked: bool,
+}
+
+impl Account {
+    /// The rule of all services for the user of a valid token, whose account is `account`: refuses an unknown user, and
+    /// a user who is blocked, erased or being erased.
+    ///
+    /// # Errors
+    /// When the user is refused.
+    pub fn admitted(account: Option<Self>) -> Result<Self, Refusal> {
+        let account = account.ok_or(Reason::UnknownUser)?;
+        if account.blocked {
+            return Err(Refusal::new(ErrorCode::Forbidden, "this user is blocked"));
+        }
+        Ok(account)
+    }
 }
 
 /// A key of a user; the suffix may be empty. All keys of one user with the same `name` are in one cluster slot.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use actix_web::web;
 use sea_orm::DatabaseConnection;
 use tidings_persistence::companion::api::{not_found, path_config, resource};
+use tidings_persistence::companion::caller::CallerCheck;
 use tidings_persistence::http::problem::Problem;
-use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
 
 use crate::sender::Sending;
@@ -22,7 +22,7 @@ use crate::sender::Sending;
 /// What the handlers use.
 pub struct ApiState {
     pub db: DatabaseConnection,
-    pub auth: Arc<Verifier>,
+    pub callers: CallerCheck,
     pub sending: Arc<Sending>,
 }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use tidings_persistence::database::DatabaseArgs;
+use tidings_persistence::writer::users::AccountArgs;
 use tidings_shared::{
     config::{
         admin_address, listener_clashes,
@@ -29,6 +30,8 @@ pub struct Config {
     pub database: DatabaseArgs,
     #[command(flatten)]
     pub tokens: TokenArgs,
+    #[command(flatten)]
+    pub accounts: AccountArgs,
     /// Where the API of the endpoints is served
     #[arg(long, env = "TIDINGS_WEBHOOKS_LISTEN", default_value = "127.0.0.1:8083", value_name = "ADDRESS")]
     pub listen: SocketAddr,

@@ -30,6 +30,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         database_url: &config.database.database_url,
         purpose: PoolPurpose::Webhooks,
         tokens: &config.tokens,
+        unknown_users: config.accounts.users,
         secret_files: &config.secret_files,
         listen: config.listen,
         admin_listen: config.admin_listen().map_err(Error::msg)?,
@@ -51,8 +52,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             concurrency: usize::from(config.concurrency),
             metrics: metrics.clone(),
         });
-        let state =
-            Data::new(ApiState { db: db.clone(), auth: running.auth.clone(), sending: sending.clone() });
+        let callers = running.callers.clone();
+        let state = Data::new(ApiState { db: db.clone(), callers, sending: sending.clone() });
         let limits = DeliveryLimits { pending: config.max_pending, dead: config.max_dead };
         let reader = Reader::new(sending, limits, lifecycle.tasks.clone());
         lifecycle.tasks.spawn(reader.run(lifecycle.draining.clone()));

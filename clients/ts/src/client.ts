@@ -8,6 +8,7 @@ import { abortable, createHttp, type HttpOptions } from "./net/http.js";
 import { createTokens } from "./net/tokens.js";
 import { omitNullish } from "./omit-nullish.js";
 import { OutboxImpl } from "./outbox/outbox.js";
+import { OwnPresence } from "./own-presence.js";
 import type { ClientFrame, ConnectedFrame, ServerFrame } from "./protocol/frames.js";
 import { Rooms } from "./rooms.js";
 import { addListener, type Cell, cell, notify } from "./store.js";
@@ -43,6 +44,7 @@ export class TidingsClient {
       up: (connected) => this.#up(connected),
       frame: (frame) => this.#frame(frame),
       down: (ended) => {
+        if (ended) this.#core.ownPresence.ended();
         this.#rooms.down(ended);
         this.features.callHook("down", ended);
       },
@@ -56,6 +58,7 @@ export class TidingsClient {
       env,
       connection,
       outbox,
+      ownPresence: new OwnPresence(env, connection),
       http: createHttp(env, tokens),
       tokens,
       me: this.me.get,
@@ -135,6 +138,7 @@ export class TidingsClient {
   #up(connected: ConnectedFrame): void {
     const before = this.me.get();
     if (before && before.id !== connected.user) {
+      this.#core.ownPresence.userChanged();
       this.#rooms.userChanged();
       this.features.callHook("userChanged");
     }
@@ -155,6 +159,7 @@ export class TidingsClient {
     if (!this.#core.connection.up) return;
     this.#rooms.up(connected.rooms_version, connected.spread_ms);
     this.#core.outbox.up(connected.user);
+    this.#core.ownPresence.up();
     this.features.callHook("up");
   }
 

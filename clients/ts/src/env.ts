@@ -24,6 +24,7 @@ export interface Env {
   readonly timers: Timers;
   readonly random: () => number;
   readonly lifecycle: Lifecycle;
+  readonly awayAfterMs: number;
   readonly outboxLimit: number;
   readonly windowSize: number;
   readonly polls: NonNullable<ClientOptions["polls"]>;
@@ -61,6 +62,7 @@ export function makeEnv(options: ClientOptions, report: (thrown: unknown) => voi
     fetch: (input, init) => globalThis.fetch(input, init),
     random: Math.random,
     lifecycle: browserLifecycle(),
+    awayAfterMs: 300_000,
     outboxLimit: 500,
     windowSize: 100,
     storage: undefined,

@@ -9,9 +9,11 @@ export function browserLifecycle(): Lifecycle {
   const { document } = page;
   // Some platforms have only one of `document` and `addEventListener`.
   if (!document || !page.addEventListener) return alwaysActive;
+  const inputTypes = ["keydown", "pointerdown", "pointermove", "wheel"] as const;
   const eventTypes = ["online", "offline", "pagehide", "pageshow", "visibilitychange"] as const;
   return {
     online: () => page.navigator?.onLine !== false,
+    visible: () => document.visibilityState !== "hidden",
     subscribe(listener) {
       const handler = ({ type }: Event) => {
         if (type === "pagehide") listener("hide");
@@ -22,6 +24,18 @@ export function browserLifecycle(): Lifecycle {
       for (const type of eventTypes) page.addEventListener(type, handler, true);
       return () => {
         for (const type of eventTypes) page.removeEventListener(type, handler, true);
+      };
+    },
+    onInput(listener) {
+      const handler = (event: Event) => {
+        const { movementX, movementY } = event as PointerEvent;
+        // When the content moves below a pointer that rests, browsers send a move by 0 pixels.
+        if (event.type !== "pointermove" || movementX || movementY) listener();
+      };
+      const options = { capture: true, passive: true };
+      for (const type of inputTypes) page.addEventListener(type, handler, options);
+      return () => {
+        for (const type of inputTypes) page.removeEventListener(type, handler, options);
       };
     },
   };

@@ -20,8 +20,15 @@ export type LifecycleEvent = "visible" | "hidden" | "online" | "offline" | "hide
 export interface Lifecycle {
   /** Whether the device reports a network. */
   online(): boolean;
+  /** Whether the app is visible now. Without this function the app counts as visible until an event says otherwise. */
+  visible?(): boolean;
   /** Calls the listener for each event. Returns a function that removes the listener. */
   subscribe(listener: (event: LifecycleEvent) => void): () => void;
+  /**
+   * Calls the listener when the user uses the keyboard, the mouse or the screen. Returns a function that removes the
+   * listener. Without this function a visible app counts as used.
+   */
+  onInput?(listener: () => void): () => void;
 }
 
 /** The part of the browser's WebSocket that the kit uses. The WebSocket of the package `ws` also has this part. */

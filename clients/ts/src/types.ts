@@ -53,6 +53,11 @@ export interface ClientOptions {
   readonly random?: (() => number) | undefined;
   /** Reports whether the app is visible and has a network. The default is `browserLifecycle()`. */
   readonly lifecycle?: Lifecycle | undefined;
+  /**
+   * The kit reports the user as away while the app is hidden, and when nobody has used it for this time, in
+   * milliseconds. The default is 300,000, which is five minutes. With 0 only `presence(client).set` changes the status.
+   */
+  readonly awayAfterMs?: number | undefined;
   /** The most messages that the outbox may hold. The default is 500. */
   readonly outboxLimit?: number | undefined;
   /** The number of newest messages that an open room keeps. The default is 100. */
@@ -455,7 +460,11 @@ export interface Presence {
   of(user: string): Store<PresenceState | undefined>;
   /** Requests the presence of these users, now and after each reconnect. The returned function ends these requests. */
   watch(users: readonly string[]): () => void;
-  /** Sets the presence of the current user on this connection; the kit repeats it after a reconnect. */
+  /**
+   * Sets the status that the user has chosen, for this connection; the kit repeats it after a reconnect. `away` stays
+   * until the next call. With `online` the kit still reports `away` while the app is hidden or not used: see the option
+   * `awayAfterMs`.
+   */
   set(status: "online" | "away"): void;
 }
 

@@ -1,4 +1,4 @@
-//! The caller of a request: a user with a valid token who is not blocked and is within the rate limit.
+//! The caller of a request: a user with a valid token who may use the service and is within the rate limit.
 
 use std::future::Future;
 use std::num::NonZeroU32;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
-use tidings_persistence::companion::caller::{identify, require_admin};
+use tidings_persistence::companion::caller::require_admin;
 use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::Viewer;
 use tidings_shared::auth::Identity;
@@ -44,7 +44,7 @@ impl FromRequest for Caller {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
             // Admins are back ends, such as scanners, and are not limited.
             let admit = |user: &Identity| if user.admin { Ok(()) } else { take_request(&state, &user.user) };
-            let (identity, _) = identify(&state.auth, &state.db, request.headers(), admit).await?;
+            let identity = state.callers.identify(request.headers(), admit).await?;
             Ok(Self { user: identity.user, admin: identity.admin })
         })
     }

@@ -1,11 +1,10 @@
 //! What the handlers share.
 
 use std::io;
-use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
+use tidings_persistence::companion::caller::CallerCheck;
 use tidings_persistence::http::problem::Problem;
-use tidings_shared::auth::Verifier;
 use tidings_shared::error::Refusal;
 use tidings_shared::rate::UserRateLimiter;
 use tidings_shared::request_slots::RequestSlots;
@@ -68,7 +67,7 @@ impl Policy {
 /// What the handlers use.
 pub struct ApiState {
     pub db: DatabaseConnection,
-    pub auth: Arc<Verifier>,
+    pub callers: CallerCheck,
     pub storage: Storage,
     pub addresses: Addresses,
     pub policy: Policy,

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod callers;
 mod erase;
 mod erase_for_good;
 mod erase_late;

@@ -199,7 +199,8 @@ async fn deleted_message_gives_way_to_the_one_before() -> Result<()> {
 
 #[tokio::test]
 async fn online_user_is_told_only_after_leaving() -> Result<()> {
-    let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "3000")]).await?;
+    let settings = [("TIDINGS_PUSH_ONLINE_RECHECK_MS", "3000"), ("TIDINGS_PUSH_ONLINE_WAIT_MS", "9000")];
+    let (stack, service, node) = start(&settings).await?;
     let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
     let carol = device(&stack, &node, &service, "carol").await?;
     let status = |status: &str| json!({ "status": status });
@@ -222,7 +223,8 @@ async fn online_user_is_told_only_after_leaving() -> Result<()> {
 
 #[tokio::test]
 async fn patience_for_online_user_ends_in_active_room() -> Result<()> {
-    let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "1000")]).await?;
+    let settings = [("TIDINGS_PUSH_ONLINE_RECHECK_MS", "1000"), ("TIDINGS_PUSH_ONLINE_WAIT_MS", "3000")];
+    let (stack, service, node) = start(&settings).await?;
     let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
     stack.http("bob").post("/presence", json!({ "status": "online" })).await?.expect(204);
     let room = alice.new_room(&["bob"]).await?;

@@ -128,7 +128,7 @@ async fn wrong_fields_and_tokens_are_refused() -> Result<()> {
     }
     let long = with("endpoint", json!("x".repeat(70_000)));
     alice.post("/me/devices", long).await?.expect(413);
-    for token in [String::new(), "x".to_owned(), stack.token("nobody")] {
+    for token in [String::new(), "x".to_owned()] {
         let user = alice.with_token(&token);
         for path in ["/me/devices", "/me/mutes"] {
             let answer = user.get(path).await?;

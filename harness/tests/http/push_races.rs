@@ -5,10 +5,12 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tidings_harness::Stack;
+use tidings_harness::push::PushNode;
+use tidings_harness::webhooks::Receiver;
 
 use crate::push::{device, say, start, told, until_queued, until_told};
 use crate::push_services::outcome;
-use crate::webhooks::until;
+use crate::webhooks::{start_stack_with_gateways, until};
 
 /// Blocks the reads of messages for 3 s, and then runs a statement.
 async fn block_messages_then(stack: &Stack, sql: &str) -> Result<()> {
@@ -68,7 +70,8 @@ async fn deletion_of_device_does_not_abort_page() -> Result<()> {
 #[tokio::test]
 async fn late_message_is_sent_when_online_user_leaves() -> Result<()> {
     // A message waits for 12.3 s. At the fourth check this time is over for the first message only.
-    let (stack, service, node) = start(&[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "4000")]).await?;
+    let settings = [("TIDINGS_PUSH_ONLINE_RECHECK_MS", "4000"), ("TIDINGS_PUSH_ONLINE_WAIT_MS", "12000")];
+    let (stack, service, node) = start(&settings).await?;
     let (alice, bob) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
     stack.http("bob").post("/presence", json!({ "status": "online" })).await?.expect(204);
     let room = alice.new_room(&["bob"]).await?;
@@ -82,4 +85,24 @@ async fn late_message_is_sent_when_online_user_leaves() -> Result<()> {
     until_told(&bob, &service, &room, second).await?;
     ensure!(told(&bob, &service)?[&room] == [second], "{:?}", told(&bob, &service)?);
     Ok(())
+}
+
+#[tokio::test]
+async fn user_whose_connections_are_all_away_is_told() -> Result<()> {
+    let (stack, service) = (start_stack_with_gateways(1).await?, Receiver::start().await?);
+    let node = PushNode::start(&stack, "push", &[("TIDINGS_PUSH_ONLINE_RECHECK_MS", "500")]).await?;
+    let (alice, browser) = (stack.http("alice"), device(&stack, &node, &service, "bob").await?);
+    let (desk, laptop) = (stack.connect("bob").await?, stack.connect("bob").await?);
+    let away = json!({ "type": "presence:set", "status": "away" });
+    desk.send_json(&away).await?;
+    let room = alice.new_room(&["bob"]).await?;
+    let is_online = async || {
+        Ok(alice.get("/presence?user=bob").await?.expect(200).body["users"][0]["status"] == "online")
+    };
+    until("bob is online", is_online).await?;
+    let seq = say(&alice, &room, "hello").await?;
+    until("a check finds him online", async || Ok(outcome(&node, "online").await? >= 1)).await?;
+    ensure!(browser.requests(&service).is_empty(), "an online user was told");
+    laptop.send_json(&away).await?;
+    until_told(&browser, &service, &room, seq).await
 }

@@ -14,7 +14,12 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A stack whose feed is on.
 pub async fn start_stack() -> Result<Stack> {
-    let stack = Stack::builder().gateways(0).start().await?;
+    start_stack_with_gateways(0).await
+}
+
+/// A stack with gateways, whose feed is on.
+pub async fn start_stack_with_gateways(gateways: usize) -> Result<Stack> {
+    let stack = Stack::builder().gateways(gateways).start().await?;
     set_feed(stack.database().url(), true).await?;
     Ok(stack)
 }

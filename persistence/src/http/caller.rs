@@ -9,6 +9,7 @@ use futures_util::future::LocalBoxFuture;
 use tidings_shared::auth::Reason;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
+use tidings_shared::membership::Account;
 
 use super::problem::Problem;
 use super::state::State;
@@ -37,8 +38,8 @@ impl Caller {
         if chrono::Utc::now().timestamp() >= self.expires_at_s {
             return Err(Refusal::from(Reason::Expired).into());
         }
-        let account = users::account_of(&state.accounts_db, &self.user).await?;
-        if account.is_none_or(|account| account.blocked) { Err(blocked()) } else { Ok(()) }
+        Account::admitted(users::account_of(&state.accounts_db, &self.user).await?)?;
+        Ok(())
     }
 
     /// The caller for queries: the user, and whether they are an admin.
@@ -74,10 +75,7 @@ impl FromRequest for Caller {
                 CachePolicy::WhenWritten,
                 unknown_users,
             );
-            let account = admitting.await?.ok_or_else(|| Refusal::from(Reason::UnknownUser))?;
-            if account.blocked {
-                return Err(blocked());
-            }
+            let account = Account::admitted(admitting.await?)?;
             Ok(Self {
                 user: identity.user,
                 name: account.name,
@@ -88,11 +86,6 @@ impl FromRequest for Caller {
             })
         })
     }
-}
-
-/// The refusal for a blocked user.
-pub fn blocked() -> Problem {
-    Problem::new(ErrorCode::Forbidden, "this user is blocked")
 }
 
 /// The token of an `Authorization: Bearer` header (RFC 6750, 2.1).

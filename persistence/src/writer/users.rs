@@ -19,6 +19,15 @@ pub enum UnknownUserPolicy {
     Required,
 }
 
+/// The rule for unknown users. All programs that check accounts have this setting.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct AccountArgs {
+    /// Whether unknown users are created: `create` does so at their first token and when they are named as members,
+    /// `required` refuses unknown users. Persistence, files, push and webhooks need the same value
+    #[arg(long, env = "TIDINGS_USERS", default_value = "create", value_name = "RULE")]
+    pub users: UnknownUserPolicy,
+}
+
 /// The result of admitting a user with a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionOutcome {

@@ -1,16 +1,15 @@
-//! The caller of a request: a user who exists, is not blocked, and has not sent too many requests.
+//! The caller of a request: a user with a valid token who may use the service and is within the rate limit.
 
 use std::num::NonZeroU32;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
 use sea_orm::DatabaseTransaction;
-use tidings_persistence::companion::caller::identify;
-use tidings_persistence::http::caller::blocked;
 use tidings_persistence::http::problem::Problem;
-use tidings_shared::auth::{Identity, Reason};
+use tidings_shared::auth::Identity;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
+use tidings_shared::membership::Account;
 
 use super::ApiState;
 use crate::store::devices;
@@ -32,8 +31,7 @@ impl FromRequest for ApiUser {
                     Refusal::rate_limited("over the limit for requests; retry later", wait_ms)
                 })
             };
-            let (identity, is_known) = identify(&state.auth, &state.db, request.headers(), admit).await?;
-            if is_known { Ok(Self(identity.user)) } else { Err(Refusal::from(Reason::UnknownUser).into()) }
+            Ok(Self(state.callers.identify(request.headers(), admit).await?.user))
         })
     }
 }
@@ -41,6 +39,7 @@ impl FromRequest for ApiUser {
 impl ApiUser {
     /// Locks the account of the caller, and refuses a caller who was blocked in the meantime.
     pub async fn lock(&self, transaction: &DatabaseTransaction) -> Result<(), Problem> {
-        if devices::lock_user(transaction, &self.0).await? { Ok(()) } else { Err(blocked()) }
+        Account::admitted(devices::lock_user(transaction, &self.0).await?)?;
+        Ok(())
     }
 }

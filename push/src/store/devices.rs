@@ -1,8 +1,10 @@
 //! The table of devices.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use tidings_persistence::query::users::read_account;
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::UserId;
+use tidings_shared::membership::Account;
 
 use super::tickets;
 use crate::device::{Device, DeviceKind, PushAddress};
@@ -43,11 +45,11 @@ pub async fn current(db: &impl ConnectionTrait, device: &Device) -> Result<Optio
 }
 
 /// Locks the account of a user for the rest of the transaction, so that simultaneous registrations count each other, and
-/// so that an erasure begins before or after this transaction. Returns whether the user exists and is not blocked.
-pub async fn lock_user(db: &DatabaseTransaction, user: &UserId) -> Result<bool, DbErr> {
-    let sql = "SELECT blocked FROM users WHERE id = $1 FOR NO KEY UPDATE";
+/// so that an erasure begins before or after this transaction. Returns the account.
+pub async fn lock_user(db: &DatabaseTransaction, user: &UserId) -> Result<Option<Account>, DbErr> {
+    let sql = "SELECT name, picture, blocked FROM users WHERE id = $1 FOR NO KEY UPDATE";
     let row = db.query_one_raw(statement(sql, [user.as_str().into()])).await?;
-    row.map_or(Ok(false), |row| row.try_get_by("blocked").map(|blocked: bool| !blocked))
+    row.as_ref().map(read_account).transpose()
 }
 
 /// Registers a device of a user whose account is locked. A device with the same address is replaced; if it belonged to

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
-use tidings_persistence::companion::caller::{identify, require_admin};
+use tidings_persistence::companion::caller::require_admin;
 use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::ErrorCode;
 
@@ -22,7 +22,7 @@ impl FromRequest for Admin {
         let (state, request) = (request.app_data::<web::Data<ApiState>>().cloned(), request.clone());
         Box::pin(async move {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
-            identify(&state.auth, &state.db, request.headers(), |user| require_admin(user.admin)).await?;
+            state.callers.identify(request.headers(), |user| require_admin(user.admin)).await?;
             Ok(Self)
         })
     }

@@ -25,7 +25,6 @@ export class PresenceFeature implements Feature, Presence {
   readonly #requestedAgain = new Set<string>();
   readonly #repeatTimer: Timer;
   #requesting = false;
-  #ownStatus: "online" | "away" | undefined;
 
   constructor(core: Core) {
     this.#core = core;
@@ -55,8 +54,7 @@ export class PresenceFeature implements Feature, Presence {
   }
 
   set(status: "online" | "away"): void {
-    this.#ownStatus = status;
-    this.#core.connection.send({ type: "presence:set", status });
+    this.#core.ownPresence.choose(status);
   }
 
   /**
@@ -69,7 +67,6 @@ export class PresenceFeature implements Feature, Presence {
     );
     this.#queuedUsers = new Set([...this.#watched.keys(), ...notOffline.map(([user]) => user)]);
     void this.#requestQueued();
-    if (this.#ownStatus) this.set(this.#ownStatus);
   }
 
   frame(frame: ServerFrame): void {
@@ -92,7 +89,6 @@ export class PresenceFeature implements Feature, Presence {
 
   /** Drops the presence of all users, because another user has connected. */
   userChanged(): void {
-    this.#ownStatus = undefined;
     for (const state of this.#users.values()) state.set(undefined);
   }
 
