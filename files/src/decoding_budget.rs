@@ -10,6 +10,8 @@ use tidings_shared::ids::UserId;
 
 /// How long the images of a user may be decoded after a pause: more than a hundred photos of a phone.
 const BUDGET: Duration = Duration::from_secs(30);
+/// The most that one image takes, so that a process that was paused does not use up the budget.
+const MAX_IMAGE_TIME: Duration = Duration::from_secs(10);
 /// A user gets one second of decoding in this many seconds.
 const REFILL_SECONDS: u32 = 10;
 
@@ -19,7 +21,7 @@ pub struct DecodingBudget(Arc<Mutex<HashMap<UserId, Instant>>>);
 
 impl DecodingBudget {
     /// Begins to decode an image. Returns None if the user has no time left. Dropping the guard takes the time since
-    /// `now` from the budget.
+    /// `now`, at most [`MAX_IMAGE_TIME`], from the budget.
     pub fn begin(&self, user: &UserId, now: Instant) -> Option<Decoding> {
         let full_at = self.lock().get(user).copied().unwrap_or(now);
         let is_left = full_at.saturating_duration_since(now) < BUDGET * REFILL_SECONDS;
@@ -53,7 +55,8 @@ pub struct Decoding {
 impl Drop for Decoding {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.budget.take(&self.user, now.saturating_duration_since(self.began), now);
+        let time = now.saturating_duration_since(self.began).min(MAX_IMAGE_TIME);
+        self.budget.take(&self.user, time, now);
     }
 }
 
@@ -95,9 +98,14 @@ mod tests {
     fn dropped_guard_takes_the_time_since_its_begin() {
         let budget = DecodingBudget::default();
         let alice = UserId::parse("alice").unwrap();
-        let Some(began) = Instant::now().checked_sub(40 * SECOND) else { return };
-        let decoding = budget.begin(&alice, began).unwrap();
+        let now = Instant::now();
+        budget.take(&alice, 25 * SECOND, now);
+        let long_ago = now.checked_sub(20 * SECOND).expect("the machine runs longer");
+        let decoding = Decoding { budget: budget.clone(), user: alice.clone(), began: long_ago };
+        assert!(budget.begin(&alice, now).map(std::mem::forget).is_some());
         drop(decoding);
-        assert!(budget.begin(&alice, Instant::now()).is_none());
+        let now = Instant::now();
+        assert!(budget.begin(&alice, now + 40 * SECOND).is_none(), "ten seconds were taken");
+        assert!(budget.begin(&alice, now + 60 * SECOND).map(std::mem::forget).is_some(), "not twenty");
     }
 }

@@ -52,6 +52,13 @@ pub struct HealthArgs {
 }
 
 impl Check for Task {
+    fn unused_settings(&self) -> &'static [&'static str] {
+        match self {
+            Self::Import(arguments) if arguments.check => &["database-url", "redis-url"],
+            _ => &[],
+        }
+    }
+
     fn check(&self) -> Vec<Problem> {
         match self {
             Self::Migrate(arguments) => arguments.check(),

@@ -41,9 +41,11 @@ pub const UP: &[Step] = &[
              SELECT max(o.room_id) INTO upto FROM (SELECT room_id FROM members \
                WHERE role = 'owner' AND room_id > last ORDER BY room_id LIMIT 1000) o; \
              EXIT WHEN upto IS NULL; \
-             UPDATE members m SET role = 'member' FROM rooms r \
-             WHERE m.role = 'owner' AND m.room_id > last AND m.room_id <= upto \
-               AND r.id = m.room_id AND r.kind = 'direct'; \
+             UPDATE members m SET role = 'member' FROM (SELECT o.room_id, o.user_id \
+                 FROM members o JOIN rooms r ON r.id = o.room_id \
+                 WHERE o.role = 'owner' AND o.room_id > last AND o.room_id <= upto AND r.kind = 'direct' \
+                 ORDER BY o.room_id, o.user_id FOR NO KEY UPDATE OF o) d \
+             WHERE m.room_id = d.room_id AND m.user_id = d.user_id; \
              COMMIT; \
              last := upto; \
            END LOOP; \

@@ -55,8 +55,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a connection stays open without a request.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// A connection on which nothing was written for this long is closed. Longer than `KEEP_ALIVE`, and longer than reading
-/// a request and answering it may take. A client that does not read its answer is disconnected earlier, after
-/// `WRITE_STALL_TIMEOUT`.
+/// a request and answering it may take.
 pub const STALLED_CONNECTION_TIMEOUT: Duration = Duration::from_secs(140);
 /// How long a browser may cache what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;

@@ -33,6 +33,11 @@ pub trait Check {
     /// Returns all problems. May read the files that the settings name, but opens no connection.
     fn check(&self) -> Vec<Problem>;
 
+    /// The flags, without dashes, of required settings that the requested action does not use.
+    fn unused_settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Receives the files from which secrets were read, so that a service can read them again while it runs.
     fn set_secret_files(&mut self, _files: SecretFiles) {}
 }

@@ -1,7 +1,7 @@
 //! A socket that fails when nothing was written to it for too long. actix limits only the time for the head of the
 //! first request on a connection. Without this timeout a client could, after one answer, send a part of another head,
-//! and occupy the connection and up to 128 KiB for ever. A second, shorter timeout closes connections of clients that
-//! send requests but do not read the answers, also if they have closed their side. Each connection needs one timer.
+//! and occupy the connection and up to 128 KiB for ever. The timeout also closes connections of clients that send
+//! requests but never read the answers, also if they have closed their side. Each connection needs one timer.
 
 use std::{
     io::{self, IoSlice},
@@ -15,30 +15,24 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A connection that takes none of the bytes that are to be written for this long is closed. Until then the answer
-/// occupies memory.
-pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A socket with a limit for the time between two writes, and one for the time that a write waits.
+/// A socket with a limit for the time between two writes.
 pub struct WriteIdleTimeout<S> {
     socket: S,
     timeout: Duration,
     /// Time of the last write, or of the creation before the first write.
     written_at: Instant,
-    /// Since when a write waits.
-    stalled_at: Option<Instant>,
-    /// Ends at the deadline, or earlier if something was written since the timer was set.
+    /// Ends at `written_at` plus `timeout`, or earlier if something was written since the timer was set.
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> WriteIdleTimeout<S> {
     /// Adds a timeout. It must be longer than the allowed idle time of a connection plus the longest request with its
-    /// answer.
+    /// answer. It must also be some minutes: the kernel takes no bytes until a third of its buffer of some MiB is free,
+    /// which takes 90 s for a client that reads 16 KiB a second.
     #[must_use]
     pub fn new(socket: S, timeout: Duration) -> Self {
         let now = Instant::now();
-        let timer = Box::pin(sleep_until(now + timeout));
-        Self { socket, timeout, written_at: now, stalled_at: None, timer }
+        Self { socket, timeout, written_at: now, timer: Box::pin(sleep_until(now + timeout)) }
     }
 
     /// Returns the socket without the timeout.
@@ -47,11 +41,7 @@ impl<S> WriteIdleTimeout<S> {
     }
 
     fn poll_timeout<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let idle = self.written_at + self.timeout;
-        let deadline = self.stalled_at.map_or(idle, |stalled_at| idle.min(stalled_at + WRITE_STALL_TIMEOUT));
-        if deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
-        }
+        let deadline = self.written_at + self.timeout;
         while self.timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -67,15 +57,9 @@ impl<S> WriteIdleTimeout<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         match written {
-            Poll::Pending => {
-                self.stalled_at.get_or_insert_with(Instant::now);
-                // Also here, because nothing is read from a client that has closed its side.
-                return self.poll_timeout(cx);
-            }
-            Poll::Ready(Ok(1..)) => {
-                self.written_at = Instant::now();
-                self.stalled_at = None;
-            }
+            // Also here, because nothing is read from a client that has closed its side.
+            Poll::Pending => return self.poll_timeout(cx),
+            Poll::Ready(Ok(1..)) => self.written_at = Instant::now(),
             Poll::Ready(_) => {}
         }
         written
@@ -174,10 +158,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stalled_write_times_out_and_a_slow_reader_does_not() {
         let (mut client, server) = duplex(4);
-        let mut server = WriteIdleTimeout::new(server, 10 * TIMEOUT);
+        let mut server = WriteIdleTimeout::new(server, TIMEOUT);
         let reading = tokio::spawn(async move {
             for _ in 0..5 {
-                sleep(WRITE_STALL_TIMEOUT - Duration::from_secs(1)).await;
+                sleep(TIMEOUT - Duration::from_secs(1)).await;
                 client.read_exact(&mut [0; 4]).await.unwrap();
             }
             client
@@ -186,7 +170,7 @@ mod tests {
         let _client_that_reads_nothing = reading.await.unwrap();
         let begun = Instant::now();
         assert_eq!(server.write_all(b"more").await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), WRITE_STALL_TIMEOUT.as_secs());
+        assert_eq!(begun.elapsed(), TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use tidings_shared::min_data_rate::MinDataRate;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::body_rate::{SLOT_TIMEOUT, limit_of};
+use super::body_rate::{APPEND_GRACE_PERIOD, SLOT_TIMEOUT, limit_of};
 use super::caller::Caller;
 use super::registry::find_own;
 use super::{ApiState, UPLOAD_COMPLETE, UPLOAD_LENGTH, UPLOAD_OFFSET, no_such_file};
@@ -112,7 +112,7 @@ pub async fn append(
     let active = state.active.register(&file.id);
     let appended = Append { content, buffer: Vec::new(), remaining_bytes };
     let (appended, end) = appended
-        .receive(payload, limit_of(length), &active.cancelled)
+        .receive(payload, limit_of(length, APPEND_GRACE_PERIOD), &active.cancelled)
         .await
         .map_err(|error| state.storage_failed(&error))?;
     let (content, reached) = sync_and_size(&state, appended.content).await?;

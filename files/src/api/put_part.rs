@@ -8,7 +8,7 @@ use tidings_persistence::http::problem::Problem;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
-use super::body_rate::{SLOT_TIMEOUT, limit_of};
+use super::body_rate::{PART_GRACE_PERIOD, SLOT_TIMEOUT, limit_of};
 use super::registry::parse_id;
 use super::serve::check_address;
 use super::{ApiState, no_such_file};
@@ -74,7 +74,7 @@ pub async fn put(
 /// Reads the body of a part, which must have `size` bytes. A body that falls behind its lowest rate ends early, and the
 /// client sends the part again from its start.
 async fn receive(mut payload: web::Payload, size: u64) -> Result<Bytes, Problem> {
-    let mut limit = limit_of(size);
+    let mut limit = limit_of(size, PART_GRACE_PERIOD);
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let mut content = BytesMut::with_capacity(size);
     loop {

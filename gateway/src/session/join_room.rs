@@ -38,7 +38,11 @@ pub(super) async fn run_join(
         Ok(_) => {
             // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
             let _permit = group.permits.acquire().await;
-            join_room(session, room, after.as_ref(), &group.memberships).await
+            // The partition may have gone offline while the room waited for the permit.
+            match session.worker.node.bus.ensure_online(room) {
+                Ok(()) => join_room(session, room, after.as_ref(), &group.memberships).await,
+                Err(error) => Err(error.into()),
+            }
         }
         Err(error) => Err(error.into()),
     };
@@ -227,7 +231,6 @@ async fn read_head(
             hub.mark_channel_confirmed(room);
         }
     }
-    worker.node.bus.until_online(room).await?;
     let (newest, generation) = {
         let hub = worker.hub.borrow();
         (hub.room(room).newest_position().epoch, hub.generation())

@@ -56,6 +56,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("http/internal_memberships", "uses SQL, uses Redis, uses the internal listener"),
     ("http/internal_seeds", "uses SQL, uses Redis"),
     ("http/openapi/stage", "uses SQL"),
+    ("http/page_bytes", "own settings"),
     ("http/webhooks", "starts further services, uses SQL"),
     ("messages/changes", "disturbs Redis, uses SQL"),
     ("messages/changes_late", "stops nodes, disturbs PostgreSQL, uses SQL"),

@@ -162,7 +162,8 @@ async fn feed_needs_its_scope_and_filters_events() -> Result<()> {
 
 #[tokio::test]
 async fn feed_page_of_long_messages_ends_at_its_bytes() -> Result<()> {
-    let stack = start_stack(1).await?;
+    let stack = Stack::builder().gateways(0).env("TIDINGS_MAX_MESSAGE_CHARS", 4_000).start().await?;
+    set_feed(stack.database().url(), true).await?;
     let (feed, alice) = (consumer_at(&stack, 0), stack.http("alice").with_token(&stack.admin_token("alice")));
     for _ in 0..2 {
         let room = alice.new_room(&["bob"]).await?;

@@ -9,14 +9,14 @@ use tidings_shared::limits::MAX_PAGE_BYTES;
 /// The bytes that a page has beside its entries, at most.
 const ENVELOPE_BYTES: usize = 4 * 1024;
 /// Together more than two pages.
-const MESSAGES: u64 = 48;
+const MESSAGES: u64 = 64;
 
 /// A user whose requests are not limited in number and bytes.
 fn unlimited(stack: &SharedStack, user: &str) -> Http {
     stack.http(user).with_token(&stack.admin_token(user))
 }
 
-/// A message of about 52 KB.
+/// A message of about 39 KB.
 fn long_message(number: u64) -> Value {
     let attachment = |index: u64| {
         let url = format!("https://x.test/{number}/{index}/{}", "a".repeat(2_000));
@@ -24,7 +24,7 @@ fn long_message(number: u64) -> Value {
     };
     json!({
         "client_id": format!("c{number}"),
-        "content": format!("needle {number} {}", "🙂".repeat(3_900)),
+        "content": format!("needle {number} {}", "🙂".repeat(960)),
         "attachments": (1..=10).map(attachment).collect::<Vec<_>>(),
         "metadata": {"text": "m".repeat(3_900)},
     })
@@ -103,11 +103,11 @@ async fn long_messages_are_paged_exactly_in_each_direction() -> Result<()> {
     }
     ensure_equal(&found, &sent, "after")?;
 
-    let mut page = read_page(&alice, &format!("{path}&around=24")).await?;
+    let mut page = read_page(&alice, &format!("{path}&around=32")).await?;
     let found = take_messages(&mut page, "messages")?;
     let (first, last) = (found[0].0, found[found.len() - 1].0);
     ensure!(page["has_before"] == true && page["has_after"] == true, "{first} to {last}");
-    ensure!(first < 20 && last > 28, "{first} to {last} has few messages on a side of 24");
+    ensure!(first < 28 && last > 36, "{first} to {last} has few messages on a side of 32");
     ensure_equal(&found, &sent[first as usize - 1..last as usize], "around")
 }
 
@@ -161,7 +161,7 @@ async fn own_rooms_with_long_messages_are_listed_once() -> Result<()> {
     let stack = Stack::shared().await?;
     let alice = unlimited(&stack, "alice");
     let mut rooms = Vec::new();
-    for _ in 0..24 {
+    for _ in 0..32 {
         let room = alice.new_room(&["bob"]).await?;
         send_long_messages(&alice, &room, 1).await?;
         rooms.insert(0, room);
@@ -183,8 +183,8 @@ async fn own_rooms_with_long_messages_are_listed_once() -> Result<()> {
 // Covers: GET /rooms/{room}/messages/{seq}/versions.
 #[tokio::test]
 async fn long_versions_keep_the_original_and_the_last() -> Result<()> {
-    let stack = Stack::shared().await?;
-    let alice = unlimited(&stack, "alice");
+    let stack = Stack::builder().gateways(0).env("TIDINGS_MAX_MESSAGE_CHARS", 4_000).start().await?;
+    let alice = stack.http("alice").with_token(&stack.admin_token("alice"));
     let room = alice.new_room(&["bob"]).await?;
     alice.send(&room, "c", "original").await?.expect(201);
     let path = format!("/rooms/{room}/messages/1");

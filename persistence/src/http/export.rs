@@ -17,7 +17,6 @@ use tidings_shared::ids::UserId;
 use tidings_shared::min_data_rate::MinDataRate;
 use tidings_shared::request_slots::SlotGuard;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::caller::Caller;
 use super::problem::Problem;
@@ -37,16 +36,12 @@ const MAX_PIECE_BYTES: usize = 64 * 1024;
 const MIN_READ_RATE: NonZeroU64 = NonZeroU64::new(16 * 1024).expect("not zero");
 /// A client that falls behind [`MIN_READ_RATE`] by this time counts as disconnected.
 const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time of an export whose client reads fast enough.
-const EXPORT_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Why an export ends early.
 #[derive(Debug, Error)]
 enum ExportError {
     #[error("the client is gone, or reads too slowly")]
     ClientGone,
-    #[error("it took longer than an hour")]
-    TooLong,
     #[error("{}", failure::redacted_cause(.0))]
     Database(#[from] DbErr),
     #[error("a line cannot be written")]
@@ -93,7 +88,7 @@ pub async fn export_me(state: web::Data<State>, caller: Caller) -> Result<HttpRe
 }
 
 async fn run_export(mut export: Export, complete: Arc<AtomicBool>, _permit: SlotGuard) {
-    match timeout(EXPORT_TIMEOUT, export.run()).await.unwrap_or(Err(ExportError::TooLong)) {
+    match export.run().await {
         Ok(()) => complete.store(true, Ordering::Release),
         Err(ExportError::ClientGone) => tracing::debug!("a client did not read an export to its end"),
         Err(error) => tracing::warn!(cause = %error, "an export was cut off"),
@@ -134,6 +129,7 @@ impl Export {
         }
         self.send_page().await?;
         self.write_memberships(&user).await?;
+        self.write_rejoin_roles(&user).await?;
         let mut after = String::new();
         loop {
             let written = export::rooms_with_messages(&self.db, &user, &after).await?;
@@ -157,6 +153,17 @@ impl Export {
             let Some(last) = page.last() else { return Ok(()) };
             after.clone_from(&last.room);
             page.iter().try_for_each(|membership| self.write_line("membership", membership))?;
+            self.send_page().await?;
+        }
+    }
+
+    async fn write_rejoin_roles(&mut self, user: &UserId) -> Result<(), ExportError> {
+        let mut after = String::new();
+        loop {
+            let page = export::rejoin_roles(&self.db, user, &after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after.clone_from(&last.room);
+            page.iter().try_for_each(|rejoin| self.write_line("rejoin", rejoin))?;
             self.send_page().await?;
         }
     }

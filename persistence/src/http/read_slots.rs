@@ -1,7 +1,7 @@
 //! Admits reads: every `GET` and `HEAD` of a caller. A user has a few slots, and a read holds one until its answer has
 //! left. So a client that does not read its answers occupies little memory, and the pages that one user reads cost other
 //! users little CPU time. The rate limit of reads counts requests and the size of their answers.
-//! Back ends (scopes `tidings.admin` and `tidings.feed`) have only the limits that all users share.
+//! Back ends (scopes `tidings.admin` and `tidings.feed`) have none of these limits.
 
 use std::error::Error as StdError;
 use std::num::NonZeroU32;
@@ -32,7 +32,7 @@ const MAX_READS_PER_USER: usize = 4;
 const READ_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A read takes one token, and one more for each of these bytes of its answer.
 const BYTES_PER_TOKEN: u64 = 128 * 1024;
-/// Unsent bytes of large answers of this process, in KiB.
+/// Unsent bytes of large answers to users of this process, in KiB.
 const MAX_UNSENT_KIB: usize = 48 * 1024;
 /// A body is sent in parts of this size, which is that of actix's write buffer. So the buffer stays small, and the body
 /// exists until its last part is in the buffer. Smaller answers do not count as large ones, so users who do not read
@@ -115,7 +115,7 @@ impl ReadPermit {
     /// there are too many unsent bytes in this process.
     async fn charge(&mut self, size: BodySize) -> Result<(), Refusal> {
         let BodySize::Sized(bytes) = size else { return Ok(()) };
-        if bytes > PART_BYTES as u64 {
+        if bytes > PART_BYTES as u64 && !self.is_back_end {
             let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
             let Ok(unsent) = self.slots.unsent_kib.clone().try_acquire_many_owned(kib) else {
                 return Err(Refusal::overloaded("too many answers wait for their readers; try again"));

@@ -118,6 +118,13 @@ pub struct ExportedMute {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// A public room that the user may join only with this role, or not at all if the role is `removed`.
+#[derive(Debug, Serialize, FromQueryResult)]
+pub struct ExportedRejoin {
+    pub room: String,
+    pub role: String,
+}
+
 /// The profile of a user; None if the user is unknown.
 pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<Profile>, DbErr> {
     let sql = "SELECT u.id AS user, u.name, u.picture, u.created_at, p.status, p.last_seen \
@@ -246,4 +253,17 @@ pub async fn mutes(
                WHERE x.user_id = $1 AND x.room_id > $2 ORDER BY x.room_id LIMIT $3";
     let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
     ExportedMute::find_by_statement(statement(sql, values)).all(db).await
+}
+
+/// The next page of the rooms in which a removal or the role `guest` outlives the user's membership, after the room id
+/// `after`.
+pub async fn rejoin_roles(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    after: &str,
+) -> Result<Vec<ExportedRejoin>, DbErr> {
+    let sql = "SELECT x.room_id AS room, x.role FROM rejoin_roles x \
+               WHERE x.user_id = $1 AND x.room_id > $2 ORDER BY x.room_id LIMIT $3";
+    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
+    ExportedRejoin::find_by_statement(statement(sql, values)).all(db).await
 }

@@ -48,8 +48,8 @@ const PEOPLE_SQL: &str = "\
       UNION (SELECT n.user_id FROM mine CROSS JOIN LATERAL (SELECT m.user_id FROM members m \
         WHERE m.room_id = mine.room_id ORDER BY m.user_id LIMIT $6) n LIMIT $7)) \
     SELECT p.* FROM (SELECT u.id AS \"user\", u.name, u.picture, \
-        sum(COALESCE(octet_length(u.name), 0) + COALESCE(octet_length(u.picture), 0)) OVER (ROWS UNBOUNDED PRECEDING) \
-          AS bytes \
+        sum(COALESCE(octet_length(u.name), 0) + COALESCE(octet_length(u.picture), 0)) \
+          OVER (ORDER BY u.id < $3 OR u.id >= $4, u.id ROWS UNBOUNDED PRECEDING) AS bytes \
       FROM known k JOIN users u ON u.id = k.user_id \
       WHERE u.id <> $1 AND NOT u.blocked AND u.erasing_at IS NULL) p WHERE p.bytes <= $9";
 

@@ -84,9 +84,12 @@ fn parse_subcommand<T: FromArgMatches + Check>(
     resolved: &ResolvedSettings,
 ) -> T {
     let name = command.get_name();
-    exit_on_problems(name, &resolved.problems);
     let matches = resolved.set_defaults_of(command.clone()).try_get_matches_from(arguments);
-    let task = matches.and_then(|matches| T::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit());
+    let task = matches.and_then(|matches| T::from_arg_matches(&matches));
+    let unused = task.as_ref().map_or(&[][..], T::unused_settings);
+    let is_used = |problem: &&Problem| !unused.contains(&problem.setting.as_str());
+    exit_on_problems(name, &resolved.problems.iter().filter(is_used).cloned().collect::<Vec<_>>());
+    let task = task.unwrap_or_else(|error| error.exit());
     exit_on_problems(name, &add_variables(command, task.check(), &[]));
     task
 }

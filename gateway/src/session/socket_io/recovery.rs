@@ -107,7 +107,7 @@ async fn recover(
         let checks = cursors.iter().zip(&memberships).map(|((room, after), snapshot)| async move {
             worker.can_replay(room, after, user, snapshot.membership.is_some()).await.then_some(()).ok_or(())
         });
-        // The first failure ends the other checks.
+        // The checks run at the same time.
         try_join_all(checks).await.ok()?;
     }
     after.extend(cursors);

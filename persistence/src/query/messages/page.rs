@@ -27,6 +27,8 @@ use crate::sql::statement;
 const STEP_SEQS: i64 = 10_000;
 /// Number of steps after which a page needs one of the `slots`. Pages of public messages need one step.
 const MAX_STEPS_WITHOUT_SLOT: u32 = 4;
+/// How long a request waits for such a slot.
+const SLOT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Soft deadline: after this time a page from which the client can continue is returned, even if it is not full.
 const PAGE_SOFT_DEADLINE: Duration = Duration::from_secs(1);
 /// Hard deadline: after this time a request is refused if the client could not continue from the page.
@@ -102,7 +104,8 @@ pub async fn read_page(
             return Err(Refusal::unavailable(message).into());
         }
         if steps == MAX_STEPS_WITHOUT_SLOT {
-            match slots.acquire(viewer.user, "searches past messages that are private to others") {
+            let kind = "searches past messages that are private to others";
+            match slots.acquire_within(viewer.user, kind, SLOT_TIMEOUT).await {
                 Ok(taken) => slot = Some(taken),
                 Err(_) if has_next_page => break,
                 Err(refusal) => return Err(refusal.into()),
