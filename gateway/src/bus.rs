@@ -286,8 +286,8 @@ impl Bus {
     }
 
     /// Reads a room's head, the given part of its tail and the membership marks of `users`, from the Redis process to
-    /// which this node is subscribed for the room's partition. Fails like [`Log::read`], and at once as
-    /// [`AppendError::Unavailable`] if the partition is offline: see [`Bus::until_online`].
+    /// which this node is subscribed for the room's partition. Fails like [`Log::read`]. If the
+    /// partition is offline, fails immediately as [`AppendError::Unavailable`]: see [`Bus::until_online`].
     pub async fn read_room(
         &self,
         room: &RoomId,

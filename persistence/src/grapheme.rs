@@ -24,10 +24,10 @@ fn is_boundary(text: &str, at: usize) -> bool {
     let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else { return true };
     let is_continued = match next {
         '\n' => last == '\r',
-        // A joiner, a skin tone, and the letters of a flag of a region belong to the character before them.
+        // Joiners, skin tones and tag characters (flags of regions) extend the character before them.
         ZERO_WIDTH_JOINER | '\u{200c}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0020}'..='\u{e007f}' => true,
         _ if is_regional_indicator(next) => {
-            // Two indicators are one flag, counted from the first of the row.
+            // Regional indicators form flags in pairs, so with an odd number before this position it splits a flag.
             let indicators = before.chars().rev().take_while(|c| is_regional_indicator(*c)).count();
             indicators % 2 == 1
         }

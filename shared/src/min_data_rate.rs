@@ -51,7 +51,7 @@ mod tests {
         MinDataRate::new(NonZeroU64::new(1_000).unwrap(), Duration::from_secs(20))
     }
 
-    /// Seconds until a transfer is ended that makes `bytes` after each pause; None if it outlives an hour.
+    /// Seconds until a transfer that sends `bytes` after each pause is ended; None if it lasts an hour.
     async fn seconds_until_end(rate: &mut MinDataRate, bytes: usize, pause: Duration) -> Option<u64> {
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(3_600) {

@@ -9,13 +9,14 @@ use crate::bucket::parts::MIN_PART_BYTES;
 
 /// How long a request waits for a free slot before its body is read.
 pub const SLOT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a body of up to [`MIN_PART_BYTES`] may take, beside its grace period. Longer bodies need the same rate.
+/// Time for a body of [`MIN_PART_BYTES`], without the grace period. It sets the lowest rate: in proportion to the length
+/// for shorter bodies, constant for longer ones.
 const BODY_TIMEOUT_S: u64 = 300;
 /// How far the body of an append may fall behind its lowest rate. The received bytes are kept.
 pub const APPEND_GRACE_PERIOD: Duration = Duration::from_secs(20);
 /// How far the body of a part may fall behind its lowest rate. The client must send the part again from its start.
 pub const PART_GRACE_PERIOD: Duration = Duration::from_secs(60);
-/// The lowest rate of short bodies, which therefore end sooner than after [`BODY_TIMEOUT_S`].
+/// The lowest rate of short bodies, so that they do not hold their slots for [`BODY_TIMEOUT_S`].
 const MIN_BYTES_PER_SECOND: NonZeroU64 = NonZeroU64::new(2 * 1024).expect("not zero");
 
 /// The limit of a body that should have `length` bytes.

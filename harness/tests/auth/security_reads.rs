@@ -97,7 +97,7 @@ async fn aborted_pages_take_tokens_of_their_user() -> Result<()> {
                 stream.write_all(request.as_bytes()).await?;
                 stream.read_exact(&mut [0; 200]).await
             };
-            // An error means that the server closed the connection, which is no matter here.
+            // An error means that the server closed the connection, which the test allows.
             let _ = abort.await;
         }
     }))

@@ -107,7 +107,7 @@ async fn read_line_counts_for_member_added_after_messages() -> Result<()> {
         json!({"type": "member", "room": "general", "user": "bob"}),
         json!({"type": "read", "room": "general", "user": "bob", "upto": "2019-05-06T07:08:30Z"}),
     ];
-    let path = write_lines(&stack, "late.jsonl", lines)?;
+    let path = write_lines(stack.folder(), "late.jsonl", lines)?;
     for _ in 0..2 {
         import(&stack, &path, &["--strict"]).await?;
         let room = stack.http("bob").room("general").await?.expect(200).body;

@@ -35,7 +35,7 @@ const RECOVERED_ROOMS: usize = 160;
 const REPLAY_LIMIT: Duration = Duration::from_secs(15);
 /// Rooms of one join in the dead shard. When 32 rooms at a time waited 3 s each, the join needed 7 such waits.
 const JOINED_ROOMS: usize = 199;
-/// The join of all these rooms must end before a client has waited so often for one of them.
+/// The join of all these rooms must end sooner than this number of joins of one of them, one after the other.
 const MAX_WAITS: usize = 5;
 /// Maximum time for which the creation of a room waits before its commit.
 const MAX_COMMIT_DELAY_S: f32 = 20.0;

@@ -41,8 +41,9 @@ pub enum MembershipChangeKind {
 pub struct FinalMembership {
     /// The batch removed the user at least once, so the stored marks of the user are deleted.
     pub was_removed: bool,
-    /// How the last removal of the batch was: `removed` if another user removed the user, else the role that this batch
-    /// had given to the user who left. None without a removal, or if the user left with the stored role.
+    /// What the last removal in the batch means for a later join: `removed` if another user removed this user, else the
+    /// role that the batch gave before the user left. None if there was no removal, or if the user left with the role
+    /// that is stored.
     pub left_as: Option<String>,
     /// The user's role after the batch; None if the user is not a member.
     pub role: Option<String>,

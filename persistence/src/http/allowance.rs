@@ -91,8 +91,8 @@ impl RateLimiters {
         self.users[kind as usize].take_permits(caller.user, cost).map_err(|wait| refusal(kind, wait))
     }
 
-    /// Takes `cost` tokens as [`RateLimiters::take_cost`] does, but waits for them. Refuses at once if they are missing
-    /// at the deadline.
+    /// Like [`RateLimiters::take_cost`], but waits for the tokens until `deadline`. Refuses immediately if they cannot be
+    /// available by then.
     pub async fn wait_for_tokens(
         &self,
         kind: RateLimitKind,

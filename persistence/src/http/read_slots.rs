@@ -1,5 +1,5 @@
-//! Admits reads: every `GET` and `HEAD` of a caller. A user has a few slots, and a read holds one until its answer has
-//! left. So a client that does not read its answers occupies little memory, and the pages that one user reads cost other
+//! Admits reads: every `GET` and `HEAD` of a caller. A user has a few slots, and a read holds one until its answer is
+//! sent. So a client that does not read its answers occupies little memory, and the pages that one user reads cost other
 //! users little CPU time. The rate limit of reads counts requests and the size of their answers.
 //! Back ends (scopes `tidings.admin` and `tidings.feed`) have none of these limits.
 
@@ -25,7 +25,7 @@ use super::allowance::{RateLimitKind, RateLimiters};
 use super::problem::Problem;
 use crate::query::Viewer;
 
-/// How many reads of one user may run, or have answers that have not left. As a page ends at about 1 MiB, this also
+/// How many reads of one user may run, or have answers that are not fully sent. As a page ends at about 1 MiB, this also
 /// limits the unsent bytes of a user.
 const MAX_READS_PER_USER: usize = 4;
 /// How long a read waits for a slot and for its tokens. It uses no database connection while it waits.
@@ -34,9 +34,9 @@ const READ_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const BYTES_PER_TOKEN: u64 = 128 * 1024;
 /// Unsent bytes of large answers to users of this process, in KiB.
 const MAX_UNSENT_KIB: usize = 48 * 1024;
-/// A body is sent in parts of this size, which is that of actix's write buffer. So the buffer stays small, and the body
-/// exists until its last part is in the buffer. Smaller answers do not count as large ones, so users who do not read
-/// large answers cannot stop small reads of others.
+/// Size of the parts in which a body is sent, that of actix's write buffer. So the permit is held until the last part is
+/// in that buffer. Answers up to this size are not counted as unsent, so large answers that are not read cannot stop
+/// small reads of other users.
 const PART_BYTES: usize = 32 * 1024;
 
 /// The slots and the rate of reads.
@@ -110,15 +110,17 @@ impl ReadPermit {
         self.slots.allowance.wait_for_tokens(RateLimitKind::Reads, viewer, tokens, deadline).await
     }
 
-    /// Counts an answer of this size, which is in memory, as unsent, and takes its tokens. If they are missing, it
-    /// waits for them, but no longer than [`READ_WAIT_TIMEOUT`], because the work is done. Refuses with `overloaded` if
-    /// there are too many unsent bytes in this process.
+    /// Counts an answer in memory as unsent, and takes its tokens. Waits up to [`READ_WAIT_TIMEOUT`] for tokens, and then
+    /// lets the answer pass without them, because the work is already done. Refuses with `overloaded` if this process
+    /// has too many unsent bytes.
     async fn charge(&mut self, size: BodySize) -> Result<(), Refusal> {
         let BodySize::Sized(bytes) = size else { return Ok(()) };
         if bytes > PART_BYTES as u64 && !self.is_back_end {
             let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
             let Ok(unsent) = self.slots.unsent_kib.clone().try_acquire_many_owned(kib) else {
-                return Err(Refusal::overloaded("too many answers wait for their readers; try again"));
+                return Err(Refusal::overloaded(
+                    "too many answers of this node are not yet read by their clients; retry",
+                ));
             };
             self.unsent = Some(unsent);
         }
@@ -133,8 +135,8 @@ impl ReadPermit {
     }
 }
 
-/// Charges the answer of an admitted read. This is inside of the entity tags, because an answer that turns out to be
-/// unchanged has cost as much.
+/// Charges the answer of an admitted read. Runs before the middleware of entity tags replaces an unchanged answer by a
+/// 304, because such an answer costs the same work.
 pub async fn charge_answer(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -20,7 +20,7 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchSchedule {
     /// Minimum interval between two fetches on demand, so that unverified tokens cannot cause many requests to the URL.
-    /// This is shorter than `wait_timeout`, so that a token with a new key gets the fetch after the interval.
+    /// Must be shorter than `wait_timeout`, so that a token with a new key is answered after the next allowed fetch.
     pub demand_interval: Duration,
     /// How long a token waits for its key. This is shorter than the time that clients wait for an answer.
     pub wait_timeout: Duration,
@@ -110,8 +110,8 @@ impl KeySource {
         Self { shared, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// Waits for the end of the fetch in progress. If there is none, starts a fetch and waits for its end. The fetch
-    /// starts when the last fetch on demand began `demand_interval` ago.
+    /// Waits for the end of the fetch in progress. If there is none, requests a fetch and waits for its end. The fetch
+    /// starts no earlier than `demand_interval` after the previous fetch on demand.
     pub async fn refresh(&self) -> Result<(), KeysUnavailable> {
         let SourceState { status, demand, waiters, schedule } = &*self.shared;
         let _permit = waiters.try_acquire().map_err(|_| KeysUnavailable)?;
