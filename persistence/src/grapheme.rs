@@ -5,17 +5,20 @@ use unicode_normalization::char::is_combining_mark;
 
 const ZERO_WIDTH_JOINER: char = '\u{200d}';
 
-/// The last position up to `limit` (in bytes) that lies between two grapheme clusters. If a text begins with a cluster
-/// that is longer than the limit, the last position between two code points.
+/// Longest cluster that is kept whole, in bytes. Families of emoji have 50.
+const MAX_CLUSTER_BYTES: usize = 128;
+
+/// The last position up to `limit` (in bytes) that lies between two grapheme clusters. If the cluster there is longer
+/// than 128 bytes, or than the limit, the last position between two code points.
 #[must_use]
 pub fn floor_boundary(text: &str, limit: usize) -> usize {
     let between_code_points = (0..=limit.min(text.len())).rfind(|at| text.is_char_boundary(*at));
     let limit = between_code_points.unwrap_or_default();
     let mut at = limit;
-    while at > 0 && !is_boundary(text, at) {
+    while at > 0 && limit - at <= MAX_CLUSTER_BYTES && !is_boundary(text, at) {
         at -= text[..at].chars().next_back().map_or(at, char::len_utf8);
     }
-    if at == 0 { limit } else { at }
+    if at == 0 || limit - at > MAX_CLUSTER_BYTES { limit } else { at }
 }
 
 /// Whether a position between two code points is also one between two grapheme clusters.

@@ -62,6 +62,12 @@ async fn messages_before_join_are_not_unread() -> Result<()> {
         ensure!((&mine["read_seq"], &mine["unread"]) == (&json!(join), &json!(0)), "{user}: {mine}");
         ensure!(stack.connect(user).await?.join(room).await?.read_seq == join, "{user}");
     }
+    // They have read nothing, so nobody is shown that they have.
+    let receipts = alice.get(&format!("/rooms/{room}/receipts")).await?.expect(200).body;
+    let of = |user: &str| receipts["receipts"].as_array()?.iter().find(|receipt| receipt["user"] == user);
+    for user in ["bob", "carol"] {
+        ensure!(of(user).is_some_and(|receipt| receipt["read_seq"] == 0), "{user}: {receipts}");
+    }
     alice.send(room, "m2", "news").await?.expect(201);
     for user in ["bob", "carol"] {
         ensure!(unread_count(&stack, user).await? == 1, "{user}");

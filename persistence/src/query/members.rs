@@ -69,9 +69,11 @@ pub struct Receipt {
 /// Maximum number of receipts in an answer. In a larger room the answer has the members who read last.
 const MAX_RECEIPTS: i64 = 1000;
 
-/// The read and delivered marks of up to [`MAX_RECEIPTS`] members, ordered by user id.
+/// The read and delivered marks of up to [`MAX_RECEIPTS`] members, ordered by user id. The read mark of a member who has
+/// read nothing since the join is 0, because the messages before the join were not read.
 pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Receipt>, DbErr> {
-    let sql = "SELECT user_id AS \"user\", read_seq, read_at, delivered_seq, delivered_at FROM members \
+    let sql = "SELECT user_id AS \"user\", \
+               CASE WHEN read_at IS NULL THEN 0 ELSE read_seq END AS read_seq, read_at, delivered_seq, delivered_at FROM members \
                WHERE room_id = $1 ORDER BY read_at DESC NULLS LAST, user_id LIMIT $2";
     let values = [room.as_str().into(), MAX_RECEIPTS.into()];
     let mut latest = Receipt::find_by_statement(statement(sql, values)).all(db).await?;
