@@ -169,7 +169,7 @@ test.each([{ retry_after_ms: 30_000 }, {}])("a status refused with %o is sent ag
   client.close();
 });
 
-test("a permanently refused status is not repeated, and a closed client repeats none", async () => {
+test("no status is repeated after a permanent refusal or close", async () => {
   const page = stubPage();
   for (const code of ["bad_request", "unavailable"]) {
     const { world, client, statuses, pass } = await connected();
