@@ -206,3 +206,21 @@ test("a closed client has no timers and ignores the page", async () => {
   await pass(1_000);
   expect([statuses(), world.clock.pending]).toEqual([[], 0]);
 });
+
+test("a client that a listener closes while it connects keeps no timer", async () => {
+  const page = stubPage();
+  const { world, client, statuses, pass } = await connected();
+  const room = client.room("r");
+  room.open();
+  await pass(1_000);
+  world.cut();
+  expect(room.state.get().phase).toBe("offline");
+  room.state.subscribe(() => {
+    if (room.state.get().phase === "catching-up") client.close();
+  });
+  await pass(10_000);
+  expect(client.connection.get().state).toBe("disconnected");
+  page.show("hidden");
+  await pass(1_000);
+  expect([statuses(), world.clock.pending]).toEqual([[], 0]);
+});
