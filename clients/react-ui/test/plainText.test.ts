@@ -4,7 +4,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { displayName, initials, listNames } from "../src/logic/names.js";
 import { type NewMessage, notificationText } from "../src/logic/notify.js";
 import { isolate, shorten } from "../src/logic/plainText.js";
-import { lastMessageText, previewText } from "../src/logic/preview.js";
+import { isEmojiOnly, lastMessageText, previewText } from "../src/logic/preview.js";
 import { buildRows } from "../src/logic/rows.js";
 import { type SystemEvent, systemLines } from "../src/logic/systemLines.js";
 import { exactTime, listTime, timeOfDay } from "../src/logic/time.js";
@@ -38,6 +38,14 @@ test("initials and names made from ids keep whole characters", () => {
   expect(displayName("𐐨da")).toBe("𐐀da");
 });
 
+test("a platform without Intl.Segmenter cuts between code points", () => {
+  vi.stubGlobal("Intl", Object.create(Intl, { Segmenter: { value: undefined } }));
+  expect(shorten("😀".repeat(4), 3)).toBe("😀😀😀…");
+  expect(shorten("abc", 3)).toBe("abc");
+  expect(initials("𐐨da (bo)")).toBe("𐐀B");
+  expect([isEmojiOnly("😀😀"), isEmojiOnly("😀a")]).toEqual([true, false]);
+});
+
 test("a name cannot reverse the text around it", () => {
   const evil = "\u202enimda\u2066";
   expect(displayName("x", evil)).toBe("nimda");
@@ -63,7 +71,10 @@ test("a name from right to left does not move its neighbours in a sentence", () 
   ]);
 });
 
-afterEach(() => vi.unstubAllEnvs());
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.unstubAllGlobals();
+});
 
 test("times and days follow the zone of the device while the page stays open", () => {
   const at = Date.parse("2024-05-06T22:30:00Z");

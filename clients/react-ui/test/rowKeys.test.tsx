@@ -2,8 +2,12 @@
 // Everything in a message can be reached by keyboard: Tab moves through the message that has the focus, and its menu
 // opens its links.
 import { act, fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { type Message, TidingsError } from "@tidings/client";
 import { afterEach, expect, test, vi } from "vitest";
 import { ChatUiProvider, RoomView } from "../src/index.js";
+import { ActionsProvider, type MessageActions } from "../src/room/actions.js";
+import { MessageRow } from "../src/room/MessageRow.js";
+import { me, message } from "./message.js";
 import { show } from "./support.js";
 
 afterEach(() => vi.restoreAllMocks());
@@ -66,6 +70,45 @@ test("Tab moves through the message that has the focus, and through no other", a
   act(() => other.focus());
   expect(stopsOf(row)).toEqual([]);
   expect(stopsOf(other).length).toBeGreaterThan(0);
+});
+
+test.each<[string, Partial<Message>, string[]]>([
+  ["a sent message", {}, ["Seen by 1 of 2"]],
+  ["a refused message", { status: "failed", error: new TidingsError("forbidden") }, ["Try again", "Discard"]],
+  [
+    "a refused change",
+    {
+      pendingChange: {
+        clientId: "c9",
+        type: "message:edit",
+        status: "failed",
+        error: new TidingsError("forbidden"),
+      },
+    },
+    ["Try again", "Discard"],
+  ],
+])("Tab moves through the notice of %s only while it has the focus", (_name, more, buttons) => {
+  show(
+    <ChatUiProvider>
+      <ActionsProvider value={{} as MessageActions}>
+        <MessageRow
+          message={message(1, { sender: me, ...more })}
+          first
+          last
+          tick="read"
+          seen={buttons.length === 1 ? buttons[0] : undefined}
+          group
+          writable={false}
+          flash={false}
+          observe={undefined}
+        />
+      </ActionsProvider>
+    </ChatUiProvider>,
+  );
+  const row = screen.getByRole("article");
+  expect(stopsOf(row)).toEqual([]);
+  act(() => row.focus());
+  expect(stopsOf(row).map(({ textContent }) => textContent)).toEqual(expect.arrayContaining(buttons));
 });
 
 test("the menu of a message opens its links and its quote", async () => {

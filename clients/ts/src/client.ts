@@ -159,6 +159,8 @@ export class TidingsClient {
     if (!this.#core.connection.up) return;
     this.#rooms.up(connected.rooms_version, connected.spread_ms);
     this.#core.outbox.up(connected.user);
+    // A listener of a room or of the outbox may have closed the client too.
+    if (!this.#core.connection.up) return;
     this.#core.ownPresence.up();
     this.features.callHook("up");
   }

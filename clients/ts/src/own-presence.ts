@@ -1,6 +1,11 @@
+import { backoffMs } from "./backoff.js";
 import type { Env } from "./env.js";
+import { asError, isPermanent } from "./errors.js";
 import type { ServerConnection } from "./net/connection.js";
 import { Timer } from "./timers.js";
+
+/** The least pause before a refused status is sent again, if the server names none, in milliseconds. */
+const DEFAULT_RETRY_MS = 2_000;
 
 /**
  * The presence of this connection: `away` if the user has chosen that, while the app is hidden, and while nobody uses
@@ -10,6 +15,7 @@ export class OwnPresence {
   readonly #env: Env;
   readonly #connection: ServerConnection;
   readonly #idleTimer: Timer;
+  readonly #retryTimer: Timer;
   #chosen: "online" | "away" = "online";
   /** The status that the server has; undefined if it is not known. */
   #reported: "online" | "away" | undefined;
@@ -23,6 +29,7 @@ export class OwnPresence {
     this.#env = env;
     this.#connection = connection;
     this.#idleTimer = new Timer(env.timers);
+    this.#retryTimer = new Timer(env.timers);
   }
 
   /** Sets the status that the user has chosen. */
@@ -38,6 +45,7 @@ export class OwnPresence {
 
   /** Called when the client has connected or reconnected. */
   up(): void {
+    this.#retryTimer.clear();
     // A connection is online until it says otherwise. Polls have no connection, so they may continue an earlier status.
     this.#reported = this.#connection.kind === "poll" ? undefined : "online";
     if (!this.#unlisten && this.#env.awayAfterMs > 0) this.#listen();
@@ -49,6 +57,7 @@ export class OwnPresence {
     this.#unlisten?.();
     this.#unlisten = undefined;
     this.#idleTimer.clear();
+    this.#retryTimer.clear();
   }
 
   #listen(): void {
@@ -94,8 +103,24 @@ export class OwnPresence {
 
   #report(): void {
     const status = this.#hidden || this.#idle ? "away" : this.#chosen;
-    if (status === this.#reported || !this.#connection.up) return;
+    if (status === this.#reported || this.#retryTimer.pending || !this.#connection.up) return;
     this.#reported = status;
-    this.#connection.send({ type: "presence:set", status });
+    void this.#send(status);
+  }
+
+  async #send(status: "online" | "away"): Promise<void> {
+    try {
+      await this.#connection.request({ type: "presence:set", status });
+    } catch (thrown) {
+      const error = asError(thrown);
+      // The next connection reports anew. A later status has an answer of its own.
+      if (error.code === "disconnected" || !this.#connection.up || status !== this.#reported) return;
+      if (isPermanent(error)) return;
+      this.#reported = undefined;
+      const { random } = this.#env;
+      this.#retryTimer.set(backoffMs(1, random, error.retryAfterMs ?? DEFAULT_RETRY_MS), () =>
+        this.#report(),
+      );
+    }
   }
 }

@@ -150,6 +150,44 @@ test("a clock that is set back does not delay away", async () => {
   client.close();
 });
 
+test.each([{ retry_after_ms: 30_000 }, {}])("a status refused with %o is sent again later", async (more) => {
+  const page = stubPage();
+  const { world, client, statuses, pass } = await connected();
+  world.server.hook = ({ type }) =>
+    type === "presence:set" ? { type: "error", code: "rate_limited", ...more } : undefined;
+  page.show("hidden");
+  await pass(1_000);
+  expect(statuses()).toEqual(["away"]);
+  // Before the pause is over, a change of the page sends nothing.
+  page.show("visible");
+  page.show("hidden");
+  await pass(("retry_after_ms" in more ? 30_000 : 2_000) - 1_000);
+  expect(statuses()).toEqual([]);
+  world.server.hook = undefined;
+  await pass(5 * MINUTE_MS);
+  expect(statuses()).toEqual(["away"]);
+  client.close();
+});
+
+test("no status is repeated after a permanent refusal or close", async () => {
+  const page = stubPage();
+  for (const code of ["bad_request", "unavailable"]) {
+    const { world, client, statuses, pass } = await connected();
+    world.server.hook = ({ type }) => (type === "presence:set" ? { type: "error", code } : undefined);
+    page.show("hidden");
+    await pass(1_000);
+    expect(statuses()).toEqual(["away"]);
+    if (code === "unavailable") {
+      client.close();
+      expect(world.clock.pending).toBe(0);
+    }
+    await pass(MINUTE_MS);
+    expect(statuses()).toEqual([]);
+    client.close();
+    page.show("visible");
+  }
+});
+
 test("polls continue no status of an earlier page", async () => {
   const page = stubPage();
   const { client, statuses, pass } = await connected({ transport: "poll" });
@@ -164,6 +202,24 @@ test("a closed client has no timers and ignores the page", async () => {
   const page = stubPage();
   const { world, client, statuses, pass } = await connected();
   client.close();
+  page.show("hidden");
+  await pass(1_000);
+  expect([statuses(), world.clock.pending]).toEqual([[], 0]);
+});
+
+test("a client that a listener closes while it connects keeps no timer", async () => {
+  const page = stubPage();
+  const { world, client, statuses, pass } = await connected();
+  const room = client.room("r");
+  room.open();
+  await pass(1_000);
+  world.cut();
+  expect(room.state.get().phase).toBe("offline");
+  room.state.subscribe(() => {
+    if (room.state.get().phase === "catching-up") client.close();
+  });
+  await pass(10_000);
+  expect(client.connection.get().state).toBe("disconnected");
   page.show("hidden");
   await pass(1_000);
   expect([statuses(), world.clock.pending]).toEqual([[], 0]);

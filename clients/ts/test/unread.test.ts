@@ -114,13 +114,49 @@ test("counts that the storage does not have yet are read until it has them", asy
   client.close();
 });
 
+test("an answer without a kept deletion is read again", async () => {
+  const { client, world, counts, reads } = await connectedClient(() => {});
+  say(world, 3);
+  const before = world.server.object("r", "alice");
+  change(world, "message:deleted", 2);
+  await world.clock.pass(100);
+  expect(counts()).toEqual([2, 0]);
+  // The room is missing in the list, so it is read alone; that answer is older than the deletion.
+  world.server.http = (_method, path) => {
+    if (path === "/me/rooms") return { status: 200, body: { rooms: [], next: null, rooms_version: "v1" } };
+    return path === "/rooms/r" && reads() === 1 ? { status: 200, body: before } : undefined;
+  };
+  await Promise.all([client.rooms.reload(), world.clock.pass(5_000)]);
+  expect([counts(), reads()]).toEqual([[2, 0], 2]);
+  client.close();
+});
+
+/** Makes `r` a room of 10,000 members. The random number of the tests is 0.5, so they read after 1 s and about 25 s. */
+const makeLarge = (world: World) =>
+  world.server.room().others.push(...Array.from({ length: 9_998 }, (_, i) => `user-${i}`));
+
+test("repeated reads of a large room keep their spread", async () => {
+  const { client, world, counts, reads } = await connectedClient((w) => {
+    say(w, 3);
+    makeLarge(w);
+  });
+  const before = world.server.object("r", "alice");
+  world.server.http = (_method, path) => (path === "/rooms/r" ? { status: 200, body: before } : undefined);
+  change(world, "message:deleted", 3);
+  await world.clock.pass(50_000);
+  expect([counts(), reads()]).toEqual([[3, 0], 1]);
+  world.server.http = undefined;
+  await world.clock.pass(10_000);
+  expect([counts(), reads()]).toEqual([[2, 0], 2]);
+  client.close();
+});
+
 test("the members of a large room do not all read at the same moment", async () => {
   const { world, counts, reads } = await connectedClient((w) => {
     say(w, 3);
-    w.server.room().others.push(...Array.from({ length: 9_998 }, (_, i) => `user-${i}`));
+    makeLarge(w);
   });
   change(world, "message:deleted", 3);
-  // The random number of the tests is 0.5, and the reads of 10,000 members are spread over 50 s.
   await world.clock.pass(25_000);
   expect(reads()).toBe(0);
   await world.clock.pass(5_000);
@@ -128,23 +164,62 @@ test("the members of a large room do not all read at the same moment", async () 
   expect(reads()).toBe(1);
 });
 
+/** Makes the event at `target` void. `message` is the message that this event changed. */
+function makeVoid(world: World, target: number, message?: number): void {
+  world.server.room().log[target - 1] = { type: "void", room: "r", seq: target, at: world.server.at() };
+  const fields = { client_id: "x", by: "bob", reason: "rejected" };
+  world.server.append("r", { type: "message:void", target, message, ...fields });
+}
+
 test("a deletion that became void is counted again", async () => {
   const { world, counts } = await connectedClient(() => {});
   say(world, 2);
   const { seq } = change(world, "message:deleted", 2);
   await world.clock.pass(100);
   expect(counts()).toEqual([1, 0]);
-  world.server.room().log[(seq as number) - 1] = { type: "void", room: "r", seq, at: world.server.at() };
-  world.server.append("r", {
-    type: "message:void",
-    target: seq,
-    message: 2,
-    client_id: "x",
-    by: "bob",
-    reason: "rejected",
-  });
+  makeVoid(world, seq as number, 2);
   await world.clock.pass(5_000);
   expect(counts()).toEqual([2, 0]);
+});
+
+test("voids of changes that were not counted cause no read", async () => {
+  const { world, counts, reads } = await connectedClient((w) => {
+    say(w, 1);
+    change(w, "reaction:added", 1, { emoji: "🎉" });
+    w.server.room().read.set("alice", 1);
+  });
+  say(world, 1);
+  const reaction = change(world, "reaction:added", 3, { emoji: "👍" });
+  const edit = change(world, "message:edited", 3, { content: "x" });
+  for (const { seq } of [reaction, edit]) makeVoid(world, seq as number, 3);
+  // An unknown change of a message that came as an event.
+  makeVoid(world, 2, 3);
+  await world.clock.pass(60_000);
+  expect([counts(), reads()]).toEqual([[1, 0], 0]);
+});
+
+test("an unknown change that became void is counted again", async () => {
+  const { world, reads } = await connectedClient((w) => {
+    say(w, 2);
+    change(w, "message:deleted", 2);
+  });
+  makeVoid(world, 3, 2);
+  await world.clock.pass(5_000);
+  expect(reads()).toBe(1);
+});
+
+test("a void last message is read again after the spread", async () => {
+  const { client, world, reads } = await connectedClient(makeLarge);
+  const last = () => client.rooms.get().items[0]?.lastMessage?.seq;
+  say(world, 2);
+  await world.clock.pass(100);
+  expect(last()).toBe(2);
+  makeVoid(world, 2);
+  await world.clock.pass(20_000);
+  expect(reads()).toBe(0);
+  await world.clock.pass(10_000);
+  expect([last(), reads()]).toEqual([1, 1]);
+  client.close();
 });
 
 test("more messages than are counted keep their mentions, and deletions lower the count", async () => {

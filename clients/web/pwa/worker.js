@@ -116,9 +116,10 @@ function parsePush(data) {
   };
 }
 
-/** The beginning of a text, which ends between two characters that users see. */
+/** The beginning of a text, which ends between two characters that users see; without `Intl.Segmenter` between code points. */
 function cut(text, longest) {
   if (text.length <= longest) return text;
+  if (!Intl.Segmenter) return text.slice(0, longest).replace(/[\ud800-\udbff]$/, "");
   return text.slice(0, new Intl.Segmenter().segment(text).containing(longest).index);
 }
 

@@ -124,3 +124,11 @@ test("a page is told that the subscription has changed", async () => {
   await worker.changeSubscription();
   expect(worker.postMessage.mock.calls).toEqual([[{ type: "tidings:subscription" }]]);
 });
+
+test("a browser without Intl.Segmenter cuts a long text between code points", async () => {
+  vi.stubGlobal("Intl", Object.create(Intl, { Segmenter: { value: undefined } }));
+  const worker = createWorker();
+  await worker.push({ ...message, title: "Bo", body: `x${"😀".repeat(400)}` });
+  vi.unstubAllGlobals();
+  expect(worker.texts()).toEqual([`Bo | x${"😀".repeat(249)}`]);
+});

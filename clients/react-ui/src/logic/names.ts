@@ -24,7 +24,7 @@ export const plural = (count: number, noun: string): string => `${count} ${noun}
 export function initials(name: string): string {
   const words = name.split(/[\s\-_.]+/).filter((word) => /[\p{L}\p{N}]/u.test(word));
   const letters = words.map(
-    (word) => graphemes(word).containing(word.search(/[\p{L}\p{N}]/u))?.segment ?? "",
+    (word) => [...graphemes(word)].find(({ segment }) => /[\p{L}\p{N}]/u.test(segment))?.segment ?? "",
   );
   const picked = letters.length > 1 ? `${letters[0]}${letters.at(-1)}` : (letters[0] ?? "?");
   return picked.toLocaleUpperCase();

@@ -7,10 +7,21 @@ const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10ff
 
 let segmenter: Intl.Segmenter | undefined;
 
-/** Splits a text into grapheme clusters: the characters that users see. */
-export function graphemes(text: string): Intl.Segments {
-  segmenter ??= new Intl.Segmenter();
-  return segmenter.segment(text);
+/**
+ * Splits a text into grapheme clusters: the characters that users see. Splits it into code points where the platform has
+ * no `Intl.Segmenter`, such as Firefox before 125.
+ */
+export function* graphemes(text: string): Generator<{ readonly segment: string; readonly index: number }> {
+  if (Intl.Segmenter) {
+    segmenter ??= new Intl.Segmenter();
+    yield* segmenter.segment(text);
+    return;
+  }
+  let index = 0;
+  for (const segment of text) {
+    yield { segment, index };
+    index += segment.length;
+  }
 }
 
 /** Shortens a text to at most `max` grapheme clusters and an ellipsis. */

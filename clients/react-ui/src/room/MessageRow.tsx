@@ -103,6 +103,7 @@ export const MessageRow = memo(function MessageRow(props: MessageRowProps) {
             <button
               type="button"
               className="tidings-seen tidings-link-button"
+              tabIndex={focused ? 0 : -1}
               aria-haspopup="dialog"
               onClick={() => openDetails(message)}
             >
@@ -146,14 +147,25 @@ function Toolbar({ message, writable }: { message: Message; writable: boolean })
 
 function FailedNotice({ message }: { message: Message }) {
   const { retry, discard } = useActions();
+  const tabIndex = useRowTabIndex();
   return (
     <fieldset className="tidings-row-failed tidings-line" aria-label="Message not sent">
       <Icon name="warning" size={16} />
       <span>{sendErrorText(message.error)}</span>
-      <button type="button" className="tidings-link-button" onClick={() => retry(message)}>
+      <button
+        type="button"
+        className="tidings-link-button"
+        tabIndex={tabIndex}
+        onClick={() => retry(message)}
+      >
         Try again
       </button>
-      <button type="button" className="tidings-link-button" onClick={() => discard(message)}>
+      <button
+        type="button"
+        className="tidings-link-button"
+        tabIndex={tabIndex}
+        onClick={() => discard(message)}
+      >
         Discard
       </button>
     </fieldset>

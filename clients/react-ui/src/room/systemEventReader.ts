@@ -2,8 +2,11 @@ import type { TidingsClientLike } from "@tidings/client";
 import { roomEvents } from "@tidings/client/http";
 import { isSystemEvent, type SystemEvent } from "../logic/systemLines.js";
 
-/** The most pages of the log that one read follows. In a log with few messages among many changes, events are missing. */
-const MAX_PAGES = 10;
+/**
+ * The positions of the log after which a read ends. In a log with few messages among many changes, events are missing
+ * until the next read. Pages have up to 200 positions, and fewer if their events are large.
+ */
+const MAX_POSITIONS = 2_000;
 
 /** The positions of the log that were read: those above `from`, up to `to`. */
 export interface ReadRange {
@@ -39,16 +42,17 @@ export function createSystemEventReader({ client, room, known, onRead, signal }:
   let isRunning = false;
 
   /** Reads pages above `after` up to `upto`, or up to the end of the log. Returns where the read ended. */
-  const readPages = async (after: number, upto: number | undefined) => {
+  const readPages = async (after: number, upto = Number.POSITIVE_INFINITY) => {
     let next = after;
     let atEnd = false;
-    for (let page = 0; page < MAX_PAGES && !atEnd && (upto === undefined || next < upto); page += 1) {
+    while (!atEnd && next < upto && next - after < MAX_POSITIONS) {
       const answer = await roomEvents(client, room, next, { signal });
       onRead(answer.events.filter(isSystemEvent), undefined);
+      // A page that leads no further also ends the read.
+      atEnd = !answer.more || answer.next <= next;
       next = Math.max(next, answer.next);
-      atEnd = !answer.more;
     }
-    return { next, atEnd: atEnd || upto === undefined };
+    return { next, atEnd };
   };
 
   const read = async ({ start, end }: WantedRange) => {
@@ -58,12 +62,17 @@ export function createSystemEventReader({ client, room, known, onRead, signal }:
       isAtEnd = false;
     }
     if (start < range.from) {
-      await readPages(start, range.from);
+      const { next } = await readPages(start, range.from);
+      // A range has no holes, so after an incomplete read the next one starts where this one ended.
+      if (next < range.from) {
+        range.to = next;
+        isAtEnd = false;
+      }
       range.from = start;
     }
     if (!isAtEnd && (end === undefined || end > range.to)) {
       const { next, atEnd } = await readPages(range.to, end);
-      range.to = Math.max(next, end ?? 0);
+      range.to = next;
       isAtEnd = atEnd;
     }
     onRead([], { ...range });

@@ -25,6 +25,8 @@ const FIRST_REREAD_PAUSE_MS = 500;
  * random time that follows grows with the members, because all of them may have to read.
  */
 const RECOUNT_DELAY_MS = 1_000;
+/** While the answers do not contain these events yet, the delay doubles with each read, at most so many times. */
+const MAX_RECOUNT_DOUBLINGS = 6;
 const MAX_RECOUNT_SPREAD_MS = 60_000;
 const RECOUNT_SPREAD_PER_MEMBER_MS = 5;
 
@@ -44,6 +46,8 @@ export class Listing {
   readonly #readMark: Watermark;
   readonly #deliveredMark: Watermark;
   readonly #recountTimer: Timer;
+  /** The reads in a row after which the counts were still unknown. */
+  #recounts = 0;
   #removedAt = 0;
   /** Whether the members of the direct room are being read or have been read. */
   #peerRequested = false;
@@ -151,6 +155,8 @@ export class Listing {
     if (unread && lastMessage)
       this.#deliveredMark.move(lastMessage.seq ?? 0, room.core.env.random() * MAX_DELIVERED_SPREAD_MS);
     this.findPeer();
+    // The answer may be too old, and kept events that were applied to it may have made its counts unknown.
+    this.#scheduleRecount();
     room.update();
     if (earlierError && room.opened && room.core.connection.up) room.log.follow();
     return true;
@@ -221,15 +227,19 @@ export class Listing {
     this.summary = new Summary(() => this.#room.core.me()?.id);
   }
 
-  /** Reads the room again after a delay, if events have made its counts unknown. */
+  /** Reads the room once after a delay, if events have made its counts unknown. */
   #scheduleRecount(): void {
     const { recountSeq, value } = this.summary;
-    if (!recountSeq || this.#recountTimer.pending) return;
+    const { env, connection } = this.#room.core;
+    if (!recountSeq) this.#recounts = 0;
+    if (!recountSeq || this.#recountTimer.pending || !connection.up) return;
+    const delay = RECOUNT_DELAY_MS * 2 ** Math.min(this.#recounts, MAX_RECOUNT_DOUBLINGS);
     const spread = Math.min((value?.members ?? 0) * RECOUNT_SPREAD_PER_MEMBER_MS, MAX_RECOUNT_SPREAD_MS);
-    this.#recountTimer.set(RECOUNT_DELAY_MS + this.#room.core.env.random() * spread, () => {
+    this.#recountTimer.set(delay + env.random() * spread, () => {
       // Another read may have brought the counts meanwhile.
-      const { recountSeq: upto } = this.summary;
-      if (upto && !this.#room.error) void this.refresh(upto);
+      if (!this.summary.recountSeq || this.#room.error) return;
+      this.#recounts++;
+      void this.refresh(0);
     });
   }
 

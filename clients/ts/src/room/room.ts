@@ -313,7 +313,6 @@ export class RoomImpl implements Room {
         break;
       case "message:void":
         core.outbox.voided(event);
-        if (listing.summary.value?.lastMessage?.seq === event.target) void listing.refresh(event.seq);
         break;
       case "room:updated":
         if (event.slow_mode_s != null) core.outbox.slowModeChanged(this.id);

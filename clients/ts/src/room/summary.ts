@@ -30,8 +30,8 @@ export class Summary {
   /** The unread counts of messages whose seqs are not known, as in an HTTP answer; undefined once they are read. */
   #counted: UnreadCounts | undefined;
   /**
-   * The seq of the last event that may have changed `#counted` in a way that the kit does not know; 0 if there is none.
-   * Only an HTTP answer that contains this event has the correct counts.
+   * The seq of the last event that may have changed `#counted` in a way that the kit does not know, or that made the
+   * last message void; 0 if there is none. Only an HTTP answer that contains this event has the correct values.
    */
   recountSeq = 0;
   /**
@@ -122,22 +122,25 @@ export class Summary {
   /** Applies to the counts an event that removes a message, or that edits its mentions. */
   #recount(event: LogEvent): void {
     if (!this.value || !("target" in event)) return;
-    const isVoid = event.type === "message:void";
-    // A change that became void may have been counted, so the message at `changed` is counted again.
-    const changed = isVoid ? event.message : undefined;
-    const target = changed ?? event.target;
-    const isGone = isVoid || event.type === "message:deleted";
-    const mentions = event.type === "message:edited" ? event.mentions : undefined;
-    if (!isGone && !mentions) return;
-    const mentionsMe = !!mentions?.includes(this.#me() as string);
-    if (changed == null && this.#newUnread.has(target)) {
+    const { lastMessage, readSeq } = this.value;
+    const { unread, unreadMentions } = this.#counted ?? {};
+    if (event.type === "message:void" && event.message != null) {
+      // The change at `target` became void. If it was counted, the message is counted again.
+      const voided = this.#recentEvents.find(({ seq }) => seq === event.target);
+      if (event.message > readSeq && (voided ? changesCounts(voided) : unread)) this.recountSeq = event.seq;
+      return;
+    }
+    const { target } = event;
+    if (event.type === "message:void" && target === lastMessage?.seq) this.recountSeq = event.seq;
+    if (event.type !== "message:void" && !changesCounts(event)) return;
+    const mentionsMe = event.type === "message:edited" && !!event.mentions?.includes(this.#me() as string);
+    const isGone = event.type !== "message:edited";
+    if (this.#newUnread.has(target)) {
       if (isGone) this.#newUnread.delete(target);
       else this.#newUnread.set(target, mentionsMe);
       this.value = { ...this.value, ...this.#count() };
-    } else if (target > this.value.readSeq) {
-      const { unread, unreadMentions } = this.#counted ?? {};
-      if (changed != null || (unread && (isGone || mentionsMe || unreadMentions)))
-        this.recountSeq = event.seq;
+    } else if (target > readSeq && unread && (isGone || mentionsMe || unreadMentions)) {
+      this.recountSeq = event.seq;
     }
   }
 
@@ -196,6 +199,10 @@ export class Summary {
     }
   }
 }
+
+/** Whether an event removes a message or sets its mentions. An edit without mentions keeps those of the message. */
+const changesCounts = (event: LogEvent) =>
+  event.type === "message:deleted" || (event.type === "message:edited" && !!event.mentions);
 
 /** Makes the list entry from the known fields of a room. */
 function toSummary(
