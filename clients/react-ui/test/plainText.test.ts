@@ -41,6 +41,7 @@ test("initials and names made from ids keep whole characters", () => {
 test("a platform without Intl.Segmenter cuts between code points", () => {
   vi.stubGlobal("Intl", Object.create(Intl, { Segmenter: { value: undefined } }));
   expect(shorten("😀".repeat(4), 3)).toBe("😀😀😀…");
+  expect(shorten("e\u0301e\u0301", 3)).toBe("e\u0301e…");
   expect(shorten("abc", 3)).toBe("abc");
   expect(initials("𐐨da (bo)")).toBe("𐐀B");
   expect([isEmojiOnly("😀😀"), isEmojiOnly("😀a")]).toEqual([true, false]);

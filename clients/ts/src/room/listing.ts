@@ -25,7 +25,7 @@ const FIRST_REREAD_PAUSE_MS = 500;
  * random time that follows grows with the members, because all of them may have to read.
  */
 const RECOUNT_DELAY_MS = 1_000;
-/** While the answers do not contain these events yet, the delay doubles with each read, at most so many times. */
+/** How often the delay doubles at most: once for each read whose answer does not contain these events yet. */
 const MAX_RECOUNT_DOUBLINGS = 6;
 const MAX_RECOUNT_SPREAD_MS = 60_000;
 const RECOUNT_SPREAD_PER_MEMBER_MS = 5;
