@@ -101,15 +101,16 @@ export class Chat {
 
   /**
    * Creates a room with many messages of one writer, one per minute; `#` in the text stands for the number of the
-   * message. The other users join afterwards and have read the messages up to the seq `read`, by default all. The
-   * messages are written to the database directly, not through the log, so nobody may have opened the room before.
+   * message. The other users are members from the start and have read the messages up to the seq `read`, by default
+   * all. The messages are written to the database directly, not through the log, so nobody may have opened the room
+   * before.
    */
   async filledRoom(
     name: string,
     [writer = "", ...others]: readonly string[],
     { count, text, read = count, kind = "private" }: FilledRoomOptions,
   ): Promise<string> {
-    const room = await this.room(name, [writer], { kind });
+    const room = await this.room(name, [writer, ...others], { kind });
     await this.stack.sql(
       `INSERT INTO messages (room_id, seq, id, sender_id, client_id, kind, content, at, last_seq) \
        SELECT '${room}', n, gen_random_uuid(), '${writer}', 'fill-' || n, 'text', replace('${text}', '#', n::text), \
@@ -117,7 +118,6 @@ export class Chat {
        UPDATE rooms SET head_seq = ${count} WHERE id = '${room}'`,
     );
     for (const user of others) {
-      await this.http(writer, "PUT", `/rooms/${room}/members/${user}`);
       await this.http(user, "POST", `/rooms/${room}/read`, { seq: read });
     }
     return room;

@@ -35,11 +35,6 @@ impl Bus {
         process.ok_or_else(offline)
     }
 
-    /// Fails as [`AppendError::Unavailable`] if the room's partition is offline.
-    pub fn ensure_online(&self, room: &RoomId) -> Result<(), AppendError> {
-        if self.is_offline(room) { Err(offline()) } else { Ok(()) }
-    }
-
     /// Returns a future that ends when any partition goes online or offline after this call.
     pub fn partition_change(&self) -> impl Future<Output = ()> + use<> {
         let mut processes = self.shared.processes.subscribe();

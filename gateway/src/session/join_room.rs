@@ -32,21 +32,7 @@ pub(super) async fn run_join(
     group: &JoinGroup,
     index: usize,
 ) {
-    // The rooms of an offline partition wait for it together and without permits, so that they do not delay each other
-    // and the rooms of other partitions.
-    let joined = match session.worker.node.bus.until_online(room).await {
-        Ok(_) => {
-            // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
-            let _permit = group.permits.acquire().await;
-            // The partition may have gone offline while the room waited for the permit.
-            match session.worker.node.bus.ensure_online(room) {
-                Ok(()) => join_room(session, room, after.as_ref(), &group.memberships).await,
-                Err(error) => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    };
-    match joined {
+    match join_when_online(session, room, after, group).await {
         Ok((mut joined, replay)) => {
             if group.presence {
                 session.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
@@ -214,6 +200,27 @@ async fn read_head_and_role(
     Err(Refusal::unavailable("the room is moving to another epoch; retry"))
 }
 
+/// Joins a room when its partition is online. The rooms of an offline partition wait for it together and without
+/// permits, so that they do not delay each other and the rooms of other partitions.
+async fn join_when_online(
+    session: &ChatSession,
+    room: &RoomId,
+    after: Option<Cursor>,
+    group: &JoinGroup,
+) -> Result<(JoinedRoom, Replay), Refusal> {
+    let bus = &session.worker.node.bus;
+    let _permit = loop {
+        bus.until_online(room).await?;
+        // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
+        let permit = group.permits.acquire().await;
+        // The partition may have gone offline meanwhile. Then other rooms need the permit.
+        if !bus.is_offline(room) {
+            break permit;
+        }
+    };
+    join_room(session, room, after.as_ref(), &group.memberships).await
+}
+
 /// Reads the head of a room and the membership mark of a user, after Redis has confirmed the room's channel.
 async fn read_head(
     worker: &Rc<Worker>,
@@ -231,6 +238,7 @@ async fn read_head(
             hub.mark_channel_confirmed(room);
         }
     }
+    worker.node.bus.until_online(room).await?;
     let (newest, generation) = {
         let hub = worker.hub.borrow();
         (hub.room(room).newest_position().epoch, hub.generation())

@@ -130,6 +130,22 @@ impl Message {
         Ok(Some(message.blank_if_deleted()))
     }
 
+    /// About the bytes of the message as JSON. Texts count without escapes, so that no text is read for it.
+    fn json_bytes(&self) -> usize {
+        /// The names of the fields, and the values of those that always have about the same length.
+        const FIXED_BYTES: usize = 420;
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let list = |texts: &[String]| texts.iter().map(|text| text.len() + 3).sum::<usize>();
+        let raw = |json: &Option<RawJson>| json.as_ref().map_or(0, |json| json.get().len());
+        let Sender { id, name, picture } = &self.sender;
+        let texts = [&self.room, &self.client_id, id, &self.kind, &self.content].map(String::len);
+        let visible = self.visible_to.as_ref().map_or(0, |to| list(&to.users) + list(&to.roles));
+        let optional = text(name) + text(picture) + text(&self.deleted_by);
+        let json = raw(&self.attachments) + raw(&self.metadata) + self.reactions.get().len();
+        let mentions = self.mentions.as_deref().map_or(0, list);
+        FIXED_BYTES + texts.iter().sum::<usize>() + visible + optional + json + mentions
+    }
+
     /// Removes content, attachments, metadata and mentions if the message is deleted.
     fn blank_if_deleted(self) -> Self {
         if !self.deleted {
@@ -228,6 +244,20 @@ pub(super) mod tests {
             deleted_by: None,
             last_seq: seq,
             reactions: raw("[]"),
+        }
+    }
+
+    #[test]
+    fn estimated_bytes_are_a_little_above_those_of_the_json() {
+        let full = Message {
+            content: "🙂".repeat(100),
+            deleted_by: Some("bob".into()),
+            edited_at: Some(DateTime::UNIX_EPOCH),
+            ..sample(i64::MAX)
+        };
+        for message in [sample(3), full] {
+            let (estimate, json) = (message.json_bytes(), serde_json::to_vec(&message).unwrap().len());
+            assert!((json..json + 250).contains(&estimate), "{estimate} for {json} bytes");
         }
     }
 

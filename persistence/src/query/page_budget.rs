@@ -1,5 +1,6 @@
 //! Bounds the pages of all lists in bytes. SQL counts the stored bytes of the rows and sends no row after the one that
-//! spends the budget, so a request holds few long rows. Rust counts the bytes of the JSON, which is longer.
+//! spends the budget, so a request holds few long rows. Rust counts the bytes of the JSON, which is longer; for pages of
+//! messages it estimates them, because these are read most.
 
 use std::io;
 

@@ -173,7 +173,7 @@ impl PageSide {
     /// Adds messages, nearest to the pivot first, until the budget is full. Each comes with the `ends_page` of its row.
     fn add(&mut self, rows: impl Iterator<Item = (Message, bool)>) {
         for (message, ends_page) in rows {
-            if !self.budget.admit(&message, ends_page) {
+            if !self.budget.admit_bytes(message.json_bytes(), ends_page) {
                 break;
             }
             self.found.push(message);
