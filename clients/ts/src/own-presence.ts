@@ -22,7 +22,7 @@ export class OwnPresence {
   #hidden = false;
   #idle = false;
   #lastUse = 0;
-  /** Removes the listeners; undefined while there are none. */
+  /** Removes the listeners. Undefined if there are no listeners. */
   #unlisten: (() => void) | undefined;
 
   constructor(env: Env, connection: ServerConnection) {

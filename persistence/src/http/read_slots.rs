@@ -166,7 +166,6 @@ pub async fn hold_until_sent(
 /// The body of an answer, which holds the permit of its read.
 struct ReadBody {
     body: BoxBody,
-    size: BodySize,
     /// The rest of the last piece of `body`.
     rest: Bytes,
     _permit: ReadPermit,
@@ -174,15 +173,16 @@ struct ReadBody {
 
 impl ReadBody {
     fn new(body: BoxBody, permit: ReadPermit) -> Self {
-        Self { size: body.size(), body, rest: Bytes::new(), _permit: permit }
+        Self { body, rest: Bytes::new(), _permit: permit }
     }
 }
 
 impl MessageBody for ReadBody {
     type Error = Box<dyn StdError>;
 
+    /// The size of the whole body. actix asks for it before it takes the first part.
     fn size(&self) -> BodySize {
-        self.size
+        self.body.size()
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {

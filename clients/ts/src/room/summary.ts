@@ -30,8 +30,8 @@ export class Summary {
   /** The unread counts of messages whose seqs are not known, as in an HTTP answer; undefined once they are read. */
   #counted: UnreadCounts | undefined;
   /**
-   * The seq of the last event that may have changed `#counted` in a way that the kit does not know, or that made the
-   * last message void; 0 if there is none. Only an HTTP answer that contains this event has the correct values.
+   * The seq of the last event whose effect on `#counted` the kit does not know, or that made the last message void. 0 if
+   * there is no such event. The counts are correct again after an HTTP answer that contains this event.
    */
   recountSeq = 0;
   /**
