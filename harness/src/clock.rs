@@ -8,7 +8,8 @@ pub fn client_id() -> String {
     client_id_at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn client_id_at(since_1970: Duration) -> String {
+/// A client id of a client whose clock shows this time since 1970.
+pub fn client_id_at(since_1970: Duration) -> String {
     let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
     let fraction = u16::try_from(u64::from(since_1970.subsec_nanos() % 1_000_000) * 4096 / 1_000_000);
     let mut random: [u8; 10] = rand::random();

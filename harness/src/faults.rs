@@ -201,6 +201,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut begun: Vec<(Duration, String)> = Vec::new();
+    let mut redis_losses = Vec::new();
     let (before, faults_from) = (load.answered_count(), history.now());
     let mut failed = None;
     let end = tokio::time::Instant::now() + plan.duration;
@@ -220,14 +221,19 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
             }
             (None, _) => break,
         };
-        begun.push((history.now(), fault.to_string()));
+        let fault_from = history.now();
+        begun.push((fault_from, fault.to_string()));
         let act = async {
             let window = quiet.begin_fault(&world.stack, &rooms, &fault).await?;
             act::inject_and_repair(&world, &misbehaving, &rooms, &fault).await?;
             quiet.end_fault(window);
             anyhow::Ok(())
         };
-        if let Err(error) = act.await {
+        let outcome = act.await;
+        if fault.may_lose_redis_data() {
+            redis_losses.push(fault_from..=history.now());
+        }
+        if let Err(error) = outcome {
             // The run ends, and the history so far is checked.
             failed = Some(format!("{fault} could not be carried out or mended: {error:#}"));
             break;
@@ -276,7 +282,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let entries = history.take();
     let mut stored = history::read_stored(world.stack.database()).await?;
     stored.retain(|room, _| rooms.contains(room));
-    let (checked, mut violations) = history::check(&entries, &stored);
+    let (checked, mut violations) = history::check(&entries, &stored, &redis_losses);
     let (fed, not_fed) = feed.finish(&stored).await;
     violations.extend(not_fed);
     let (shared, lost_files) = sharers.check(&world, &stored).await?;

@@ -3,6 +3,7 @@
 //! know nothing of the services, and do not trust the state that clients derived from their frames.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -101,8 +102,8 @@ pub enum EntryKind {
     /// A page of the log that fills a gap. It has the events above `after` up to `next`; the request asked for events
     /// up to `upto`.
     Page { after: u64, upto: u64, next: u64, events: Vec<Arc<Event>> },
-    /// The client sends a message, or repeats it.
-    Sent { client_id: String, text: String, visible_to: Vec<String> },
+    /// The client sends a message, or repeats it. It says that this is the attempt with this number, from 1.
+    Sent { client_id: String, text: String, visible_to: Vec<String>, attempt: u32 },
     /// The answer to a sent message.
     Answered { client_id: String, answer: AckOutcome },
 }
@@ -162,7 +163,8 @@ pub enum Rule {
     /// A message with the answer `accepted` is stored at that position, with that id. Otherwise its sender was informed
     /// that the message is lost: by its void, or by a new epoch that begins below the message.
     Accepted,
-    /// A sender's client id occurs once in a room, and once in each listener's view of the room.
+    /// A sender's client id occurs once in a room, and once in each listener's view of the room. A second event that
+    /// became a void counts too, unless Redis lost data meanwhile or the client called two attempts the first.
     Once,
     /// The stored log of a room has every position from 1 to its head, once.
     Dense,
@@ -233,10 +235,14 @@ pub struct CheckCounts {
     pub connections: u64,
 }
 
-/// Checks a history against the rules.
-pub fn check(entries: &[Entry], stored: &BTreeMap<String, StoredLog>) -> (CheckCounts, Vec<Violation>) {
+/// Checks a history against the rules. `redis_losses` are the times of the faults in which Redis may have lost data.
+pub fn check(
+    entries: &[Entry],
+    stored: &BTreeMap<String, StoredLog>,
+    redis_losses: &[RangeInclusive<Duration>],
+) -> (CheckCounts, Vec<Violation>) {
     let (mut checked, mut violations) = (CheckCounts::default(), Vec::new());
-    sends::check(entries, stored, &mut checked, &mut violations);
+    sends::check(entries, stored, redis_losses, &mut checked, &mut violations);
     audience::check(stored, &mut violations);
     copies::check(entries, stored, &mut checked, &mut violations);
     checked.connections = entries.iter().filter(|entry| entry.what == EntryKind::Connected).count() as u64;

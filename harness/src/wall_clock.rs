@@ -20,7 +20,7 @@ pub struct WallClock {
 
 impl WallClock {
     /// The clock of the process with this name and folder.
-    pub(crate) fn of(folder: &Path, name: &str) -> WallClock {
+    pub fn of(folder: &Path, name: &str) -> WallClock {
         WallClock { file: folder.join(format!("{name}.clock")) }
     }
 

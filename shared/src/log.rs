@@ -9,7 +9,8 @@
 //! | `{p}:room:<room>` | channel | appended records and live-only records; a hole in the seqs reveals a lost event |
 //! | `{p}:tail:<room>` | stream, id `<seq>-0` | the last records, for replay |
 //! | `{p}:marks:<room>` | hash | members' read and delivered marks, and receipts that wait to be published |
-//! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | the windows of 10 min, each with the client ids that were accepted in it; the newest also counts the bytes of the ingest stream |
+//! | `{p}:sent`, `{p}:sent:<window>` | list, hashes | the windows of 10 min, each with the client ids that were accepted in it; the newest also counts the bytes of the ingest stream, and says from which time on a UUIDv7 is new |
+//! | `{p}:sent:ahead` | hash | senders whose client ids were ahead of the clock of Redis, each with the latest time of such a client id |
 //! | `{p}:sent:slow:<room>␟<user>` | string | when the user last sent to a room with slow mode; kept for an hour |
 //! | `{p}:epoch` | string | only in a Redis Cluster: the number of the partition's epoch |
 //! | `{p}:none` | | never exists; each call of a script in a Redis Cluster declares it |

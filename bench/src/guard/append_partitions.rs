@@ -104,7 +104,7 @@ impl Counter {
             for window in [window - 1, window, window + 1] {
                 let earlier = (window - 1).to_string();
                 pipe.cmd("HSET").arg(format!("{{{partition:02}}}:sent:{window}"));
-                pipe.arg(&["last", "0-0", "bytes", "0", "earlier", &earlier]).ignore();
+                pipe.arg(&["last", "0-0", "bytes", "0", "earlier", &earlier, "new_from", "1 0"]).ignore();
             }
         }
         let () = pipe.query_async(&mut self.connection).await?;

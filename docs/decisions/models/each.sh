@@ -1,8 +1,8 @@
 #!/bin/sh
-# each.sh shards | append_many: runs this model with all rules, then without each of them. Each run is limited in time;
+# each.sh shards | append_many | client_ids: runs this model with all rules, then without each of them. Each run is limited in time;
 # the whole needs some minutes. The output is the file `*-results.txt` of the model.
 cd "$(dirname "$0")" || exit 1
-model=${1:?usage: each.sh shards|append_many}
+model=${1:?usage: each.sh shards|append_many|client_ids}
 run() { nice -n 19 python3 "$model.py" "$@" --seconds "${SECONDS_EACH:-30}"; }
 shards() {
  run --sends 2 --faults 2 --kinds m
@@ -64,5 +64,49 @@ append_many() {
  readable,sweep --senders 0/1
  unique --senders 0 --attempts 2 --faults 2 --kinds e --no-receiver
 END
+}
+client_ids() {
+ # The rules of the previous versions, with each wrong clock.
+ run --old --jumps 1 --offsets 0,9
+ run --old --jumps 2 --offsets 0,24
+ run --old --gateway -4
+ run --old --clients 6
+ # The present rules.
+ run --jumps 1
+ run --jumps 2 --offsets 0,24
+ run --jumps 2 --offsets 0,9 --clients 6
+ run --jumps 2 --offsets 0,24 --clients 6 --time 14 --fillers 2
+ run --jumps 2 --offsets 0,-8 --fillers 2
+ run --clients 6 --time 14
+ run --clients 24 --time 14
+ run --clients -8 --time 14 --attempts 3
+ run --clients 0,6 --fillers 1 --time 8
+ run --restarts 1 --clients 6 --time 12 --fillers 2
+ run --restarts 1 --jumps 1 --offsets 0,9
+ run --restarts 1 --loss
+ run --restarts 1 --loss --cold
+ run --restarts 1 --image --fillers 2
+ run --fresh --time 16 --attempts 1
+ run --mixed
+ run --mixed --jumps 2 --offsets 0,24 --time 9
+ # Without a rule.
+ while read -r rules bounds; do
+  run $bounds --without "$rules"
+ done <<END
+ one_clock --gateway -4
+ one_clock --clients 6
+ by_count --jumps 2 --offsets 0,24
+ floor --clients 6 --jumps 2 --offsets 0,24 --time 14
+ ahead --clients 6 --time 14
+ limit --clients 6 --time 14
+ epoch --restarts 1 --image
+ token --clients -8 --jumps 1 --offsets 0,9
+ token_epoch --restarts 1 --loss --cold
+ begun --clients -8 --jumps 2 --offsets 0,5,9 --fillers 4 --time 8
+ unstored --clients -8 --time 12
+END
+ # What the rules do not cover.
+ run --late-first --jumps 1 --offsets 0,9
+ run --mixed --clients 6 --time 14
 }
 "$model"

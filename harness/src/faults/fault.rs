@@ -201,6 +201,15 @@ impl Fault {
         }
     }
 
+    /// Whether Redis may lose data by this fault. A killed Redis has written its append-only file before it answers.
+    pub(super) fn may_lose_redis_data(&self) -> bool {
+        match self {
+            Fault::TruncateRedis(_) | Fault::EmptyRedis | Fault::FailOver(_) | Fault::SplitBrain(_) => true,
+            Fault::Shard(_, fault) => fault.may_lose_data(),
+            _ => false,
+        }
+    }
+
     /// The kind of fault, without its target and duration.
     pub(super) fn kind(&self) -> String {
         match self {
@@ -233,6 +242,27 @@ impl fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_faults_that_replace_data_of_redis_lose_them() {
+        let time = Duration::from_secs(3);
+        let losing = [
+            Fault::EmptyRedis,
+            Fault::TruncateRedis(1),
+            Fault::FailOver(time),
+            Fault::SplitBrain(time),
+            Fault::Shard(0, ShardFault::FailOver),
+        ];
+        assert!(losing.iter().all(Fault::may_lose_redis_data));
+        let keeping = [
+            Fault::KillRedis,
+            Fault::PauseRedis(time),
+            Fault::Clock(Part::Redis, 3600, time),
+            Fault::Link(Link::GatewaysRedis, LinkFault::AnswersLost, time),
+            Fault::Shard(0, ShardFault::MoveHalf),
+        ];
+        assert!(!keeping.iter().any(Fault::may_lose_redis_data));
+    }
 
     #[test]
     fn kind_leaves_out_part_and_duration() {

@@ -40,6 +40,11 @@ pub enum ShardFault {
 }
 
 impl ShardFault {
+    /// Whether a replica may take over, which may lack the last data of its master.
+    pub(super) fn may_lose_data(self) -> bool {
+        matches!(self, ShardFault::FailOver | ShardFault::OlderReplica(_) | ShardFault::Pause(_))
+    }
+
     pub(super) fn random(rng: &mut StdRng) -> ShardFault {
         // The node timeout is a second.
         let time = Duration::from_millis(rng.random_range(200..4000));

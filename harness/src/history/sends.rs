@@ -1,9 +1,13 @@
 //! The outcomes of sent messages: the rules `StoredLog`, `AcceptedAnswer`, `Once`, `Dense` and `Sent`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::{AckOutcome, CheckCounts, Entry, EntryKind, Rule, StoredEvent, StoredLog, Violation};
+
+/// A gateway may append a message this long after its client last sent it, and use a replaced Redis process for this long.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// One message of one sender: what was sent, and the answers to it.
 #[derive(Default)]
@@ -12,6 +16,25 @@ struct SentMessage<'a> {
     visible_to: &'a [String],
     stored: Vec<(u64, &'a str)>,
     accepted: Vec<AcceptedAnswer<'a>>,
+    /// When the message was first sent, and the last time that it was sent or answered.
+    times: Option<(Duration, Duration)>,
+    /// How often the client called an attempt the first.
+    first_attempts: u32,
+}
+
+impl SentMessage<'_> {
+    /// Whether a second event may have become a void: Redis lost data between the events, or the client called two
+    /// attempts the first.
+    fn may_be_duplicated(&self, redis_losses: &[RangeInclusive<Duration>]) -> bool {
+        let loses = |(first, last): (Duration, Duration)| {
+            let meanwhile = |loss: &RangeInclusive<Duration>| {
+                first <= loss.end().saturating_add(MAX_DELAY)
+                    && *loss.start() <= last.saturating_add(MAX_DELAY)
+            };
+            redis_losses.iter().any(meanwhile)
+        };
+        self.first_attempts > 1 || self.times.is_some_and(loses)
+    }
 }
 
 /// An answer `accepted`.
@@ -28,6 +51,7 @@ type MessageKey<'a> = (&'a str, &'a str, &'a str);
 pub(super) fn check(
     entries: &[Entry],
     stored: &BTreeMap<String, StoredLog>,
+    redis_losses: &[RangeInclusive<Duration>],
     checked: &mut CheckCounts,
     violations: &mut Vec<Violation>,
 ) {
@@ -37,6 +61,21 @@ pub(super) fn check(
         check_dense(room, log, violations);
         for event in log.events.values().flatten().filter(|event| event.event.kind == "message:new") {
             stored_by_key.entry((room, &event.by, &event.event.client_id)).or_default().push(event);
+        }
+    }
+    for (room, log) in stored {
+        for void in log.events.values().flatten().filter(|event| event.event.kind == "void") {
+            let key = (&**room, &*void.by, &*void.event.client_id);
+            // A void without a message of the same client id was rejected.
+            let (Some([first, ..]), Some(message)) =
+                (stored_by_key.get(&key).map(Vec::as_slice), messages.get(&key))
+            else {
+                continue;
+            };
+            if !message.may_be_duplicated(redis_losses) {
+                let what = format!("{} stands at {}, and again as a void", key.2, first.event.seq);
+                violations.push(violation(Rule::Once, room, void.event.seq, &void.by, what));
+            }
         }
     }
     for ((room, sender, client_id), found) in &stored_by_key {
@@ -92,12 +131,15 @@ fn messages_by_key(entries: &[Entry]) -> HashMap<MessageKey<'_>, SentMessage<'_>
     let mut messages: HashMap<MessageKey<'_>, SentMessage<'_>> = HashMap::new();
     for entry in entries {
         match &entry.what {
-            EntryKind::Sent { client_id, text, visible_to } => {
+            EntryKind::Sent { client_id, text, visible_to, attempt } => {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
                 (message.text, message.visible_to) = (text, visible_to);
+                message.first_attempts += u32::from(*attempt == 1);
+                message.times = Some((message.times.map_or(entry.at, |(first, _)| first), entry.at));
             }
             EntryKind::Answered { client_id, answer } => {
                 let message = messages.entry((&entry.room, &entry.user, client_id)).or_default();
+                message.times = Some((message.times.map_or(entry.at, |(first, _)| first), entry.at));
                 match answer {
                     AckOutcome::Stored { seq, id } => message.stored.push((*seq, id)),
                     AckOutcome::Accepted { epoch, seq, id } => {

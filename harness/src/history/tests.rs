@@ -28,6 +28,7 @@ fn stored_event(seq: u64) -> StoredEvent {
 struct Run {
     history: History,
     stored: StoredLog,
+    redis_losses: Vec<RangeInclusive<Duration>>,
 }
 
 impl Run {
@@ -37,7 +38,7 @@ impl Run {
             stored.events.insert(seq, vec![stored_event(seq)]);
         }
         stored.events.get_mut(&3).unwrap()[0].visible_to = Some(vec!["carol".to_owned()]);
-        Run { history: History::default(), stored }
+        Run { history: History::default(), stored, redis_losses: Vec::new() }
     }
 
     fn add_bob(&self, what: EntryKind) {
@@ -51,7 +52,8 @@ impl Run {
     fn alice_sends(&self, seq: u64, answer: Option<AckOutcome>) {
         let visible_to = if seq == 3 { vec!["carol".to_owned()] } else { Vec::new() };
         let client_id = format!("c-{seq}");
-        let sent = EntryKind::Sent { client_id: client_id.clone(), text: format!("text {seq}"), visible_to };
+        let text = format!("text {seq}");
+        let sent = EntryKind::Sent { client_id: client_id.clone(), text, visible_to, attempt: 1 };
         self.history.add("alice", 1, ROOM, sent);
         if let Some(answer) = answer {
             self.history.add("alice", 1, ROOM, EntryKind::Answered { client_id, answer });
@@ -75,7 +77,7 @@ impl Run {
 
     fn broken_rules(&self) -> Vec<Rule> {
         let rooms = [(ROOM.to_owned(), self.stored.clone())].into_iter().collect();
-        let (_, violations) = check(&self.history.take(), &rooms);
+        let (_, violations) = check(&self.history.take(), &rooms, &self.redis_losses);
         let mut rules: Vec<Rule> = violations.into_iter().map(|violation| violation.rule).collect();
         rules.dedup();
         rules
@@ -108,7 +110,7 @@ fn correct_history_breaks_no_rule_and_is_counted() {
     run.add_bob(EntryKind::CaughtUp(cursor("2", 4)));
     run.add_bob(EntryKind::CaughtUp(cursor("3", 4)));
     let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
-    let (checked, violations) = check(&run.history.take(), &rooms);
+    let (checked, violations) = check(&run.history.take(), &rooms, &[]);
     assert_eq!(violations, []);
     let expected = CheckCounts {
         stored: 4,
@@ -166,7 +168,7 @@ fn unreported_loss_of_an_accepted_message_breaks_accepted() {
     run.history.add("alice", 1, ROOM, EntryKind::Gap { after: 5, head: cursor("3", 5) });
     let entries = run.history.take();
     let rooms: BTreeMap<_, _> = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
-    assert_eq!(check(&entries, &rooms).1[0].rule, Rule::Accepted);
+    assert_eq!(check(&entries, &rooms, &[]).1[0].rule, Rule::Accepted);
     for told in [
         EntryKind::Gap { after: 4, head: cursor("3", 4) },
         EntryKind::CaughtUp(cursor("3", 4)),
@@ -185,7 +187,7 @@ fn unreported_loss_of_an_accepted_message_breaks_accepted() {
             room: ROOM.to_owned(),
             what: told,
         });
-        assert!(check(&entries, &rooms).1.iter().all(|violation| violation.rule != Rule::Accepted));
+        assert!(check(&entries, &rooms, &[]).1.iter().all(|violation| violation.rule != Rule::Accepted));
     }
 }
 
@@ -199,17 +201,58 @@ fn client_id_at_two_positions_breaks_once() {
     assert_eq!(run.broken_rules(), [Rule::Once]);
 }
 
+/// A run in which Bob received a message twice, but the second record is a void now.
+fn run_with_a_late_duplicate() -> Run {
+    let mut run = run_received_up_to(4);
+    let again = Event { client_id: "c-4".to_owned(), ..event(5) };
+    let void = Event { kind: "void".to_owned(), id: String::new(), about: String::new(), ..again.clone() };
+    run.stored.events.insert(5, vec![StoredEvent { event: void, ..stored_event(5) }]);
+    run.stored.head = 5;
+    run.add_bob(EntryKind::Event(Arc::new(again)));
+    run
+}
+
+#[test]
+fn duplicate_that_became_a_void_breaks_once() {
+    // Bob drops his copy, as the `message:void` of the second record demands.
+    let announced = || {
+        let mut run = run_with_a_late_duplicate();
+        let void = Event {
+            kind: "message:void".to_owned(),
+            id: String::new(),
+            client_id: "c-4".to_owned(),
+            about: "5".to_owned(),
+            seq: 6,
+        };
+        run.stored.events.insert(6, vec![StoredEvent { event: void.clone(), ..stored_event(6) }]);
+        run.stored.head = 6;
+        run.add_bob(EntryKind::Event(Arc::new(void)));
+        run
+    };
+    assert_eq!(announced().broken_rules(), [Rule::Once]);
+    // Redis lost data, but long after the message was last sent.
+    let mut run = announced();
+    run.redis_losses.push(Duration::from_secs(3600)..=Duration::from_secs(3601));
+    assert_eq!(run.broken_rules(), [Rule::Once]);
+    // Redis lost data while the message was sent.
+    let mut run = announced();
+    run.redis_losses.push(Duration::ZERO..=Duration::from_secs(1));
+    assert_eq!(run.broken_rules(), []);
+    // The client says of both attempts that it never sent the message before.
+    let run = announced();
+    run.alice_sends(4, Run::stored_answer(4));
+    assert_eq!(run.broken_rules(), []);
+    // A rejected record is a void too, and no message has its client id.
+    let mut run = announced();
+    run.stored.events.get_mut(&5).unwrap()[0].event.client_id = "c-5".to_owned();
+    assert!(!run.broken_rules().contains(&Rule::Once));
+}
+
 #[test]
 fn missing_void_breaks_complete_and_two_copies_break_once() {
     for told in [false, true] {
-        let mut run = run_received_up_to(4);
-        // Bob received the message twice, but the second record is a void now.
-        let again = Event { client_id: "c-4".to_owned(), ..event(5) };
-        let void =
-            Event { kind: "void".to_owned(), id: String::new(), about: String::new(), ..again.clone() };
-        run.stored.events.insert(5, vec![StoredEvent { event: void, ..stored_event(5) }]);
-        run.stored.head = 5;
-        run.add_bob(EntryKind::Event(Arc::new(again)));
+        let mut run = run_with_a_late_duplicate();
+        run.redis_losses.push(Duration::ZERO..=Duration::MAX);
         if told {
             let kind = "message:void".to_owned();
             let about = "5".to_owned();
@@ -262,7 +305,7 @@ fn story_contains_the_position_and_nearby_faults() {
     run.bob_receives(3);
     let entries = run.history.take();
     let rooms = [(ROOM.to_owned(), run.stored.clone())].into_iter().collect();
-    let (_, violations) = check(&entries, &rooms);
+    let (_, violations) = check(&entries, &rooms, &[]);
     let private = violations.iter().find(|violation| violation.rule == Rule::Private).unwrap();
     let told = describe_violation(&entries, private, &[(Duration::ZERO, "kill gateway 0".to_owned())]);
     assert!(told.contains("Private") && told.contains("id-3") && told.contains("kill gateway 0"), "{told}");

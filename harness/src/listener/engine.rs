@@ -231,8 +231,15 @@ impl Engine {
         }
         if self.outboxes.deadline(self.is_leaving()).as_ref().is_some_and(due) && self.connection.is_some() {
             match self.outboxes.on_deadline(self.is_leaving()) {
-                Some(DeadlineAction::Send(Outgoing { frame, room, client_id, text, visible_to })) => {
-                    self.add_entry(&room, EntryKind::Sent { client_id, text, visible_to });
+                Some(DeadlineAction::Send(Outgoing {
+                    frame,
+                    room,
+                    client_id,
+                    text,
+                    visible_to,
+                    attempt,
+                })) => {
+                    self.add_entry(&room, EntryKind::Sent { client_id, text, visible_to, attempt });
                     let reference = input::reference_of(&frame);
                     self.send(&reference, frame).await;
                 }

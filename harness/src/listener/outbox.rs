@@ -63,6 +63,7 @@ pub(super) struct Outgoing {
     pub(super) client_id: String,
     pub(super) text: String,
     pub(super) visible_to: Vec<String>,
+    pub(super) attempt: u32,
 }
 
 /// The queue. Only its first message may have been sent.
@@ -142,6 +143,7 @@ impl Outbox {
                     client_id: front.client_id.clone(),
                     text: front.text.clone(),
                     visible_to: visible_to.clone(),
+                    attempt: front.attempts,
                 }))
             }
             None => None,

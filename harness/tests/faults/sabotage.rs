@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::faults::{Fault, FaultReport, LinkFault, Plan, run};
 use tidings_harness::history::Rule;
 use tidings_harness::stack::Link;
+use tidings_shared::sabotage::{FAULT_VARIABLE, RULES_VARIABLE};
 
 const MESSAGES_PER_SECOND: u32 = 60;
 /// Messages per second in a run with one of the switches of [`AT_HIGH_RATE`].
@@ -24,10 +25,22 @@ const AT_HIGH_RATE: [&str; 3] = ["bounded", "stored", "epoch"];
 /// With this switch the files are in a bucket.
 const IN_A_BUCKET: [&str; 1] = ["metadata"];
 
+/// What `append.lua` remembers, and the look-up in PostgreSQL, with their replacements. Without both a repetition is
+/// appended again, and the writer makes it a void.
+const MEMORY_OF_CLIENT_IDS: [&str; 2] = [
+    "if entry then\u{1f}if false then",
+    "if client_id ~= '' and not is_decided() then return {'lookup', look_up} end\u{1f}",
+];
+
 /// Runs the faults while the services have these switches, which are separated by commas. Requires that the clients catch
 /// up, except with [`NEVER_CAUGHT_UP`]: a run in which they do not breaks rules even without a switch.
 async fn run_sabotaged(switches: &str, faults: Vec<Fault>) -> Result<FaultReport> {
-    let settings = vec![("TIDINGS_SABOTAGE".to_owned(), switches.to_owned())];
+    let rules = switches.split(',').any(|switch| switch == "memory");
+    let settings = if rules {
+        vec![(RULES_VARIABLE.to_owned(), MEMORY_OF_CLIENT_IDS.join("\u{1e}"))]
+    } else {
+        vec![(FAULT_VARIABLE.to_owned(), switches.to_owned())]
+    };
     let has_one_of = |some: &[&str]| switches.split(',').any(|switch| some.contains(&switch));
     let catches_up = !has_one_of(&NEVER_CAUGHT_UP);
     let plan = Plan {
@@ -112,6 +125,13 @@ async fn repeated_appends_and_metadata_of_images_are_detected() -> Result<()> {
     )
     .await
     .map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_that_became_voids_are_detected() -> Result<()> {
+    let answers_lost = |gateway| Fault::Link(Link::ClientsGateway(gateway), LinkFault::AnswersLost, ms(1000));
+    let faults = vec![answers_lost(0), answers_lost(1), Fault::Nothing(ms(3000))];
+    ensure_detected("memory", faults, &[(Rule::Once, &["again as a void"])]).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

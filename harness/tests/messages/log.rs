@@ -39,8 +39,7 @@ async fn unknown_client_id_is_looked_up_unless_first_attempt() -> Result<()> {
     fixture.append("a").await?;
     ensure!(*fixture.authority.look_ups.lock().unwrap() == 1);
     fixture.log.append(&Entry { first_attempt: true, ..fixture.entry("b") }).await?;
-    // Redis remembers client ids for longer than the epoch has existed. So even a new UUIDv7 may have been sent before
-    // the epoch.
+    // Even a new UUIDv7 may have been sent before the epoch.
     let young = uuid::Uuid::now_v7().to_string();
     fixture.append(&young).await?;
     ensure!(*fixture.authority.look_ups.lock().unwrap() == 2);

@@ -146,28 +146,37 @@ async fn new_window_names_only_windows_that_are_kept() -> Result<()> {
         let mut list = redis::cmd("LRANGE");
         list.arg(&key).arg(0).arg(-1);
         let windows: Vec<u64> = fixture.command(&mut list).await?;
-        // Renames the present window, as if two windows of time had passed.
+        // Renames the newest window, as if time had passed.
+        let rename = async |index: usize, from: u64, to: u64| {
+            let (from, renamed) = (format!("{key}:{from}"), format!("{key}:{to}"));
+            fixture.command::<()>(redis::cmd("RENAME").arg(from).arg(renamed)).await?;
+            fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(index).arg(to)).await
+        };
         let old = windows[0] - 2;
-        let (from, to) = (format!("{key}:{}", windows[0]), format!("{key}:{old}"));
-        fixture.command::<()>(redis::cmd("RENAME").arg(from).arg(to)).await?;
-        fixture.command::<()>(redis::cmd("LSET").arg(&key).arg(0).arg(old)).await?;
+        rename(0, windows[0], old).await?;
         if is_stored {
             let watermark = accepted.ingest.expect("just appended");
             fixture
                 .publish_stored(&fixture.log.session_of(&fixture.room).await?, watermark, Vec::new())
                 .await?;
         }
+        // One earlier window is kept, however old it is.
         fixture.append("b").await?;
+        let windows: Vec<u64> = fixture.command(&mut list).await?;
+        let (kept, previous) = (windows[0], windows[1] - 1);
+        ensure!(kept == old, "{windows:?}");
+        rename(1, windows[1], previous).await?;
+        fixture.append("c").await?;
         let windows: Vec<u64> = fixture.command(&mut list).await?;
         let newest = windows.last().expect("one has just begun");
         let earlier: String =
             fixture.command(redis::cmd("HGET").arg(format!("{key}:{newest}")).arg("earlier")).await?;
-        let expected = if is_stored { String::new() } else { old.to_string() };
+        let expected = if is_stored { previous.to_string() } else { format!("{old} {previous}") };
         ensure!(earlier == expected, "stored: {is_stored}, {windows:?} after {earlier:?}");
         // The first message is remembered as long as its window is kept.
-        let answers = append_all(&fixture, &["c", "a"].map(|name| first_attempt(&fixture, name))).await;
-        let repeated = if is_stored { Ok((4, false)) } else { Ok((1, true)) };
-        ensure!(answers == [Ok((3, false)), repeated], "{answers:?}");
+        let answers = append_all(&fixture, &["d", "a"].map(|name| first_attempt(&fixture, name))).await;
+        let repeated = if is_stored { Ok((5, false)) } else { Ok((1, true)) };
+        ensure!(answers == [Ok((4, false)), repeated], "{answers:?}");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ mod gateway_frames;
 mod gateway_input;
 mod log;
 mod log_backlog;
+mod log_client_ids;
 mod log_cluster;
 mod log_decided;
 mod log_many;

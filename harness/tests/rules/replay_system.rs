@@ -270,6 +270,19 @@ impl ReplaySystem {
         Ok(line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0))
     }
 
+    /// Makes the room's partition as it is some time after its epoch began: a UUIDv7 that Redis does not remember is new.
+    /// A window of client ids must have begun.
+    pub async fn trust_client_ids(&self) -> Result<()> {
+        let (redis, list) = (self.stack.redis(), self.partition()?.sent());
+        let window: String = redis.command(redis::cmd("LINDEX").arg(&list).arg(-1)).await?;
+        let key = format!("{list}:{window}");
+        let new_from: String = redis.command(redis::cmd("HGET").arg(&key).arg("new_from")).await?;
+        let (epoch, _) = new_from.split_once(' ').context("no epoch and time")?;
+        let trusted = format!("{epoch} 0");
+        let _: usize = redis.command(redis::cmd("HSET").arg(&key).arg("new_from").arg(trusted)).await?;
+        Ok(())
+    }
+
     pub async fn forget_client_ids(&self) -> Result<()> {
         let redis = self.stack.redis();
         let keys: Vec<String> = redis.command(redis::cmd("KEYS").arg("*:sent*")).await?;

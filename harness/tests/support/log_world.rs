@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
+use tidings_harness::WallClock;
 use tidings_harness::folder::Folder;
 use tidings_harness::redis::{RedisTopology, Shards};
 use tidings_shared::{
@@ -41,6 +42,8 @@ pub struct ScriptedAuthority {
     /// The answers to look-ups, by client id.
     pub known: Mutex<HashMap<String, KnownClientId>>,
     pub look_ups: Mutex<usize>,
+    /// While a test holds this, look-ups wait after they have read [`Self::known`].
+    pub look_up_gate: tokio::sync::Mutex<()>,
     /// The answer to each look-up of a change's target.
     pub target: Mutex<Option<Target>>,
     /// If set, persistence reaches another Redis process.
@@ -112,7 +115,9 @@ impl Authority for ScriptedAuthority {
         client_id: &ClientId,
     ) -> Result<Option<KnownClientId>, AuthorityError> {
         *self.look_ups.lock().unwrap() += 1;
-        Ok(self.known.lock().unwrap().get(client_id.as_str()).cloned())
+        let known = self.known.lock().unwrap().get(client_id.as_str()).cloned();
+        drop(self.look_up_gate.lock().await);
+        Ok(known)
     }
 
     async fn marks(&self, _: &RoomId, users: &[UserId]) -> Result<StoredMarks, AuthorityError> {
@@ -137,6 +142,7 @@ impl ScriptedAuthority {
             epochs: tokio::sync::Mutex::default(),
             known: Mutex::default(),
             look_ups: Mutex::default(),
+            look_up_gate: tokio::sync::Mutex::default(),
             target: Mutex::default(),
             other_process: AtomicBool::new(false),
             without_members: AtomicBool::new(false),
@@ -222,8 +228,18 @@ impl LogFixture {
         Self::start(LogLimits::default(), topology).await
     }
 
-    async fn start(limits: LogLimits, topology: RedisTopology) -> Result<Self> {
+    /// A log without limits on one Redis whose clock can be shifted.
+    pub async fn with_clock() -> Result<Self> {
         let folder = Folder::new()?;
+        WallClock::of(folder.path(), "redis").prepare()?;
+        Self::start_in(folder, LogLimits::default(), RedisTopology::Single).await
+    }
+
+    async fn start(limits: LogLimits, topology: RedisTopology) -> Result<Self> {
+        Self::start_in(Folder::new()?, limits, topology).await
+    }
+
+    async fn start_in(folder: Folder, limits: LogLimits, topology: RedisTopology) -> Result<Self> {
         let redis = Arc::new(Shards::start_in(folder.path(), topology).await?);
         let client = tidings_shared::log::client(&redis.url())?;
         let authority = Arc::new(ScriptedAuthority::new(client.clone()));

@@ -1,13 +1,15 @@
 -- Appends one event to a room's log. It writes all or nothing, because every check comes before the first write. Only
 -- the measured size of the backlog (backlog.lua) is also written when the append is refused.
--- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua, tail.lua, backlog.lua
--- and `local MAX_SLOW_MODE_S`. A Redis process for which this epoch was not opened does not have a script with this text,
--- so it answers NOSCRIPT.
+-- The loaded text begins with `local EPOCH = '<epoch>'`, the ranks of roles (role.rs), rfc3339.lua, tail.lua,
+-- backlog.lua, client_ids.lua and `local MAX_SLOW_MODE_S`. A Redis process for which this epoch was not opened does not
+-- have a script with this text, so it answers NOSCRIPT.
 --
 -- room_key: the room's hash, and the name of its channel
 -- erased_key: exists while appends of the sender are blocked because the sender is being erased
 -- sender: '' for the system's own records   client_id: '' if no client id is to be remembered
--- looked_up: '1' = append even if Redis does not remember the client id; '0' = answer `lookup` in that case
+-- looked_up: what to do if Redis does not remember the client id: '1' = append; 'new' = append if the client id is
+--   certainly new (client_ids.lua), else answer `lookup`; '0' = answer `lookup`; another text is that of an answer
+--   `lookup`, after which PostgreSQL did not know the client id: append, or answer `lookup` if this text has changed
 -- max_backlog, max_backlog_bytes: appends are refused when the ingest stream has at least this number of records, or
 --   records of at least this many bytes; 0 = no limit
 -- min_role: lowest rank that the sender needs if the room's hash has a membership mark of the sender; ANYONE: ignore
@@ -25,13 +27,14 @@
 --   event is neither published nor kept in the tail, which is dropped: gateways find the new head, and clients read it
 --   as history
 -- log_upto: seq up to which the caller knows the log of the room; '' = the caller does not need to know it
+-- id_ms: the time in the client id (ms since 1970), if it is a UUIDv7 of a message; else ''
 -- From FIRST_SET on: pairs of a field and its new value, for fields of the room's hash that a join returns, and
 --   slow_mode_s
 --
 -- Answers  {'ok', seq, at_ms, ingest id}
 --          {'known', seq, at_ms, ingest id, id, epoch}  the client id was accepted before
 --          {'seed'}      there is no room hash of this epoch: seed the room, then call again
---          {'lookup'}    look up the client id in PostgreSQL, then call again with looked_up = '1'
+--          {'lookup', text}  look up the client id in PostgreSQL, then call again with this text as looked_up
 --          {'stale', seq}  at this seq a membership changed (above members_upto), a message was deleted (above
 --          deletes_upto), or there is an event (above log_upto); the caller must decide again when the event at this
 --          seq is stored
@@ -43,10 +46,13 @@
 local room_key, tail_key, ingest_key, stored_key, sent_key, erased_key = unpack(KEYS)
 local sender, client_id, looked_up, max_backlog, max_backlog_bytes, min_role, allowed_in_archive, header_rest,
   json_before_seq, json_after_at, message_id, member, new_role, members_upto, drops_tail, members_delta,
-  deletes_upto, obeys_slow_mode, imported_at, log_upto = unpack(ARGV, 1, 20)
-local FIRST_SET = 21
+  deletes_upto, obeys_slow_mode, imported_at, log_upto, id_ms = unpack(ARGV, 1, 21)
+local FIRST_SET = 22
 
-local WINDOW_S = 600
+-- More senders than this share one field of `{p}:sent:ahead`. It is at most MAX_SHARED_AHEAD_MS ahead, so that nobody
+-- can cause look-ups of all for longer.
+local MAX_SENDERS_AHEAD = 1000
+local MAX_SHARED_AHEAD_MS = 86400 * 1000
 -- A membership mark is kept until no cache and no gateway can still hold the membership from before the change.
 local MARK_KEPT_S = 2 * 3600
 local MARKS_BEFORE_CLEANUP = 2048
@@ -98,11 +104,19 @@ local windows = redis.call('LRANGE', sent_key, 0, -1)
 -- stays in order. After a larger jump back a new window begins.
 if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
-local field
+local field, new_from_field, new_from
+-- Identifies the oldest window. Its number is not enough, because it may begin again after the clock was set back.
+local oldest = '-'
+-- Whether the hashes of all windows in the list are there. After a jump of the clock some may have expired.
+local complete = true
 if client_id ~= '' then
   field = string.sub(room_key, #'{00}:room:' + 1) .. '\31' .. sender .. '\31' .. client_id
   for i = #windows, 1, -1 do
-    local entry = redis.call('HGET', sent_key .. ':' .. windows[i], field)
+    local fields = redis.call('HMGET', sent_key .. ':' .. windows[i], field, 'earlier', 'new_from', 'begun')
+    local entry, earlier, from, begun = unpack(fields, 1, 4)
+    complete = complete and earlier
+    if i == 1 then oldest = begun or windows[1] end
+    if i == #windows then new_from_field, new_from = from, parse_new_from(from) end
     if entry then
       local e_seq, e_epoch, e_at, e_ingest, e_id = string.match(entry, '^(%d+) (%d+) (%d+) (%S+) (%S*)$')
       local survived = true
@@ -114,6 +128,43 @@ if client_id ~= '' then
   end
 end
 
+id_ms = tonumber(id_ms)
+local ahead_key = sent_key .. ':ahead'
+-- The text of the answer `lookup`. As long as it is the same, no window was dropped: whatever was appended after the
+-- look-up began is remembered.
+local look_up = EPOCH .. ' ' .. oldest
+
+-- Whether the event may be appended although Redis does not remember its client id.
+local function is_decided()
+  if looked_up == '1' or looked_up == look_up then return true end
+  if looked_up ~= 'new' or not id_ms or not new_from or not complete then return false end
+  return is_new(id_ms, new_from, now_ms, unpack(redis.call('HMGET', ahead_key, sender, '')))
+end
+
+-- Remembers that the client id is ahead of the clock of Redis. When its time comes, its window may have been dropped.
+local function remember_ahead()
+  local name, upto = sender, id_ms
+  if redis.call('HLEN', ahead_key) >= MAX_SENDERS_AHEAD and redis.call('HEXISTS', ahead_key, sender) == 0 then
+    name, upto = '', math.min(id_ms, now_ms + MAX_SHARED_AHEAD_MS)
+  end
+  if upto > tonumber(redis.call('HGET', ahead_key, name) or 0) then
+    redis.call('HSET', ahead_key, name, string.format('%d', upto))
+  end
+  redis.call('EXPIRE', ahead_key, ROOM_TTL_S)
+end
+
+-- Forgets the senders whose client ids are looked up in any case, because they are older than `from`. Returns '1' if
+-- others are left, else ''.
+local function drop_old_senders(from)
+  local ahead = redis.call('HGETALL', ahead_key)
+  local left = ''
+  for i = 1, #ahead, 2 do
+    if tonumber(ahead[i + 1]) < from then redis.call('HDEL', ahead_key, ahead[i]) else left = '1' end
+  end
+  if left == '1' then redis.call('EXPIRE', ahead_key, ROOM_TTL_S) end
+  return left
+end
+
 -- A sender who is being erased is refused whatever the role is, because the gateway may have admitted the request
 -- before the erasure began.
 if min_role > ALWAYS and sender ~= '' and redis.call('EXISTS', erased_key) == 1 then return {'revoked'} end
@@ -121,7 +172,7 @@ local sender_role = sender_mark and min_role > ANYONE and string.match(sender_ma
 if sender_role == REMOVED then return {'revoked'} end
 -- `lookup` is answered before the checks below, because these checks are only for new events. A repetition of a stored
 -- event must get the answer of the first event.
-if client_id ~= '' and looked_up ~= '1' then return {'lookup'} end
+if client_id ~= '' and not is_decided() then return {'lookup', look_up} end
 if sender_role and rank(sender_role) < min_role then return {'role'} end
 if archived == '1' and allowed_in_archive ~= '1' then return {'archived'} end
 -- The key holds the time of the sender's last message in a room with slow mode.
@@ -197,29 +248,54 @@ end
 
 if field then
   local key = sent_key .. ':' .. window
-  local begins = windows[#windows] ~= tostring(window)
+  local listed = windows[#windows] == tostring(window)
+  local begins = not listed or not window_key
+  local restarts = not new_from
+  if restarts then
+    -- The windows that were dropped before are unknown. Their client ids are not ahead of the newest window.
+    local newest = window
+    for _, name in ipairs(windows) do newest = math.max(newest, tonumber(name)) end
+    local before = tonumber(string.match(new_from_field or '', ' (%d+)$') or 0)
+    new_from = math.max(before, (newest + 1) * WINDOW_S * 1000 + EPOCH_MARGIN_MS)
+  end
   if begins then
     bytes = string.format('%d', measure(ingest_key))
-    -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
-    if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
-    redis.call('RPUSH', sent_key, window)
-    -- A window of client ids is removed when all its records are stored and another whole window has passed.
+    if listed then
+      table.remove(windows)
+    else
+      -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
+      if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
+      redis.call('RPUSH', sent_key, window)
+    end
+    -- A window is dropped when two windows have begun after it and all its records are stored. Windows are counted
+    -- because their ages change when the clock jumps.
     local watermark = redis.call('GET', stored_key)
-    while windows[1] and tonumber(windows[1]) < window - 1 do
+    while windows[1] do
       local old = sent_key .. ':' .. windows[1]
       local last = redis.call('HGET', old, 'last')
+      if last and #windows == 1 then break end
       if last and not covers(watermark, last) then break end
       redis.call('UNLINK', old)
       redis.call('LPOP', sent_key)
+      -- Its client ids are older than its end, except those of clients whose clocks are ahead.
+      new_from = math.max(new_from, (tonumber(windows[1]) + 1) * WINDOW_S * 1000 + MAX_AHEAD_MS)
       table.remove(windows, 1)
     end
+    for _, name in ipairs(windows) do redis.call('EXPIRE', sent_key .. ':' .. name, ROOM_TTL_S) end
     -- Written after the removals, because each append of append_many.lua reads all windows that this field names.
-    redis.call('HSET', key, 'earlier', table.concat(windows, ' '))
+    redis.call('HSET', key, 'earlier', table.concat(windows, ' '), 'begun', ingest)
+  end
+  if begins or restarts then
+    redis.call('HSET', key, 'new_from', string.format('%s %d', EPOCH, new_from), 'ahead', drop_old_senders(new_from))
+  end
+  if id_ms and id_ms > now_ms + MAX_AHEAD_MS then
+    remember_ahead()
+    redis.call('HSET', key, 'ahead', '1')
   end
   redis.call('HSET', key, field, seq .. ' ' .. EPOCH .. ' ' .. at_ms .. ' ' .. ingest .. ' ' .. message_id, 'last', ingest,
     'bytes', bytes)
   -- The expiry removes the last windows of a partition that gets no further events.
-  if begins or not window_key then redis.call('EXPIRE', key, ROOM_TTL_S) end
+  if begins then redis.call('EXPIRE', key, ROOM_TTL_S) end
 elseif window_key then
   redis.call('HSET', window_key, 'bytes', bytes)
 end

@@ -229,13 +229,37 @@ impl From<AppendError> for Refusal {
     }
 }
 
+/// What `append.lua` does if Redis does not remember the client id of the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UnknownClientId {
+    /// It appends the event: the client id is new, or is remembered only in Redis.
+    Append,
+    /// It appends the event if the client id is certainly new. Otherwise it answers [`AppendAnswer::LookUp`].
+    AppendIfNew,
+    /// PostgreSQL does not know the client id either. This is the text of the answer [`AppendAnswer::LookUp`].
+    LookedUp(String),
+    /// It appends nothing, and answers [`AppendAnswer::LookUp`].
+    LookUp,
+}
+
+impl UnknownClientId {
+    fn encode(&self) -> &str {
+        match self {
+            Self::Append => "1",
+            Self::AppendIfNew => "new",
+            Self::LookedUp(text) => text,
+            Self::LookUp => "0",
+        }
+    }
+}
+
 /// The answer of `append.lua`. After `Seed` the caller seeds the room, after `LookUp` it looks up the client id. Then
-/// it calls the script again.
+/// it calls the script again, after `LookUp` with the text of this answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AppendAnswer {
     Done(Accepted),
     Seed,
-    LookUp,
+    LookUp(String),
     Refused(AppendError),
 }
 
@@ -274,8 +298,28 @@ impl Entry<'_> {
         [comma, rest].concat()
     }
 
-    /// Creates the call of `append.lua`. `looked_up` prevents the answer `LookUp`. Limits of 0 mean no limit.
-    pub(super) fn command(&self, scripts: &Scripts, looked_up: bool, limits: LogLimits) -> redis::Cmd {
+    /// What `append.lua` does at the first call if Redis does not remember the client id.
+    pub(super) fn unknown_client_id(&self) -> UnknownClientId {
+        if self.first_attempt || self.is_change || self.sender.is_none() {
+            UnknownClientId::Append
+        } else {
+            UnknownClientId::AppendIfNew
+        }
+    }
+
+    /// The time in the client id, in ms since 1970, if the entry is a message and its client id is a UUIDv7.
+    pub(super) fn client_id_ms(&self) -> Option<u64> {
+        let is_message = !self.is_change && self.sender.is_some();
+        self.client_id.as_ref().filter(|_| is_message)?.uuid_v7_at_ms()
+    }
+
+    /// Creates the call of `append.lua`. Limits of 0 mean no limit.
+    pub(super) fn command(
+        &self,
+        scripts: &Scripts,
+        unknown: &UnknownClientId,
+        limits: LogLimits,
+    ) -> redis::Cmd {
         let limits = if self.exempt_from_backlog { LogLimits::default() } else { limits };
         let partition = Partition::of(self.room);
         let sender = self.sender.map_or("", UserId::as_str);
@@ -293,7 +337,7 @@ impl Entry<'_> {
         arguments!(command, "append.lua", ARGV:
             sender = sender,
             client_id = &*self.remembered_id(),
-            looked_up = i32::from(looked_up),
+            looked_up = unknown.encode(),
             max_backlog = limits.max_backlog_records,
             max_backlog_bytes = limits.max_backlog_bytes,
             min_role = self.min_role as i32,
@@ -311,6 +355,7 @@ impl Entry<'_> {
             obeys_slow_mode = i32::from(self.obeys_slow_mode),
             imported_at = self.imported_at_ms.map_or_else(String::new, |at_ms| at_ms.to_string()),
             log_upto = self.log_upto.map_or_else(String::new, |seq| seq.to_string()),
+            id_ms = self.client_id_ms().map_or_else(String::new, |ms| ms.to_string()),
         );
         for (field, value) in &self.sets {
             command.arg(field).arg(value);
@@ -336,7 +381,7 @@ impl Entry<'_> {
                 AppendAnswer::Done(Accepted { id: parse_value(id)?, duplicate: true, ..first })
             }
             ("seed", _) => AppendAnswer::Seed,
-            ("lookup", _) => AppendAnswer::LookUp,
+            ("lookup", [_, text]) => AppendAnswer::LookUp(parse_value(text)?),
             ("stale", [_, seq]) => AppendAnswer::Refused(AppendError::Stale(Seq(parse_value(seq)?))),
             ("revoked", _) => AppendAnswer::Refused(AppendError::Revoked),
             ("role", _) => AppendAnswer::Refused(AppendError::RoleTooLow),

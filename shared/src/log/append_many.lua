@@ -1,5 +1,5 @@
 -- Appends messages of many rooms in the usual case: the room is seeded, open and without slow mode, the senders may
--- send, and no client id is known. If a message needs more checks, neither this message nor the later messages of its
+-- send, and each client id is certainly new. If a message needs more checks, neither this message nor the later messages of its
 -- room are appended. No message of a partition is appended if the window of client ids has not begun or is not the
 -- newest, if the backlog has no space, or if one of the senders is being erased. append.lua decides about all these
 -- messages. Every check comes before the first write.
@@ -13,45 +13,63 @@
 -- partitions: the number of partitions of the messages
 -- From FIRST_PARTITION on, for each partition: the number of its rooms, and for each room: the number of its messages,
 --   the JSON of a message up to its seq, and for each message: sent_field (room \31 sender \31 client id), mark_field (of
---   the sender's mark), min_role, header_rest, json_after_at, message_id
+--   the sender's mark), min_role, header_rest, json_after_at, message_id, id_ms (as in append.lua; negative if the
+--   sender says that it never sent this client id before)
 --
 -- Answers  at_ms, then for each message in order: seq and ingest id, or 0 and '' if the message was not appended;
 --          only at_ms if no message was appended
 -- Notice   All new records of a room in one published payload (`Record::split_payload`)
 
 local second, second_text, max_backlog, max_backlog_bytes, partitions = unpack(ARGV, 1, 5)
-local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 6, 2, 6
+local FIRST_PARTITION, ROOM_ARGS, MESSAGE_ARGS = 6, 2, 7
 partitions, max_backlog, max_backlog_bytes = tonumber(partitions), tonumber(max_backlog), tonumber(max_backlog_bytes)
-
-local WINDOW_S = 600
 
 local clock = redis.call('TIME')
 local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local window = ':' .. math.floor(now_s / WINDOW_S)
 
--- Returns for each client id whether it is unknown in the partition, or nil if append.lua must decide. The current
--- window must have a hash (`earlier`: the windows before it), and no newer window may have begun (`later`). append.lua
--- writes these fields. Also returns the field `bytes` of the window (backlog.lua).
-local function unknown_ids(ingest_key, sent_key, fields)
+-- Returns for each message of a partition whether its client id is new, or nil if append.lua must decide. `places` has
+-- the index of each message's first argument, and `fields` its sent_field. The current window must have a hash
+-- (`earlier`: the windows before it), and no newer window may have begun (`later`). append.lua writes these fields.
+-- Also returns the field `bytes` of the window (backlog.lua).
+local function new_ids(ingest_key, sent_key, fields, places)
   if max_backlog > 0 and redis.call('XLEN', ingest_key) + #fields > max_backlog then return nil end
-  local known = redis.call('HMGET', sent_key .. window, 'earlier', 'later', 'bytes', unpack(fields))
+  local known =
+    redis.call('HMGET', sent_key .. window, 'earlier', 'later', 'bytes', 'new_from', 'ahead', unpack(fields))
   if not known[1] or known[2] then return nil end
-  local bytes = tonumber(known[3])
+  local bytes, new_from, ahead = tonumber(known[3]), parse_new_from(known[4]), {}
   if not bytes or max_backlog_bytes > 0 and bytes >= max_backlog_bytes then return nil end
-  local unknown = {}
-  for i = 1, #fields do unknown[i] = not known[i + 3] end
-  for earlier in string.gmatch(known[1], '%d+') do
-    known = redis.call('HMGET', sent_key .. ':' .. earlier, unpack(fields))
-    for i = 1, #fields do unknown[i] = unknown[i] and not known[i] end
+  if not new_from then return nil end
+  if known[5] == '1' then
+    local senders = {''}
+    for i = 1, #fields do senders[i + 1] = string.sub(ARGV[places[i] + 1], #'mark:' + 1) end
+    ahead = redis.call('HMGET', sent_key .. ':ahead', unpack(senders))
   end
-  return unknown, bytes
+  local new = {}
+  for i = 1, #fields do
+    local id_ms = tonumber(ARGV[places[i] + 6])
+    new[i] = not known[i + 5]
+    -- append.lua remembers senders whose client ids are ahead, also those of first attempts.
+    if id_ms and id_ms < 0 then
+      new[i] = new[i] and -id_ms <= now_ms + MAX_AHEAD_MS
+    elseif id_ms then
+      new[i] = new[i] and is_new(id_ms, new_from, now_ms, ahead[i + 1], ahead[1])
+    end
+  end
+  for earlier in string.gmatch(known[1], '%d+') do
+    known = redis.call('HMGET', sent_key .. ':' .. earlier, 'earlier', unpack(fields))
+    -- After a jump of the clock a window may have expired.
+    if not known[1] then return nil end
+    for i = 1, #fields do new[i] = new[i] and not known[i + 1] end
+  end
+  return new, bytes
 end
 
 -- Returns how many messages of a room are appended, and four fields of its hash: seq, tail_part, tail_parts,
--- touched_at. `place` is the index of the room's first argument. `unknown` and `fields` have an entry for each message
+-- touched_at. `place` is the index of the room's first argument. `new` and `fields` have an entry for each message
 -- of the partition; the entries of this room begin after the index `before`. `taken` has the client ids of this call.
-local function decide(room_key, place, unknown, fields, before, taken)
+local function decide(room_key, place, new, fields, before, taken)
   local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
   local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at',
@@ -62,7 +80,7 @@ local function decide(room_key, place, unknown, fields, before, taken)
       local mark, min_role = head[6 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
       local role = mark and min_role > ANYONE and string.match(mark, '^%S+')
       local field = fields[before + i]
-      if not unknown[before + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
+      if not new[before + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
       taken[field] = true
       count = i
     end
@@ -72,21 +90,23 @@ end
 
 local decisions, backlogs, place, room_at, any = {}, {}, FIRST_PARTITION, 2 * partitions + 1, false
 for partition = 1, partitions do
-  local rooms, fields = tonumber(ARGV[place]), {}
+  local rooms, fields, places = tonumber(ARGV[place]), {}, {}
   local first = place + 1
   place = first
   for _ = 1, rooms do
     local next_room = place + ROOM_ARGS + tonumber(ARGV[place]) * MESSAGE_ARGS
-    for i = place + ROOM_ARGS, next_room - 1, MESSAGE_ARGS do fields[#fields + 1] = ARGV[i] end
+    for i = place + ROOM_ARGS, next_room - 1, MESSAGE_ARGS do
+      fields[#fields + 1], places[#places + 1] = ARGV[i], i
+    end
     place = next_room
   end
   -- A key of a wrong type must affect only its own partition or room. append.lua reports the error to its senders.
-  local read, unknown, bytes = pcall(unknown_ids, KEYS[2 * partition - 1], KEYS[2 * partition], fields)
+  local read, new, bytes = pcall(new_ids, KEYS[2 * partition - 1], KEYS[2 * partition], fields, places)
   backlogs[partition] = bytes
   local taken, before, at = {}, 0, first
   for _ = 1, rooms do
-    local decided, decision = read and unknown, {0}
-    if decided then decided, decision = pcall(decide, KEYS[room_at], at, unknown, fields, before, taken) end
+    local decided, decision = read and new, {0}
+    if decided then decided, decision = pcall(decide, KEYS[room_at], at, new, fields, before, taken) end
     if not decided then decision = {0} end
     any = any or decision[1] > 0
     decisions[#decisions + 1] = decision

@@ -26,12 +26,21 @@ pub(super) struct FastMessage {
     header_rest: String,
     json_after_at: String,
     message_id: String,
+    /// The time in the client id, negative for a first attempt; empty if the client id has none.
+    id_ms: String,
 }
 
 impl FastMessage {
-    /// Returns `None` if the entry is not a message, or has conditions that `append_many.lua` does not check.
+    /// Returns `None` if the entry is not a message, has conditions that `append_many.lua` does not check, or needs a
+    /// look-up of its client id.
     pub fn of(entry: &Entry<'_>) -> Option<Self> {
         let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) else { return None };
+        let id_ms = match (entry.client_id_ms(), entry.first_attempt) {
+            (None, false) => return None,
+            (None, true) => String::new(),
+            (Some(ms), false) => ms.to_string(),
+            (Some(ms), true) => format!("-{ms}"),
+        };
         let is_fast = entry.kind == MESSAGE_NEW
             && !entry.is_change
             && !entry.drops_tail
@@ -51,6 +60,7 @@ impl FastMessage {
             header_rest: entry.header_rest(),
             json_after_at: entry.json_after_at(),
             message_id: entry.id.clone().unwrap_or_default(),
+            id_ms,
         })
     }
 
@@ -97,7 +107,7 @@ pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limi
     senders.dedup();
     let check_keys = rooms.first().map_or_else(Vec::new, |room| scripts.check_keys(room.partition));
     let keys = 2 * partition_count + 2 * rooms.len() + senders.len() + check_keys.len();
-    let arguments = 8 + keys + partition_count + 2 * rooms.len() + 6 * messages;
+    let arguments = 8 + keys + partition_count + 2 * rooms.len() + 7 * messages;
     let mut command = redis::Cmd::with_capacity(arguments, 64 * arguments);
     command.arg("EVALSHA").arg(&scripts.append_many.sha).arg(keys);
     for rooms in partitions() {
@@ -127,7 +137,8 @@ pub(super) fn append_command(scripts: &Scripts, rooms: &[RoomMessages<'_>], limi
                     .arg(message.min_role)
                     .arg(&message.header_rest)
                     .arg(&message.json_after_at)
-                    .arg(&message.message_id);
+                    .arg(&message.message_id)
+                    .arg(&message.id_ms);
             }
         }
     }
@@ -197,10 +208,32 @@ mod tests {
         let entry = Entry {
             sender: Some(&alice),
             client_id: ClientId::parse(client_id).ok(),
+            first_attempt: true,
             is_change: false,
             ..Entry::new(room, MESSAGE_NEW, "{}".into())
         };
         FastMessage::of(&entry).unwrap()
+    }
+
+    #[test]
+    fn only_uuid_v7_and_first_attempts_are_decided_in_groups() {
+        let (room, alice) = (RoomId::parse("a").unwrap(), UserId::parse("alice").unwrap());
+        // The example of RFC 9562, appendix A.6.
+        let uuid = "017F22E2-79B0-7CC3-98C4-DC0C0C07398F";
+        let id_ms = |client_id: &str, first_attempt| {
+            let entry = Entry {
+                sender: Some(&alice),
+                client_id: ClientId::parse(client_id).ok(),
+                first_attempt,
+                is_change: false,
+                ..Entry::new(&room, MESSAGE_NEW, "{}".into())
+            };
+            FastMessage::of(&entry).map(|message| message.id_ms)
+        };
+        assert_eq!(id_ms(uuid, false).as_deref(), Some("1645557742000"));
+        assert_eq!(id_ms(uuid, true).as_deref(), Some("-1645557742000"));
+        assert_eq!(id_ms("c", true).as_deref(), Some(""));
+        assert_eq!(id_ms("c", false), None);
     }
 
     #[test]

@@ -127,8 +127,8 @@ impl AppendBatcher {
         session: &Arc<Session>,
         mut groups: Vec<MessageGroup>,
     ) {
-        // The callers of groups of another epoch decided that their client ids need no look-up. In the present epoch
-        // this may be wrong, so `append.lua` must decide again.
+        // A caller answers with the epoch in which it formed its group. So `append.lua` must decide about the groups of
+        // another epoch.
         for group in groups.extract_if(.., |group| group.epoch != session.epoch) {
             let _ = group.outcomes.send(Ok(vec![BatchOutcome::Undecided; group.messages.len()]));
         }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     RedisClient,
-    append::{Accepted, AppendAnswer, AppendError, Entry},
+    append::{Accepted, AppendAnswer, AppendError, Entry, UnknownClientId},
     append_many::{BatchOutcome, FastMessage},
     authority::{Authority, AuthorityError, KnownClientId, SeedOutcome},
     backlog::LogLimits,
@@ -21,9 +21,7 @@ use super::{
     timing::RoundTrip,
 };
 use crate::{
-    clock::unix_ms,
     ids::RoomId,
-    sabotage,
     telemetry::{self, SpanKind},
 };
 
@@ -33,13 +31,6 @@ pub(super) const MAX_ATTEMPTS: usize = 6;
 /// Interval between two heartbeats of each session, so that a dead connection, or a partition at another process, is
 /// found before a sender uses it.
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// A client id that is a UUIDv7 counts as young up to this age. Redis remembers client ids for 10 min, so Redis knows
-/// whether a young client id was sent before.
-const MAX_YOUNG_AGE_MS: u64 = 5 * 60 * 1000;
-/// A UUIDv7 whose time is in the future also counts as young, up to this difference of the clocks.
-const MAX_CLOCK_AHEAD_MS: u64 = 60 * 1000;
-/// When the epoch is older than this, Redis remembers all young client ids that were sent before.
-const CLIENT_IDS_COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
 /// The room log in Redis. All threads of a node share it.
 pub struct Log {
@@ -131,11 +122,11 @@ impl Log {
                     continue;
                 }
             };
-            // The group ends before a message that needs a look-up, so that no later message overtakes this message.
+            // The group ends before a message whose client id must be looked up, so that no later message overtakes it.
             let fast: Vec<FastMessage> = rest
                 .iter()
                 .take_while(|_| !one_by_one)
-                .map_while(|entry| self.needs_no_look_up(entry, &session).then(|| FastMessage::of(entry))?)
+                .map_while(FastMessage::of)
                 .take(count_fitting(rest))
                 .collect();
             let count = fast.len();
@@ -191,17 +182,16 @@ impl Log {
     }
 
     async fn try_append(&self, entry: &Entry<'_>) -> Result<Accepted, AppendError> {
-        let mut looked_up = false;
+        let mut unknown = entry.unknown_client_id();
         for _ in 0..MAX_ATTEMPTS {
             let session = self.session_of(entry.room).await.map_err(no_session)?;
-            let skip_look_up = looked_up || self.needs_no_look_up(entry, &session);
-            let command = entry.command(&session.scripts, skip_look_up, self.limits);
+            let command = entry.command(&session.scripts, &unknown, self.limits);
             let value = self.timed(RoundTrip::Append, self.calls.call(&session, command)).await?;
             match entry.parse_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 AppendAnswer::Done(accepted) => return Ok(accepted),
                 AppendAnswer::Refused(error) => return Err(error),
                 AppendAnswer::Seed => self.seed(&session, entry.room).await?,
-                AppendAnswer::LookUp => {
+                AppendAnswer::LookUp(text) => {
                     if let (Some(sender), Some(client_id)) = (entry.sender, &entry.client_id) {
                         let known = self.authority.look_up(entry.room, sender, client_id).await;
                         match known.map_err(unavailable)? {
@@ -213,7 +203,7 @@ impl Log {
                             None => {}
                         }
                     }
-                    looked_up = true;
+                    unknown = UnknownClientId::LookedUp(text);
                 }
             }
         }
@@ -242,18 +232,6 @@ impl Log {
         }
     }
 
-    /// Whether the append needs no look-up in PostgreSQL: the client id is new, or Redis remembers it if it was sent
-    /// before.
-    fn needs_no_look_up(&self, entry: &Entry<'_>, session: &Session) -> bool {
-        if entry.first_attempt || entry.is_change || entry.sender.is_none() {
-            return true;
-        }
-        let made_at_ms = entry.client_id.as_ref().and_then(crate::ids::ClientId::uuid_v7_at_ms);
-        made_at_ms.is_some_and(|made_at_ms| is_young(made_at_ms, unix_ms().unsigned_abs()))
-            && (session.epoch_age() > CLIENT_IDS_COMPLETE_AFTER
-                || sabotage::is_removed("young client ids are known after 10 min"))
-    }
-
     /// Registers `observer`, which is then called after each round trip. A second registration has no effect.
     pub fn observe_timings(&self, observer: impl Fn(RoundTrip, Duration) + Send + Sync + 'static) {
         let _ = self.calls.timing_observer.set(Box::new(observer));
@@ -278,24 +256,4 @@ fn count_fitting(entries: &[Entry<'_>]) -> usize {
 /// The error of a command that gave up after [`MAX_ATTEMPTS`] attempts.
 pub(super) fn head_keeps_changing() -> AppendError {
     AppendError::Unavailable("the room's head kept changing".to_owned())
-}
-
-/// Whether a client id that was made at this time is young enough for Redis to remember it.
-fn is_young(made_at_ms: u64, now_ms: u64) -> bool {
-    made_at_ms <= now_ms + MAX_CLOCK_AHEAD_MS && now_ms < made_at_ms + MAX_YOUNG_AGE_MS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_client_ids_of_the_last_minutes_are_young() {
-        let now = 1_800_000_000_000;
-        assert!(is_young(now, now));
-        assert!(is_young(now + MAX_CLOCK_AHEAD_MS, now));
-        assert!(!is_young(now + MAX_CLOCK_AHEAD_MS + 1, now));
-        assert!(is_young(now - MAX_YOUNG_AGE_MS + 1, now));
-        assert!(!is_young(now - MAX_YOUNG_AGE_MS, now));
-    }
 }

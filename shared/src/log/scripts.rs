@@ -15,6 +15,8 @@ const RFC3339_LUA: &str = include_str!("rfc3339.lua");
 const TAIL_LUA: &str = include_str!("tail.lua");
 /// The functions that limit the bytes of an ingest stream, for scripts that append records.
 const BACKLOG_LUA: &str = include_str!("backlog.lua");
+/// The functions that decide whether a client id is new, for scripts that append messages.
+const CLIENT_IDS_LUA: &str = include_str!("client_ids.lua");
 
 const MARKS_LUA: &str = include_str!("marks.lua");
 /// The line of `marks.lua` that publishes a read mark to its user. In a cluster the user's channel may be in another
@@ -75,11 +77,25 @@ impl Scripts {
             Layout::Single => Cow::Borrowed(MARKS_LUA),
             Layout::Cluster => Cow::Owned(MARKS_LUA.replace(PUBLISH_TO_USER, ANSWER_NOTICE)),
         };
-        let append = [&roles, RFC3339_LUA, TAIL_LUA, BACKLOG_LUA, &slow_mode, include_str!("append.lua")];
+        let append = [
+            &roles,
+            RFC3339_LUA,
+            TAIL_LUA,
+            BACKLOG_LUA,
+            CLIENT_IDS_LUA,
+            &slow_mode,
+            include_str!("append.lua"),
+        ];
         Self {
             layout,
             append: bind(&append),
-            append_many: bind(&[&roles, RFC3339_LUA, TAIL_LUA, include_str!("append_many.lua")]),
+            append_many: bind(&[
+                &roles,
+                RFC3339_LUA,
+                TAIL_LUA,
+                CLIENT_IDS_LUA,
+                include_str!("append_many.lua"),
+            ]),
             marks: bind(&[&roles, RFC3339_LUA, BACKLOG_LUA, &marks]),
             live: bind(&[&roles, include_str!("live.lua")]),
             stored: bind(&[include_str!("stored.lua")]),

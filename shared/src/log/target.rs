@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::{
-    append::{Accepted, AppendAnswer, AppendError, Entry},
+    append::{Accepted, AppendAnswer, AppendError, Entry, UnknownClientId},
     authority::AuthorityError,
     backlog::LogLimits,
     calls::unavailable,
@@ -94,14 +94,11 @@ impl Log {
         }
         for _ in 0..MAX_ATTEMPTS {
             let session = self.session_of(entry.room).await.map_err(unavailable)?;
-            // With `looked_up` false, the script appends nothing. For an unknown client id it answers `lookup` instead.
-            let value = self
-                .calls
-                .call(&session, entry.command(&session.scripts, false, LogLimits::default()))
-                .await?;
+            let command = entry.command(&session.scripts, &UnknownClientId::LookUp, LogLimits::default());
+            let value = self.calls.call(&session, command).await?;
             match entry.parse_answer(session.epoch, value).map_err(AppendError::Unavailable)? {
                 AppendAnswer::Done(accepted) => return Ok(Some(accepted)),
-                AppendAnswer::LookUp | AppendAnswer::Refused(_) => return Ok(None),
+                AppendAnswer::LookUp(_) | AppendAnswer::Refused(_) => return Ok(None),
                 AppendAnswer::Seed => self.seed(&session, entry.room).await?,
             }
         }

@@ -21,8 +21,8 @@ const COMMANDS_LUA: &str = r"
     local window = sent_key .. ARGV[1]
     redis.call('TIME')
     redis.call('XLEN', ingest_key)
-    redis.call('HMGET', window, 'earlier', 'later', 'bytes', ARGV[9])
-    redis.call('HMGET', sent_key .. ARGV[2], ARGV[9])
+    redis.call('HMGET', window, 'earlier', 'later', 'bytes', 'new_from', 'ahead', ARGV[9])
+    redis.call('HMGET', sent_key .. ARGV[2], 'earlier', ARGV[9])
     redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at', ARGV[10])
     redis.call('EXISTS', erased_key)
     local record = '1\0311\0311000\0311700000000000\031' .. ARGV[12] .. '\n' .. ARGV[8] ..
@@ -81,7 +81,7 @@ impl Variant {
         };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/src/log");
         let mut text = ["local EPOCH = '1'\n", check, RANKS_LUA].concat();
-        for name in ["rfc3339.lua", "tail.lua", "append_many.lua"] {
+        for name in ["rfc3339.lua", "tail.lua", "client_ids.lua", "append_many.lua"] {
             let file = folder.join(name);
             text += &std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
         }
@@ -149,6 +149,8 @@ impl AppendCall<'_> {
 /// Adds the arguments of one partition with one room and one message.
 fn add_message(command: &mut Cmd, number: usize, room: &str) {
     let client_id = format!("01990000-0000-7000-9000-{number:012}");
+    // The time in the client id, as the gateway passes it for a first attempt.
+    let id_ms = format!("-{}", 0x0199_0000_0000_u64);
     let id = format!("01990000-0000-7000-a000-{number:012}");
     let header = [room, "message:new", "alice", &client_id, &id, "", "", ""].join("\u{1f}");
     let json = format!(
@@ -156,7 +158,7 @@ fn add_message(command: &mut Cmd, number: usize, room: &str) {
     );
     command.arg("1").arg("1").arg(format!(r#"{{"type":"message:new","room":"{room}","seq":"#));
     command.arg(format!("{room}\u{1f}alice\u{1f}{client_id}")).arg("mark:alice").arg("1");
-    command.arg(header).arg(json).arg(id);
+    command.arg(header).arg(json).arg(id).arg(id_ms);
 }
 
 /// Whether the answer of a script says that it has appended this many messages.

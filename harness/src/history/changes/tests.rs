@@ -47,7 +47,8 @@ impl Run {
         };
         for seq in 1..=4 {
             let text = format!("text {seq}");
-            let sent = EntryKind::Sent { client_id: format!("c-{seq}"), text, visible_to: Vec::new() };
+            let client_id = format!("c-{seq}");
+            let sent = EntryKind::Sent { client_id, text, visible_to: Vec::new(), attempt: 1 };
             run.add_entry("alice", sent);
         }
         run

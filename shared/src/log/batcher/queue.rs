@@ -26,7 +26,7 @@ const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Messages of one room from one call of [`super::AppendBatcher::append`], which are appended in their order.
 pub struct MessageGroup {
-    /// The epoch in which the caller decided that the client ids of the messages need no look-up in PostgreSQL.
+    /// The epoch in which the caller formed the group, and with which it answers.
     pub epoch: Epoch,
     pub partition: Partition,
     pub room: RoomId,
