@@ -273,8 +273,8 @@ fn gap_double_position_and_wrong_head_break_dense() {
     run.alice_sends(3, None);
     assert!(run.broken_rules().contains(&Rule::Dense));
     let mut run = run_received_up_to(4);
-    let void = StoredEvent { event: Event { kind: "void".to_owned(), ..event(4) }, ..stored_event(4) };
-    run.stored.events.get_mut(&4).unwrap().push(void);
+    let void = Event { kind: "void".to_owned(), client_id: "rejected".to_owned(), ..event(4) };
+    run.stored.events.get_mut(&4).unwrap().push(StoredEvent { event: void, ..stored_event(4) });
     assert_eq!(run.broken_rules(), [Rule::Dense]);
     let mut run = run_received_up_to(4);
     run.stored.head = 5;
