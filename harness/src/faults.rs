@@ -24,6 +24,7 @@ mod files;
 mod load;
 mod misbehaving;
 mod postgres;
+mod prefix;
 mod push;
 mod quiet;
 mod replicas;
@@ -198,6 +199,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let mut sharers = files::FileSharers::start(&world, plan, &load).await?;
     let mut away = push::AwayUser::start(&world, plan).await?;
     let monitor = bounds::ResourceMonitor::start(Arc::clone(&world.stack));
+    let prefix = prefix::PrefixMonitor::start(&world.stack, &history, &rooms);
 
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut begun: Vec<(Duration, String)> = Vec::new();
@@ -283,6 +285,7 @@ pub async fn run(plan: &Plan) -> Result<FaultReport> {
     let mut stored = history::read_stored(world.stack.database()).await?;
     stored.retain(|room, _| rooms.contains(room));
     let (checked, mut violations) = history::check(&entries, &stored, &redis_losses);
+    violations.extend(prefix.finish().await?);
     let (fed, not_fed) = feed.finish(&stored).await;
     violations.extend(not_fed);
     let (shared, lost_files) = sharers.check(&world, &stored).await?;

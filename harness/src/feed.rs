@@ -101,8 +101,27 @@ impl FeedConsumer {
         let last = log.last_key_value().map_or(0, |(seq, _)| *seq);
         if seq > last + 1 {
             self.misplaced.push(format!("{room}: {seq} came after {last}"));
+        } else if seq <= last && !log.contains_key(&seq) {
+            self.misplaced.push(format!("{room}: {seq} came late, after {last}"));
         }
         log.insert(seq, event.clone());
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn late_event_is_misplaced_and_repeated_ones_are_not() {
+        let mut consumer = FeedConsumer::from_start("");
+        for seq in [1, 2, 1, 2, 5, 4, 4] {
+            let entry = json!({ "partition": 0, "event": { "room": "r", "seq": seq } });
+            consumer.record(&entry).unwrap();
+        }
+        assert_eq!(consumer.misplaced, ["r: 5 came after 2", "r: 4 came late, after 5"]);
     }
 }

@@ -14,6 +14,7 @@ use crate::frames::{Cursor, ServerFrame};
 mod audience;
 mod changes;
 mod copies;
+mod prefix;
 mod sends;
 mod stored;
 mod story;
@@ -21,6 +22,7 @@ mod story;
 pub use changes::{
     Change, ChangeOutcome, ChangeRequests, Reactions, RequestedChange, check_changes, read_reactions,
 };
+pub use prefix::{PrefixCheck, RoomSnapshot};
 pub use stored::{StoredEvent, StoredLog, read_stored};
 pub use story::describe_violation;
 
@@ -168,6 +170,8 @@ pub enum Rule {
     Once,
     /// The stored log of a room has every position from 1 to its head, once.
     Dense,
+    /// Whenever PostgreSQL is read during a run, it holds the events 1 to the head of a room and no others.
+    Prefix,
     /// Every stored message equals a message that was sent.
     Sent,
     /// A listener receives events in the order of the log, each once.

@@ -34,8 +34,12 @@ named_enum! {
         Epoch = "epoch",
         /// The feed leaves out some events.
         Feed = "feed",
+        /// The feed returns two rows of a partition in the wrong order, as if two writers had stored them at once.
+        FeedOrder = "feed-order",
         /// Webhooks forget some deliveries before they succeed.
         Webhook = "webhook",
+        /// Ordered endpoints get the events of a room from several senders at once.
+        WebhookOrder = "webhook-order",
         /// The sweep removes files that messages show.
         File = "file",
         /// The metadata of images stays.

@@ -96,7 +96,8 @@ async fn start_due(
         return Ok(false);
     }
     let endpoint = Arc::new(endpoint);
-    let claiming = deliveries::claim(&sending.db, webhook, endpoint.ordered, free, sending.lease());
+    let ordered = endpoint.ordered && !sabotage::is_active(Sabotage::WebhookOrder);
+    let claiming = deliveries::claim(&sending.db, webhook, ordered, free, sending.lease());
     let runs = within(STEP_TIMEOUT, claiming).await?;
     for run in runs {
         let (sending, endpoint, stop) = (sending.clone(), endpoint.clone(), stop.clone());

@@ -3,6 +3,7 @@
 use super::*;
 
 mod listeners;
+mod prefix;
 
 const ROOM: &str = "r";
 

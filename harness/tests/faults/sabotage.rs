@@ -114,17 +114,17 @@ async fn repeated_or_missing_events_and_removed_files_are_detected() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn repeated_appends_and_metadata_of_images_are_detected() -> Result<()> {
+async fn repetitions_metadata_and_wrong_orders_are_detected() -> Result<()> {
     // Clients repeat a message only if its answer was lost, and the switch `once` needs repeated messages.
     let answers_lost = |gateway| Fault::Link(Link::ClientsGateway(gateway), LinkFault::AnswersLost, ms(1000));
     let faults = vec![answers_lost(0), answers_lost(1), Fault::Nothing(ms(6000))];
-    ensure_detected(
-        "once,metadata",
-        faults,
-        &[(Rule::Sent, &[""]), (Rule::File, &["another size", "tells its position"])],
-    )
-    .await
-    .map(drop)
+    let expected: [(Rule, &[&str]); 4] = [
+        (Rule::Sent, &[""]),
+        (Rule::File, &["another size", "tells its position"]),
+        (Rule::Feed, &["came late"]),
+        (Rule::Webhook, &["came out of order"]),
+    ];
+    ensure_detected("once,metadata,feed-order,webhook-order", faults, &expected).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +141,9 @@ async fn premature_stored_answer_is_detected() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_skipped_by_writer_are_detected() -> Result<()> {
-    ensure_detected("prefix", vec![Fault::Nothing(ms(5000))], &[(Rule::Dense, &[""])]).await.map(drop)
+    let expected: [(Rule, &[&str]); 2] =
+        [(Rule::Dense, &[""]), (Rule::Prefix, &["while the run lasted: nothing is stored at"])];
+    ensure_detected("prefix", vec![Fault::Nothing(ms(5000))], &expected).await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

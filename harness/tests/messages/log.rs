@@ -1,9 +1,10 @@
 //! The room log on a real Redis: answers, memory, bounds and refusals of its scripts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::log_world::LogFixture;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::{
@@ -13,6 +14,10 @@ use tidings_shared::{
         stored::Stored,
     },
 };
+
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Much longer than the log needs to open a session.
+const SESSION_OPENING_TIME: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn appends_are_dense_and_client_ids_unique() -> Result<()> {
@@ -167,6 +172,81 @@ async fn stored_wait_is_answered_by_watermark_and_exceptions() -> Result<()> {
     Ok(())
 }
 
+/// Repeats an append until Redis accepts it, because the log opens a new session.
+async fn append_until_accepted(fixture: &LogFixture, client_id: &str) -> Result<Accepted> {
+    let begun = Instant::now();
+    loop {
+        match fixture.append(client_id).await {
+            Ok(accepted) => return Ok(accepted),
+            Err(error) => ensure!(begun.elapsed() < WAIT_TIMEOUT, "{client_id} is not accepted: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Promotes the Redis of the log, whose session then ends, as when its connections break.
+async fn promote(fixture: &LogFixture, redis: &Redis) -> Result<()> {
+    redis.promote().await?;
+    // A session that was being opened may have asked for the identity of the process before the promotion.
+    tokio::time::sleep(SESSION_OPENING_TIME).await;
+    if let Some(session) = fixture.log.current_session(fixture.partition()) {
+        fixture.log.discard(&session);
+    }
+    Ok(())
+}
+
+/// Makes a process the replica of another one, and waits until it has the data of this one.
+async fn follow(replica: &Redis, primary: &Redis) -> Result<()> {
+    // With the default of this setting, a primary waits 5 s for more replicas.
+    let delay = redis::cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0).to_owned();
+    primary.command::<()>(&delay).await?;
+    let follow = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary.port()).to_owned();
+    replica.command::<()>(&follow).await?;
+    let begun = Instant::now();
+    while !replica.is_in_sync().await {
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the replica is not in sync");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// The data of a process go back to those of its former replica. The process runs all the time.
+#[tokio::test]
+async fn process_promoted_with_older_data_gets_new_epoch() -> Result<()> {
+    let fixture = LogFixture::single().await?;
+    fixture.append("a").await?;
+    let (redis, older) = (fixture.redis.single().context("one Redis")?, Redis::start().await?);
+    follow(&older, redis).await?;
+    older.promote().await?;
+    let lost = fixture.append("b").await?;
+    follow(redis, &older).await?;
+    promote(&fixture, redis).await?;
+    let next = append_until_accepted(&fixture, "c").await?;
+    ensure!(next.seq == lost.seq, "b is not lost: {lost:?}, {next:?}");
+    ensure!(next.epoch > lost.epoch, "seq {} of epoch {} is given twice", lost.seq, lost.epoch);
+    Ok(())
+}
+
+#[tokio::test]
+async fn late_owner_does_not_overwrite_watermark_of_later_epoch() -> Result<()> {
+    let fixture = LogFixture::single().await?;
+    let first = fixture.append("a").await?;
+    let former = fixture.log.session_of(&fixture.room).await?;
+    // A promotion begins an epoch. The process keeps the scripts of the epoch before.
+    let redis = fixture.redis.single().context("one Redis")?;
+    redis.command::<()>(redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await?;
+    promote(&fixture, redis).await?;
+    let second = append_until_accepted(&fixture, "b").await?;
+    ensure!((first.epoch, second.epoch) == (Epoch(1), Epoch(2)));
+    let (first, second) = (first.ingest.context("just appended")?, second.ingest.context("just appended")?);
+    let session = fixture.log.session_of(&fixture.room).await?;
+    ensure!(fixture.publish_stored(&session, second, Vec::new()).await?);
+    let answer = fixture.publish_stored(&former, first, Vec::new()).await;
+    let held: String = fixture.command(redis::cmd("GET").arg(fixture.partition().stored())).await?;
+    ensure!(answer == Ok(false) && held == format!("2 {second}"), "the watermark is {held}: {answer:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;
@@ -174,16 +254,11 @@ async fn new_redis_process_gets_own_epoch_before_writes() -> Result<()> {
     let (log, room, waited) = (fixture.log.clone(), fixture.room.clone(), before.clone());
     let wait = tokio::spawn(async move { log.wait_stored(&room, &waited).await });
     fixture.redis.restart().await?;
-    let mut after = fixture.append("b").await;
-    for _ in 0..50 {
-        if after.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        after = fixture.append("b").await;
-    }
-    let after = after?;
+    let after = append_until_accepted(&fixture, "b").await?;
     ensure!((before.epoch, after.epoch) == (Epoch(1), Epoch(2)));
+    let mut read_epoch = redis::cmd("HGET");
+    let hash_epoch: u64 = fixture.command(read_epoch.arg(keys::room(&fixture.room)).arg("epoch")).await?;
+    ensure!(hash_epoch == 2, "an event was appended to a hash of epoch {hash_epoch}");
     ensure!(fixture.authority.epoch_count().await == 2);
     // A watermark of the new epoch cannot answer a wait that began in the old epoch.
     let session = fixture.log.session_of(&fixture.room).await?;

@@ -38,6 +38,7 @@ mod poll_ends;
 mod poll_kept;
 mod poll_limits;
 mod replay_storm;
+mod rules_log;
 mod search;
 mod search_blocks;
 mod search_hidden;

@@ -5,6 +5,7 @@
 
 mod rules_cluster;
 mod rules_epochs;
+mod rules_feed;
 mod rules_members;
 mod rules_processes;
 mod rules_reads;

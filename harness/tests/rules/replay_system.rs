@@ -234,6 +234,16 @@ impl ReplaySystem {
         Ok(Partition::of(&RoomId::parse(&self.room)?))
     }
 
+    /// Creates another room of alice in the partition of the room.
+    pub async fn new_room_in_same_partition(&self) -> Result<String> {
+        let partition = self.partition()?;
+        let is_there = |id: &String| RoomId::parse(id).is_ok_and(|room| Partition::of(&room) == partition);
+        let id = (0..).map(|number| format!("room{number}")).find(is_there).context("no room is there")?;
+        let alice = self.stack.http("alice").with_token(&self.stack.admin_token("alice"));
+        alice.post("/rooms", json!({ "id": id, "kind": "private" })).await?.expect(201);
+        Ok(id)
+    }
+
     /// The epoch and the milliseconds of the watermark that a Redis process holds for the room's partition; zeros if it
     /// holds none.
     pub async fn watermark(&self, redis: &Redis) -> Result<(u64, u64)> {

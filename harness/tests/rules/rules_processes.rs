@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tidings_harness::ServerFrame;
 use tidings_harness::proxy::LinkConditions;
 use tidings_harness::redis::Redis;
+use tidings_harness::{Http, ServerFrame};
 
 use crate::processes::{redirect_gateways_to, redirect_persistence_to, start_promoted_replica};
 use crate::replay::{
@@ -16,10 +16,9 @@ use crate::replay::{
 const CLOCK_AHEAD_S: u64 = 3600;
 
 /// Repeats a message over HTTP until it is stored. Returns false if the message is not stored at the time `until`.
-pub async fn store_over_http(system: &ReplaySystem, id: &str, until: Instant) -> Result<bool> {
-    let alice = system.stack.http("alice");
+pub async fn store_over_http(sender: &Http, room: &str, id: &str, until: Instant) -> Result<bool> {
     while Instant::now() < until {
-        let answer = tokio::time::timeout_at(until.into(), alice.send(&system.room, id, id)).await;
+        let answer = tokio::time::timeout_at(until.into(), sender.send(room, id, id)).await;
         let Ok(answer) = answer else { return Ok(false) };
         match answer?.status {
             200 | 201 => return Ok(true),
@@ -84,7 +83,9 @@ async fn replay_gateway_hears_of_the_epoch_after_next(system: &mut ReplaySystem)
         redirect_persistence_to(&system.stack, redis);
         system.until_opened(epoch).await?;
         system.resume_writer().await?;
-        ensure!(store_over_http(system, id, Instant::now() + WAIT_TIMEOUT).await?, "{id} is not stored");
+        let alice = system.stack.http("alice");
+        let is_stored = store_over_http(&alice, &system.room, id, Instant::now() + WAIT_TIMEOUT).await?;
+        ensure!(is_stored, "{id} is not stored");
     }
     let rows = system.stored_rows().await?;
     ensure!(rows == ["b", "c"] && lost.seq == 1, "{rows:?}, {lost:?}");

@@ -80,7 +80,9 @@ async fn replay_node_hears_of_an_epoch_and_comes_back(system: &mut ReplaySystem)
     move_subscriptions(system, first, &second).await?;
     redirect_persistence_to(&system.stack, &second);
     system.until_opened(2).await?;
-    ensure!(store_over_http(system, "b", Instant::now() + WAIT_TIMEOUT).await?, "b is not stored");
+    let alice = system.stack.http("alice");
+    let is_stored = store_over_http(&alice, &system.room, "b", Instant::now() + WAIT_TIMEOUT).await?;
+    ensure!(is_stored, "b is not stored");
     let head = format!("SELECT head_seq FROM rooms WHERE id = '{}'", system.room);
     let head: u64 = system.stack.database().value(&head).await?.parse()?;
     move_subscriptions(system, &second, first).await?;

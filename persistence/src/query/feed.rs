@@ -200,7 +200,20 @@ async fn feed_rows(
             upto: row.try_get_by("upto_seq")?,
         })
     };
-    rows.iter().map(row).collect()
+    let mut rows = rows.iter().map(row).collect::<Result<Vec<_>, DbErr>>()?;
+    if sabotage::is_active(Sabotage::FeedOrder) {
+        exchange_neighbours(&mut rows);
+    }
+    Ok(rows)
+}
+
+/// Exchanges each two rows of a partition. Only the sabotage needs this.
+fn exchange_neighbours(rows: &mut [FeedRow]) {
+    // Groups the partitions. The sort keeps the order of the positions.
+    rows.sort_by_key(|row| row.partition);
+    for of_partition in rows.chunk_by_mut(|one, other| one.partition == other.partition) {
+        of_partition.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
+    }
 }
 
 /// Appends the events of these steps to `entries`, until the budget is full. All events that are read count, also those
