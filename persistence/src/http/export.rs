@@ -10,7 +10,7 @@ use actix_web::web::{self, Bytes};
 use actix_web::{HttpResponse, http::header};
 use chrono::Utc;
 use futures_util::stream;
-use sea_orm::{DatabaseConnection, DbErr};
+use sea_orm::{DatabaseConnection, DbErr, FromQueryResult, Statement};
 use serde::Serialize;
 use thiserror::Error;
 use tidings_shared::ids::UserId;
@@ -21,7 +21,9 @@ use tokio::sync::mpsc;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::state::State;
-use crate::query::export;
+use crate::query::export::{
+    self, ExportedDevice, ExportedMembership, ExportedMute, ExportedReaction, ExportedRejoin,
+};
 use crate::query::json::wire_time;
 use crate::writer::failure;
 
@@ -128,8 +130,9 @@ impl Export {
             self.write_line("profile", &profile)?;
         }
         self.send_page().await?;
-        self.write_memberships(&user).await?;
-        self.write_rejoin_roles(&user).await?;
+        self.write_list("membership", export::memberships, |row: &ExportedMembership| row.room.clone())
+            .await?;
+        self.write_list("rejoin", export::rejoin_roles, |row: &ExportedRejoin| row.room.clone()).await?;
         let mut after = String::new();
         loop {
             let written = export::rooms_with_messages(&self.db, &user, &after).await?;
@@ -139,31 +142,27 @@ impl Export {
                 self.write_messages(&user, room).await?;
             }
         }
-        self.write_reactions(&user).await?;
-        self.write_devices(&user).await?;
-        self.write_mutes(&user).await?;
+        let reaction_key = |row: &ExportedReaction| (row.room.clone(), row.seq, row.emoji.clone());
+        self.write_list("reaction", export::reactions, reaction_key).await?;
+        self.write_list("device", export::devices, |row: &ExportedDevice| row.id.clone()).await?;
+        self.write_list("mute", export::mutes, |row: &ExportedMute| row.room.clone()).await?;
         self.write_line("end", &serde_json::json!({ "lines": self.lines }))?;
         self.send_page().await
     }
 
-    async fn write_memberships(&mut self, user: &UserId) -> Result<(), ExportError> {
-        let mut after = String::new();
+    /// Writes a line for each row of a list. `page` selects the rows after a key, and `key` is that of a row.
+    async fn write_list<T: Serialize + FromQueryResult, K: Default>(
+        &mut self,
+        kind: &'static str,
+        page: fn(&UserId, K) -> Statement,
+        key: impl Fn(&T) -> K,
+    ) -> Result<(), ExportError> {
+        let mut after = K::default();
         loop {
-            let page = export::memberships(&self.db, user, &after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after.clone_from(&last.room);
-            page.iter().try_for_each(|membership| self.write_line("membership", membership))?;
-            self.send_page().await?;
-        }
-    }
-
-    async fn write_rejoin_roles(&mut self, user: &UserId) -> Result<(), ExportError> {
-        let mut after = String::new();
-        loop {
-            let page = export::rejoin_roles(&self.db, user, &after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after.clone_from(&last.room);
-            page.iter().try_for_each(|rejoin| self.write_line("rejoin", rejoin))?;
+            let rows = T::find_by_statement(page(&self.user, after)).all(&self.db).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = key(last);
+            rows.iter().try_for_each(|row| self.write_line(kind, row))?;
             self.send_page().await?;
         }
     }
@@ -191,39 +190,6 @@ impl Export {
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.seq, last.version);
             page.iter().try_for_each(|version| self.write_line("version", version))?;
-            self.send_page().await?;
-        }
-    }
-
-    async fn write_reactions(&mut self, user: &UserId) -> Result<(), ExportError> {
-        let mut after = (String::new(), 0, String::new());
-        loop {
-            let page = export::reactions(&self.db, user, (&after.0, after.1, &after.2)).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.room.clone(), last.seq, last.emoji.clone());
-            page.iter().try_for_each(|reaction| self.write_line("reaction", reaction))?;
-            self.send_page().await?;
-        }
-    }
-
-    async fn write_devices(&mut self, user: &UserId) -> Result<(), ExportError> {
-        let mut after = String::new();
-        loop {
-            let page = export::devices(&self.db, user, &after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after.clone_from(&last.id);
-            page.iter().try_for_each(|device| self.write_line("device", device))?;
-            self.send_page().await?;
-        }
-    }
-
-    async fn write_mutes(&mut self, user: &UserId) -> Result<(), ExportError> {
-        let mut after = String::new();
-        loop {
-            let page = export::mutes(&self.db, user, &after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after.clone_from(&last.room);
-            page.iter().try_for_each(|mute| self.write_line("mute", mute))?;
             self.send_page().await?;
         }
     }

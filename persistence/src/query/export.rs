@@ -2,7 +2,7 @@
 //! A page has a bounded number of rows and of bytes. Includes messages in rooms that the user has left.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Statement};
 use serde::Serialize;
 use tidings_shared::ids::UserId;
 use uuid::Uuid;
@@ -133,16 +133,11 @@ pub async fn profile(db: &impl ConnectionTrait, user: &UserId) -> Result<Option<
 }
 
 /// The next page of the user's memberships, ordered by room, after the room id `after`.
-pub async fn memberships(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-    after: &str,
-) -> Result<Vec<ExportedMembership>, DbErr> {
+pub fn memberships(user: &UserId, after: String) -> Statement {
     let sql = "SELECT mb.room_id AS room, r.kind, r.name, mb.role, mb.joined_at, mb.read_seq, mb.read_at, \
                  mb.delivered_seq, mb.delivered_at, mb.notify FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 AND mb.room_id > $2 ORDER BY mb.room_id LIMIT $3";
-    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
-    ExportedMembership::find_by_statement(statement(sql, values)).all(db).await
+    statement(sql, [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()])
 }
 
 /// The next rooms with messages of the user, ordered by id, after the room id `after`; empty if no room is left. The
@@ -219,51 +214,32 @@ pub async fn versions(
 }
 
 /// The next page of the user's reactions, after the reaction `after` (room, seq, emoji).
-pub async fn reactions(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-    after: (&str, i64, &str),
-) -> Result<Vec<ExportedReaction>, DbErr> {
+pub fn reactions(user: &UserId, (room, seq, emoji): (String, i64, String)) -> Statement {
     let sql = "SELECT x.room_id AS room, x.seq, x.emoji, x.at FROM reactions x \
                WHERE x.user_id = $1 AND (x.room_id, x.seq, x.emoji) > ($2, $3, $4) \
                ORDER BY x.room_id, x.seq, x.emoji LIMIT $5";
-    let values = [user.as_str().into(), after.0.into(), after.1.into(), after.2.into(), MAX_PAGE_ROWS.into()];
-    ExportedReaction::find_by_statement(statement(sql, values)).all(db).await
+    let user = user.as_str().into();
+    statement(sql, [user, room.into(), seq.into(), emoji.into(), MAX_PAGE_ROWS.into()])
 }
 
 /// The next page of the user's devices, ordered by id, after the id `after`.
-pub async fn devices(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-    after: &str,
-) -> Result<Vec<ExportedDevice>, DbErr> {
+pub fn devices(user: &UserId, after: String) -> Statement {
     let sql = "SELECT d.id, d.kind, d.address, d.created_at FROM push_devices d \
                WHERE d.user_id = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
-    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
-    ExportedDevice::find_by_statement(statement(sql, values)).all(db).await
+    statement(sql, [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()])
 }
 
 /// The next page of the rooms that the user has muted, ordered by room, after the room id `after`.
-pub async fn mutes(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-    after: &str,
-) -> Result<Vec<ExportedMute>, DbErr> {
+pub fn mutes(user: &UserId, after: String) -> Statement {
     let sql = "SELECT x.room_id AS room, x.until FROM push_mutes x \
                WHERE x.user_id = $1 AND x.room_id > $2 ORDER BY x.room_id LIMIT $3";
-    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
-    ExportedMute::find_by_statement(statement(sql, values)).all(db).await
+    statement(sql, [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()])
 }
 
 /// The next page of the rooms in which a removal or the role `guest` outlives the user's membership, after the room id
 /// `after`.
-pub async fn rejoin_roles(
-    db: &impl ConnectionTrait,
-    user: &UserId,
-    after: &str,
-) -> Result<Vec<ExportedRejoin>, DbErr> {
+pub fn rejoin_roles(user: &UserId, after: String) -> Statement {
     let sql = "SELECT x.room_id AS room, x.role FROM rejoin_roles x \
                WHERE x.user_id = $1 AND x.room_id > $2 ORDER BY x.room_id LIMIT $3";
-    let values = [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()];
-    ExportedRejoin::find_by_statement(statement(sql, values)).all(db).await
+    statement(sql, [user.as_str().into(), after.into(), MAX_PAGE_ROWS.into()])
 }
