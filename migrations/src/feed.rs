@@ -1,10 +1,10 @@
 //! Turns the feed on and off. While it is off, the trigger does not exist, so storing costs nothing for it.
 
-/// Creates the trigger, and one row for each room that has events. One statement, so both are committed together. Events
-/// are not stored while it runs, because the trigger locks the table of rooms until the commit. So every later row of a
-/// partition gets a higher position. The positions begin at the present time, or above the last position if the clock was
-/// ahead then. So a cursor from before an earlier `off` reads everything again. Earlier rows stay without events, so that
-/// positions never begin again.
+/// Creates the trigger, and one row for each room that has events. One statement, so both are committed together.
+/// Events are not stored while it runs, because the trigger locks the table of rooms until the commit. So every later
+/// row of a partition gets a higher position. The positions begin at the present time, or above the last position if
+/// the clock was ahead then. So a cursor from before an earlier `off` reads everything again. Earlier rows stay
+/// without events, so that positions never begin again.
 pub(crate) const TURN_ON: &str = "DO $$ BEGIN \
       IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rooms'::regclass AND tgname = 'head_moved') THEN RETURN; END IF; \
       CREATE TRIGGER head_moved AFTER UPDATE ON rooms REFERENCING OLD TABLE AS old_rooms NEW TABLE AS new_rooms \

@@ -6,8 +6,8 @@
 --   partition that is written is also the channel of the notice
 -- ARGV: of each partition
 --   committed: ingest id up to which records are committed
---   proof: `<seq> <room>` of an event that the commit stored, or '' for none. It stays beside the exceptions until that of
---     a later commit replaces it, so that persistence notices when PostgreSQL has lost the commit
+--   proof: `<seq> <room>` of an event that the commit stored, or '' for none. It stays beside the exceptions until that
+--     of a later commit replaces it, so that persistence notices when PostgreSQL has lost the commit
 --   count: the number of exceptions
 --   for each exception: `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
