@@ -101,6 +101,9 @@ impl BatchWrite<'_> {
         written.dead_letters = plan.rejects.len();
         written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
         written.heads = plan.heads;
+        let stored_before = plan.already_stored.into_iter();
+        written.stored_before =
+            stored_before.map(|(record, room)| (Partition::of(&room), (room, record.seq))).collect();
         Ok(written)
     }
 }
