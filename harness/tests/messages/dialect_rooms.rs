@@ -103,6 +103,24 @@ async fn joins_that_create_rooms_keep_the_limit_of_rooms() -> Result<()> {
 }
 
 #[tokio::test]
+async fn joins_that_create_rooms_keep_the_daily_limit() -> Result<()> {
+    let stack = Stack::builder().persistence(2).gateway_env("TIDINGS_SOCKET_IO", "on");
+    let stack = stack.gateway_env("TIDINGS_SOCKET_IO_DIALECT", DIALECT);
+    let stack = stack.persistence_env("TIDINGS_ROOMS_PER_DAY", 1).start().await?;
+    let mut ann = connect(&stack, 0, "ann").await?;
+    ensure!(join(&mut ann, "a").await?["success"] == true);
+    let refused = join(&mut ann, "b").await?;
+    ensure!(refused["code"] == "rate_limited", "{refused}");
+    // Somebody else may create the room, and then ann may join it.
+    let mut bob = connect(&stack, 0, "bob").await?;
+    for client in [&mut bob, &mut ann] {
+        let joined = join(client, "b").await?;
+        ensure!(joined["success"] == true, "{joined}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn joins_create_no_room_unless_the_dialect_says_so() -> Result<()> {
     let file = tempfile::NamedTempFile::new()?;
     std::fs::write(file.path(), CLOSED_DIALECT)?;

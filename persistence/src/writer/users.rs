@@ -104,25 +104,25 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates the unknown users among `users`, without names. If the policy requires known users, creates no user, and
-/// returns false if a user is unknown.
+/// Creates the unknown users among `users`, without names. Returns how many were created. If the policy requires known
+/// users, creates no user, and returns None if a user is unknown.
 pub async fn create_unknown_users<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
-) -> Result<bool, DbErr> {
+) -> Result<Option<u64>, DbErr> {
     // Users are always created in the order of their ids, so that concurrent creations cannot deadlock.
     let ids: BTreeSet<&str> = users.into_iter().map(UserId::as_str).collect();
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     if unknown_users == UnknownUserPolicy::Required {
         let sql = "SELECT count(*) = cardinality($1::text[]) AS all_known FROM users WHERE id = ANY ($1)";
         let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
-        return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
+        let all_known = row.map_or(Ok(false), |row| row.try_get_by("all_known"))?;
+        return Ok(all_known.then_some(0));
     }
     let sql = "INSERT INTO users (id) SELECT v.id FROM unnest($1::text[]) AS v (id) \
                ORDER BY v.id COLLATE \"C\" ON CONFLICT DO NOTHING";
-    db.execute_raw(statement(sql, [ids.into()])).await?;
-    Ok(true)
+    Ok(Some(db.execute_raw(statement(sql, [ids.into()])).await?.rows_affected()))
 }
 
 /// Whether one of these users is erased or being erased. None of their erasures can begin before the transaction ends.
