@@ -9,6 +9,7 @@ pub mod auth;
 pub mod clock;
 pub mod command_fields;
 pub mod config;
+pub mod emoji;
 pub mod error;
 pub mod events;
 pub mod health;

@@ -220,8 +220,11 @@ mod tests {
         let text = r#"{"type":"read","room":"r","user":"bob","upto":"2018-01-01T00:00:00.5+01:00"}"#;
         let Ok(ImportLine::Read { upto_ms, at_ms, .. }) = parse(text) else { panic!() };
         assert_eq!((upto_ms, at_ms), (1_514_761_200_500, 1_514_761_200_500));
-        let text = r#"{"type":"read","room":"r","user":"bob","upto":7,"at":9}"#;
-        assert!(matches!(parse(text), Ok(ImportLine::Read { upto_ms: 7, at_ms: 9, .. })));
+        let text = r#"{"type":"read","room":"r","user":"bob","upto":100000000007,"at":100000000009}"#;
+        assert!(matches!(
+            parse(text),
+            Ok(ImportLine::Read { upto_ms: 100_000_000_007, at_ms: 100_000_000_009, .. })
+        ));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tidings_shared::command_fields::Fields;
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 use tidings_shared::limits::MAX_METADATA_BYTES;
 use tidings_shared::message::change::{Action, check_emoji};
-use tidings_shared::message::{Draft, check_text};
+use tidings_shared::message::{Draft, check_text, normalize_line_ends};
 
 use super::original_time::OriginalTime;
 use super::{LineRules, OriginalId, client_id, parse_json};
@@ -34,6 +34,8 @@ pub struct ImportMessage {
     pub client_id: String,
     /// The edits in their order, then the reactions, then the deletion.
     pub changes: Vec<ImportChange>,
+    /// Why reactions of the line are not imported. The message is, because it matters more than a reaction.
+    pub left_out: Vec<LineRefusal>,
     /// JSON text: the metadata of the message with the original ids added.
     metadata: String,
     /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
@@ -59,7 +61,8 @@ struct MessageLine {
     at: Option<OriginalTime>,
     reply_to: Option<OriginalId>,
     edits: Option<Vec<EditForm>>,
-    reactions: Option<Vec<ReactionForm>>,
+    /// Each is parsed on its own, so that a wrong one does not refuse the message.
+    reactions: Option<Vec<Box<RawValue>>>,
     deleted: Option<DeletionForm>,
 }
 
@@ -111,6 +114,7 @@ impl ImportMessage {
             id,
             reply_to,
             changes: Vec::new(),
+            left_out: Vec::new(),
             metadata,
             line: text.to_owned(),
         };
@@ -118,11 +122,12 @@ impl ImportMessage {
         let draft = message.draft(None, rules.max_message_chars)?;
         let mut changes = ChangeReader { message: &message, rules, changes: Vec::new() };
         changes.read_edits(line.edits.unwrap_or_default(), &draft)?;
-        changes.read_reactions(line.reactions.unwrap_or_default())?;
+        let left_out = changes.read_reactions(line.reactions.unwrap_or_default());
         if let Some(DeletionForm { at, by }) = line.deleted {
             changes.push(by, &at, "deleted", Action::Delete)?;
         }
         message.changes = changes.changes;
+        message.left_out = left_out;
         Ok(message)
     }
 
@@ -172,7 +177,7 @@ impl ChangeReader<'_> {
     fn read_edits(&mut self, edits: Vec<EditForm>, draft: &Draft) -> Result<(), LineRefusal> {
         let mut content = draft.content.clone();
         for edit in edits {
-            content = edit.content.unwrap_or(content);
+            content = edit.content.map_or(content, normalize_line_ends);
             check_text(&content, "edits", self.rules.max_message_chars)?;
             if content.is_empty() && draft.attachments.is_empty() {
                 let reason = "an edit removes all text; use `deleted` instead";
@@ -187,18 +192,32 @@ impl ChangeReader<'_> {
         Ok(())
     }
 
-    fn read_reactions(&mut self, reactions: Vec<ReactionForm>) -> Result<(), LineRefusal> {
+    /// Returns the reasons of the reactions that are left out.
+    fn read_reactions(&mut self, reactions: Vec<Box<RawValue>>) -> Vec<LineRefusal> {
         let mut emojis = BTreeSet::new();
-        for ReactionForm { user, emoji, at } in reactions {
-            let emoji = check_emoji(emoji)?;
-            emojis.insert(emoji.clone());
-            let name = format!("reaction {emoji}");
-            self.push(Some(user), &at, &name, Action::AddReaction { emoji })?;
-        }
-        if emojis.len() > MAX_EMOJI {
-            let reason = format!("reactions with more than {MAX_EMOJI} different emoji");
+        let read = reactions.iter().map(|reaction| self.read_reaction(reaction, &mut emojis));
+        let refused = read.filter_map(Result::err);
+        let left_out = |LineRefusal { code, reason }| {
+            LineRefusal::new(code, format!("a reaction is left out: {reason}"))
+        };
+        refused.map(left_out).collect()
+    }
+
+    fn read_reaction(
+        &mut self,
+        reaction: &RawValue,
+        emojis: &mut BTreeSet<String>,
+    ) -> Result<(), LineRefusal> {
+        let ReactionForm { user, emoji, at } = parse_json(reaction.get())?;
+        // The name has the emoji as the line spells it, so that it is the same as in earlier versions.
+        let name = format!("reaction {emoji}");
+        let emoji = check_emoji(emoji)?;
+        if emojis.len() >= MAX_EMOJI && !emojis.contains(&emoji) {
+            let reason = format!("the message has {MAX_EMOJI} different emoji");
             return Err(LineRefusal::new(RefusalCode::BadField, reason));
         }
+        self.push(Some(user), &at, &name, Action::AddReaction { emoji: emoji.clone() })?;
+        emojis.insert(emoji);
         Ok(())
     }
 
@@ -276,9 +295,9 @@ mod tests {
     #[test]
     fn changes_are_read_with_authors_times_and_texts() {
         let message = parse(
-            r#"{"type":"message","room":"r","id":1,"sender":"alice","at":10,"content":"a",
-               "reactions":[{"user":"bob","emoji":"👍","at":30}],
-               "edits":[{"at":11,"content":"b"},{"at":12,"by":"carol"}],"deleted":{"at":40,"by":"carol"}}"#,
+            r#"{"type":"message","room":"r","id":1,"sender":"alice","at":100000000010,"content":"a",
+               "reactions":[{"user":"bob","emoji":"👍","at":100000000030}],
+               "edits":[{"at":100000000011,"content":"b"},{"at":100000000012,"by":"carol"}],"deleted":{"at":100000000040,"by":"carol"}}"#,
         )
         .unwrap();
         let seen: Vec<_> = message
@@ -290,13 +309,45 @@ mod tests {
                     Action::AddReaction { emoji } => emoji.as_str(),
                     _ => "deleted",
                 };
-                (change.by.as_str(), change.at_ms, text)
+                (change.by.as_str(), change.at_ms - 100_000_000_000, text)
             })
             .collect();
         let expected = [("alice", 11, "b"), ("carol", 12, "b"), ("bob", 30, "👍"), ("carol", 40, "deleted")];
         assert_eq!(seen, expected);
         let ids: BTreeSet<&str> = message.changes.iter().map(|change| change.client_id.as_str()).collect();
         assert_eq!(ids.len(), message.changes.len());
+    }
+
+    #[test]
+    fn invalid_reaction_is_left_out_and_reported() {
+        let good =
+            |user: &str, emoji: &str| format!(r#"{{"user":"{user}","emoji":"{emoji}","at":100000000020}}"#);
+        let many = (0..=MAX_EMOJI).map(|number| good("bob", &format!("e{number}")));
+        let reactions: Vec<String> = [
+            good("bob", " "),
+            good("b b", "👍"),
+            r#"{"user":"bob","emoji":"👍","at":100000000009}"#.to_owned(),
+            "7".to_owned(),
+        ]
+        .into_iter()
+        .chain(many)
+        .collect();
+        let message = parse(&format!(
+            r#"{{"type":"message","room":"r","id":1,"sender":"a","at":100000000010,"content":"x\r\n","reactions":[{}],
+               "edits":[{{"at":100000000011,"content":"a\r\nb"}}]}}"#,
+            reactions.join(",")
+        ))
+        .unwrap();
+        assert_eq!(message.changes.len(), 1 + MAX_EMOJI);
+        assert!(matches!(&message.changes[0].action, Action::Edit { content, .. } if content == "a\nb"));
+        let reasons = message.left_out.iter().map(ToString::to_string);
+        for (reason, expected) in
+            reasons.zip(["emoji", "user id", "earlier at", "invalid type", "different emoji"])
+        {
+            assert!(reason.contains("a reaction is left out") && reason.contains(expected), "{reason}");
+        }
+        assert_eq!(message.left_out.len(), 5);
+        assert_eq!(message.draft(None, 5).unwrap().content, "x\n");
     }
 
     #[test]
@@ -311,16 +362,27 @@ mod tests {
             (r#""id":"1","content":"x","sender_name":"a\u0000""#, BadField, "sender_name"),
             (r#""id":"1","content":"x","at":true"#, BadLine, "match"),
             (r#""id":"1","content":"x","at":"May 6""#, BadTime, "at"),
-            (r#""id":"1","content":"x","edits":[{"at":5,"content":"y"}]"#, BadTime, "at of the message"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":8}]"#, BadTime, "earlier at"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":"abcdef"}]"#, BadField, "over 5"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":""}]"#, BadField, "deleted"),
             (
-                r#""id":"1","content":"x","at":9,"reactions":[{"user":"b","emoji":" ","at":9}]"#,
-                BadField,
-                "emoji",
+                r#""id":"1","content":"x","edits":[{"at":100000000005,"content":"y"}]"#,
+                BadTime,
+                "at of the message",
             ),
-            (r#""id":"1","content":"x","at":9,"deleted":true"#, BadLine, "DeletionForm"),
+            (
+                r#""id":"1","content":"x","at":100000000009,"edits":[{"at":100000000008}]"#,
+                BadTime,
+                "earlier at",
+            ),
+            (
+                r#""id":"1","content":"x","at":100000000009,"edits":[{"at":100000000009,"content":"abcdef"}]"#,
+                BadField,
+                "over 5",
+            ),
+            (
+                r#""id":"1","content":"x","at":100000000009,"edits":[{"at":100000000009,"content":""}]"#,
+                BadField,
+                "deleted",
+            ),
+            (r#""id":"1","content":"x","at":100000000009,"deleted":true"#, BadLine, "DeletionForm"),
         ] {
             let text = format!(r#"{{"type":"message","room":"r","sender":"a",{fields}}}"#);
             let refusal = parse(&text).unwrap_err();
