@@ -12,6 +12,7 @@ pub mod config;
 pub mod emoji;
 pub mod error;
 pub mod events;
+pub mod grapheme;
 pub mod health;
 pub mod http_client;
 pub mod ids;

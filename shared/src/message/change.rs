@@ -14,7 +14,7 @@ use crate::{
     emoji::canonical,
     error::{ErrorCode, Refusal},
     events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
-    ids::{ClientId, Seq, UserId},
+    ids::{ClientId, Seq, UserId, is_bidi_control},
     limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     role::{self, MinRole, Permission},
     visibility::{Visibility, is_visible_to},
@@ -248,15 +248,16 @@ fn new_client_id() -> ClientId {
 }
 
 /// Returns the [canonical] form of an emoji. Refuses one that has not 1 to 64 bytes in this form, or has control
-/// characters or white space. Refuses `.` and `..` too, which cannot be part of an HTTP path.
+/// characters, bidi controls or white space. Refuses `.` and `..` too, which cannot be part of an HTTP path.
 pub fn check_emoji(emoji: String) -> Result<String, Refusal> {
     let emoji = canonical(emoji.into()).into_owned();
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES
         || matches!(emoji.as_str(), "." | "..")
-        || emoji.chars().any(|c| c.is_control() || c.is_whitespace());
+        || emoji.chars().any(|c| c.is_control() || c.is_whitespace() || is_bidi_control(c));
     if wrong {
-        let message = "`emoji` must be 1 to 64 bytes without control characters or white space";
+        let message =
+            "`emoji` must be 1 to 64 bytes without control characters, bidi controls or white space";
         return Err(Refusal::bad_field("emoji", message));
     }
     Ok(emoji)

@@ -212,6 +212,9 @@ impl ChangeReader<'_> {
         // The name has the emoji as the line spells it, so that it is the same as in earlier versions.
         let name = format!("reaction {emoji}");
         let emoji = check_emoji(emoji)?;
+        if !user.may_be_new() {
+            return Err(LineRefusal::new(RefusalCode::BadField, "the user id holds a bidi control"));
+        }
         if emojis.len() >= MAX_EMOJI && !emojis.contains(&emoji) {
             let reason = format!("the message has {MAX_EMOJI} different emoji");
             return Err(LineRefusal::new(RefusalCode::BadField, reason));

@@ -46,6 +46,7 @@ fn invalid_field_is_refused_with_its_name() {
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":".."}"#, "emoji"),
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"a b"}"#, "emoji"),
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"\ufe0f"}"#, "emoji"),
+        (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"a\u202eb"}"#, "emoji"),
     ];
     for (kind, json, field) in cases {
         assert_eq!(change(kind, json).unwrap_err().field.as_deref(), Some(field), "{json}");
