@@ -4,6 +4,7 @@
 
 pub mod after_restore;
 pub mod batch;
+pub mod daily_limits;
 pub mod epoch_merge;
 pub mod epochs;
 pub mod erase;

@@ -33,12 +33,13 @@ pub async fn enter_room(
         members: vec![(user.clone(), OWNER.to_owned())],
         metadata: "{}".to_owned(),
     };
-    match create_and_notify(state, new).await? {
+    match create_and_notify(state, new, false).await? {
         CreationOutcome::Created => Ok(()),
         // Another user created the room meanwhile, or the room is not public.
         CreationOutcome::IdTaken => join(state, user, room).await,
         CreationOutcome::Exists(_) => Err(not_found),
         CreationOutcome::UnknownMember => Err(Refusal::not_found("user").into()),
+        CreationOutcome::OverDailyLimit(refusal) => Err(refusal.into()),
     }
 }
 

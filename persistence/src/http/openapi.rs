@@ -112,6 +112,8 @@ mod tests {
     use serde_json::{Value, json};
     use tidings_shared::rate::Rate;
 
+    use crate::writer::daily_limits::DailyLimits;
+
     use super::super::problem::PROBLEM_JSON;
     use super::*;
 
@@ -121,6 +123,8 @@ mod tests {
             max_message_chars: 321,
             max_members_per_room: two,
             max_rooms_per_user: two,
+            max_rooms_by_others: two,
+            daily: DailyLimits { rooms: two, members: two, new_users: two },
             commands: Rate::per_second(two),
             marks: Rate::per_second(two),
             presence: Rate::per_second(two),
