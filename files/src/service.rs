@@ -164,13 +164,9 @@ fn serve_api(
     state: Data<ApiState>,
     origins: AllowedOrigins,
 ) -> anyhow::Result<Server> {
-    let settings = ServerSettings {
-        name: "api",
-        workers: None,
-        shutdown_timeout_s: API_SHUTDOWN_TIMEOUT_S,
-        // Nothing is written while the body of an upload arrives.
-        idle_timeout: api::APPEND_TIMEOUT + STALLED_CONNECTION_TIMEOUT,
-    };
+    let settings = ServerSettings { name: "api", workers: None, shutdown_timeout_s: API_SHUTDOWN_TIMEOUT_S };
+    // Nothing is written while the body of an upload arrives.
+    let prepare = http_server::limit_write_idle(api::APPEND_TIMEOUT + STALLED_CONNECTION_TIMEOUT);
     let make_app = move || App::new().configure(api::configure(state.clone(), origins.clone()));
-    Ok(http_server::serve(settings, listener, make_app)?)
+    Ok(http_server::serve(settings, listener, prepare, make_app)?)
 }

@@ -236,13 +236,10 @@ fn serve_public(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> anyhow::Result<Server> {
-    let settings = ServerSettings {
-        name: "public",
-        workers: None,
-        shutdown_timeout_s: HTTP_SHUTDOWN_TIMEOUT_S,
-        idle_timeout: http::STALLED_CONNECTION_TIMEOUT,
-    };
-    let server = http_server::serve(settings, listener, move || {
+    let settings =
+        ServerSettings { name: "public", workers: None, shutdown_timeout_s: HTTP_SHUTDOWN_TIMEOUT_S };
+    let prepare = http_server::limit_write_idle(http::STALLED_CONNECTION_TIMEOUT);
+    let server = http_server::serve(settings, listener, prepare, move || {
         let (metrics, draining) = (metrics.clone(), draining.clone());
         App::new()
             .app_data(Data::new(metrics.clone()))

@@ -29,13 +29,9 @@ pub fn serve<F>(
 where
     F: FnOnce(&mut web::ServiceConfig),
 {
-    let settings = ServerSettings {
-        name: "api",
-        workers: Some(1),
-        shutdown_timeout_s: SHUTDOWN_TIMEOUT_S,
-        idle_timeout: STALLED_CONNECTION_TIMEOUT,
-    };
-    Ok(http_server::serve(settings, listener, move || App::new().configure(configure()))?)
+    let settings = ServerSettings { name: "api", workers: Some(1), shutdown_timeout_s: SHUTDOWN_TIMEOUT_S };
+    let prepare = http_server::limit_write_idle(STALLED_CONNECTION_TIMEOUT);
+    Ok(http_server::serve(settings, listener, prepare, move || App::new().configure(configure()))?)
 }
 
 /// A resource with its routes. Refuses other methods with the list of the allowed ones, `methods`.
