@@ -19,6 +19,7 @@ use tidings_shared::rate::{Rate, UserRateLimiter};
 use crate::api::{self, ApiState};
 use crate::app_push::AppPush;
 use crate::config::{Config, USER_AGENT};
+use crate::endpoints::EndpointRules;
 use crate::metrics::Metrics;
 use crate::observer;
 use crate::online::PresenceLookup;
@@ -51,6 +52,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         |problems: Vec<Problem>| Error::msg(problems.first().map(ToString::to_string).unwrap_or_default());
     let app_push = config.app_push().map_err(first)?;
     let (vapid, origins) = (config.vapid().map_err(Error::msg)?, config.origins().map_err(Error::msg)?);
+    let endpoints = config.endpoints().map_err(Error::msg)?;
     companion::run(settings, companion_metrics!(metrics), async |running, listener| {
         let (db, lifecycle) = (&running.db, &running.lifecycle);
         let draining = || lifecycle.draining.clone();
@@ -60,7 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             origins,
             rate: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
             public_key: vapid.public().to_owned(),
-            allow_private: config.allow_private,
+            endpoints: endpoints.clone(),
             app_kinds: app_push.kinds(),
         });
         let rules =
@@ -79,7 +81,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             let receipts = ReceiptReader { db: db.clone(), expo, metrics: metrics.clone() };
             lifecycle.tasks.spawn(receipts.run(draining()));
         }
-        let worker = start_worker(&config, db, &metrics, vapid, app_push, rules)?;
+        let worker = start_worker(&config, db, &metrics, vapid, endpoints, app_push, rules)?;
         lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
         lifecycle.tasks.spawn(reader.run(draining()));
         lifecycle.tasks.spawn(worker::run(worker, draining()));
@@ -94,6 +96,7 @@ fn start_worker(
     db: &DatabaseConnection,
     metrics: &Metrics,
     vapid: VapidKey,
+    endpoints: EndpointRules,
     app_push: AppPush,
     rules: MessageRules,
 ) -> anyhow::Result<Arc<Worker>> {
@@ -110,7 +113,7 @@ fn start_worker(
         web_push: WebPush {
             client: client.map_err(Error::msg)?,
             vapid,
-            allow_private: config.allow_private,
+            endpoints,
             ttl: Duration::from_secs(config.ttl_s.into()),
         },
         app_push,
