@@ -25,6 +25,7 @@ use tidings_shared::{
         keys::{self, Partition},
         subscriber::{Event, Subscriber},
     },
+    security_headers::forbid_sniffing,
     telemetry,
 };
 use tokio::net::TcpSocket;
@@ -249,6 +250,7 @@ fn serve_public(
             .wrap(actix_web::middleware::from_fn(move |request, next| {
                 observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
+            .wrap(forbid_sniffing())
             .configure(http::configure(state.clone()))
     })?;
     Ok(server)

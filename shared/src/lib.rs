@@ -38,6 +38,7 @@ pub mod request_slots;
 pub mod role;
 pub mod rotation;
 pub mod sabotage;
+pub mod security_headers;
 pub mod telemetry;
 pub mod tls;
 pub mod version;
