@@ -109,6 +109,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("operations/telemetry_shards", "uses Redis, reads metrics, reads logs"),
     ("operations/telemetry_socket_io", "stops nodes, own settings, uses Redis"),
     ("operations/telemetry_tls", "own settings, reads logs"),
+    ("operations/telemetry_untrusted", "own settings"),
     ("operations/telemetry_zero", "disturbs Redis, reads metrics"),
     ("operations/watch", "disturbs Redis, disturbs PostgreSQL, own settings"),
     ("operations/watch/outage", "disturbs PostgreSQL, own settings"),
