@@ -7,13 +7,12 @@ use std::time::Duration;
 use actix_web::web::Data;
 use anyhow::Error;
 use sea_orm::DatabaseConnection;
-use tidings_persistence::authority::PostgresAuthority;
 use tidings_persistence::companion::{self, CompanionSettings};
 use tidings_persistence::companion_metrics;
 use tidings_persistence::database::PoolPurpose;
 use tidings_shared::config::problem::Problem;
-use tidings_shared::log::{Log, LogLimits};
 use tidings_shared::outbound;
+use tidings_shared::presence::PresenceReader;
 use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use crate::api::{self, ApiState};
@@ -103,11 +102,6 @@ fn start_worker(
     let client =
         outbound::build(USER_AGENT, config.timeout(), config.ca_file.as_deref(), config.allow_private);
     let redis = config.redis.client().map_err(Error::msg)?.named("tidings-push", &config.listen.to_string());
-    let authority = PostgresAuthority::new(db.clone(), redis.clone());
-    // This log is only read, so the limits of the backlog have no effect.
-    let limits = LogLimits { max_backlog_records: 1, max_backlog_bytes: LogLimits::MIN_BACKLOG_BYTES };
-    let log = Log::start(redis, authority.clone(), limits);
-    authority.attach_log(&log);
     Ok(Arc::new(Worker {
         db: db.clone(),
         web_push: WebPush {
@@ -117,7 +111,7 @@ fn start_worker(
             ttl: Duration::from_secs(config.ttl_s.into()),
         },
         app_push,
-        presence: PresenceLookup { log },
+        presence: PresenceLookup { reader: PresenceReader::new(redis) },
         rules,
         content: config.content,
         delay: config.delay(),

@@ -6,7 +6,7 @@ use redis::RedisResult;
 
 use super::{
     NodeLease, PresencePartition, keys, letter_of_status,
-    scripts::{self, HOLD, PUT, STATES},
+    scripts::{self, HOLD, PUT, STATES, STATES_TEXT},
     status_of_letter,
 };
 use crate::{
@@ -209,8 +209,24 @@ pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResul
     let mut states = vec![PresenceState::default(); users.len()];
     let answers = answers.iter().flat_map(|answer| answer.chunks_exact(2));
     for (index, answer) in indices.iter().zip(answers) {
-        states[*index] =
-            PresenceState { status: status_of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
+        states[*index] = parse_state(&answer[0], &answer[1]);
     }
     Ok(states)
+}
+
+/// Reads the present state of a user by a command that needs no right to write, and Redis 7.0.
+pub(super) async fn state_read_only(
+    connection: &mut Connection,
+    user: &UserId,
+) -> RedisResult<PresenceState> {
+    let (layout, partition) = (connection.layout(), PresencePartition::of(user));
+    let keys = [partition.leases(layout), partition.last_seen(layout), keys::user(layout, user)];
+    let mut command = redis::cmd("EVAL_RO");
+    command.arg(STATES_TEXT).arg(keys.len()).arg(&keys).arg(user.as_str());
+    let (status, last_seen_ms): (String, String) = command.query_async(connection).await?;
+    Ok(parse_state(&status, &last_seen_ms))
+}
+
+fn parse_state(status: &str, last_seen_ms: &str) -> PresenceState {
+    PresenceState { status: status_of_letter(status), last_seen_ms: last_seen_ms.parse().ok() }
 }
