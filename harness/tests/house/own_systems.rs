@@ -38,6 +38,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("faults/postgres_faults", "stops nodes, disturbs PostgreSQL, own settings"),
     ("faults/postgres_gone", "stops nodes, disturbs PostgreSQL, uses SQL"),
     ("faults/rolling", "stops nodes, own settings, reads logs"),
+    ("http/audit", "stops nodes, own settings, uses SQL"),
     ("http/callers", "starts further services, own settings, uses SQL"),
     ("http/erase", "stops nodes, uses SQL"),
     ("http/erase_for_good", "own settings, uses SQL, uses Redis"),

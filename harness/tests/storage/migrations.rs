@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 25;
+pub const MIGRATION_COUNT: usize = 26;
 const TABLES: &[&str] = &[
+    "audit_log",
     "batches",
     "dead_letters",
     "epochs_opened",
