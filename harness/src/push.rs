@@ -29,8 +29,8 @@ pub const VAPID_PUBLIC_KEY: &str =
 pub struct PushNode(CompanionNode);
 
 impl PushNode {
-    /// Starts a replica for a stack, which reads the feed from now on. Endpoints may have any port of 127.0.0.1, and pauses
-    /// are short, unless `settings` say otherwise. Its log is `NAME.log` in the folder of the stack.
+    /// Starts a replica for a stack, which reads the feed from now on. Endpoints may have any port of 127.0.0.1, and
+    /// pauses are short, unless `settings` say otherwise. Its log is `NAME.log` in the folder of the stack.
     ///
     /// # Errors
     /// When the program is missing, or it does not begin in 30 s; with the end of its log.

@@ -1,5 +1,5 @@
-//! The rules for the endpoints of browsers. Pure. A browser gets its endpoint from the push service of its maker, so few
-//! hosts are enough. Without these rules every user could make this program send requests to any public address.
+//! The rules for the endpoints of browsers. Pure. A browser gets its endpoint from the push service of its maker, so
+//! few hosts are enough. Without these rules every user could make this program send requests to any public address.
 
 use tidings_shared::outbound::parse_url;
 use url::{Host, Url};

@@ -1,5 +1,5 @@
-//! The trace contexts of callers who are not trusted: they decide nothing, and are links of the traces that the services
-//! sample themselves.
+//! The trace contexts of callers who are not trusted: they decide nothing, and are links of the traces that the
+//! services sample themselves.
 
 use std::time::Duration;
 

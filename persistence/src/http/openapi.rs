@@ -17,8 +17,8 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    audit, changes, erase, events, export, feed, members, messages, my_membership, my_rooms, people, presence,
-    room_changes, rooms, search, send, users, watermarks,
+    audit, changes, erase, events, export, feed, members, messages, my_membership, my_rooms, people,
+    presence, room_changes, rooms, search, send, users, watermarks,
 };
 use crate::query::messages::Reaction;
 

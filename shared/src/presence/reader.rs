@@ -1,6 +1,6 @@
-//! Reads presence with the rights of a Redis user that may not write, for programs that have no part in the log. It opens
-//! no epoch. So it may read the states of a process that was demoted until the map of the shards is read again, which
-//! takes up to 10 s.
+//! Reads presence with the rights of a Redis user that may not write, for programs that have no part in the log. It
+//! opens no epoch. So it may read the states of a process that was demoted until the map of the shards is read again,
+//! which takes up to 10 s.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -106,9 +106,9 @@ pub async fn stop() {
     }
 }
 
-/// Begins a trace, or continues the trace of a caller's context; returns `None` if the trace is not sampled. The context
-/// of a trusted caller decides whether its trace is sampled, but a process continues only 200 such traces per second.
-/// Otherwise sampling is random, and a context is only a link of the new trace, because anybody may send one.
+/// Begins a trace, or continues the trace of a caller's context; returns `None` if the trace is not sampled. The
+/// context of a trusted caller decides whether its trace is sampled, but a process continues only 200 such traces per
+/// second. Otherwise sampling is random, and a context is only a link of the new trace, because anybody may send one.
 #[must_use]
 pub fn begin_trace(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
