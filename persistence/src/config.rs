@@ -84,6 +84,9 @@ pub struct Config {
     /// and reads of lists count twice, and each 128 KiB of an answer count as one more
     #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub reads_per_second: NonZeroU32,
+    /// How long entries of the audit log are kept, 1 to 3,650. See docs/AUDIT.md
+    #[arg(long, env = "TIDINGS_AUDIT_DAYS", default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    pub audit_days: u16,
     #[command(flatten)]
     pub internal_tls: ServerTlsArgs,
     #[command(flatten)]

@@ -40,6 +40,7 @@ pub mod request_slots;
 pub mod role;
 pub mod rotation;
 pub mod sabotage;
+pub mod security_headers;
 pub mod telemetry;
 pub mod tls;
 pub mod version;

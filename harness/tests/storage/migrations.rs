@@ -8,8 +8,9 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 27;
+pub const MIGRATION_COUNT: usize = 28;
 const TABLES: &[&str] = &[
+    "audit_log",
     "batches",
     "daily_usage",
     "dead_letters",

@@ -32,6 +32,7 @@ pub async fn enter_room(
         created_at_ms: None,
         members: vec![(user.clone(), OWNER.to_owned())],
         metadata: "{}".to_owned(),
+        by_admin: false,
     };
     match create_and_notify(state, new, false).await? {
         CreationOutcome::Created => Ok(()),

@@ -56,7 +56,7 @@ pub async fn put_user(
     let change = parse_change(body.text())?;
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
-    let put = users::put_account(&state.db, &user, &change).await;
+    let put = users::put_account(&state.db, &user, &change, &caller.user).await;
     // The notice is sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
     state.notify(notice).await;
     let account = put?.ok_or_else(|| {

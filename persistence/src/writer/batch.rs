@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 
 use super::{
-    changes, members,
+    audit, changes, members,
     outcome::{Exception, WriteError, WrittenBatch},
     rows,
 };
@@ -85,6 +85,7 @@ impl BatchWrite<'_> {
         changes::apply_changes(transaction, &mut plan, &mut written).await?;
         rows::insert_events(transaction, &plan.events).await?;
         written.events = plan.events.len();
+        audit::record_events(transaction, &plan).await?;
         rows::mark_announced(transaction, &plan.announced_voids).await?;
         members::apply_memberships(transaction, &plan).await?;
         rows::move_marks(transaction, &plan.marks).await?;

@@ -7,6 +7,7 @@ use tidings_shared::error::Refusal;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
+use super::audit::{self, AuditEntry};
 use super::daily_limits::{DailyLimits, DailyUse, count_use};
 use super::users::{self, UnknownUserPolicy};
 pub use crate::query::room::RoomKind;
@@ -25,6 +26,8 @@ pub struct NewRoom {
     pub members: Vec<(UserId, String)>,
     /// The metadata as the JSON text of an object.
     pub metadata: String,
+    /// Whether the creation needs the scope `tidings.admin`. Then it is recorded in the audit log.
+    pub by_admin: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,11 @@ pub async fn create_room(
                FROM unnest($2::text[], $3::text[]) AS v (member, role)";
     let values = [new.id.as_str().into(), users.into(), roles.into(), new.creator.as_str().into()];
     transaction.execute_raw(statement(sql, values)).await?;
+    if new.by_admin {
+        let (actor, room) = (Some(&new.creator), Some(&new.id));
+        let entry = AuditEntry { actor, action: audit::ROOM_CREATE, room, ..AuditEntry::default() };
+        audit::record(&transaction, &entry).await?;
+    }
     transaction.commit().await?;
     Ok(CreationOutcome::Created)
 }

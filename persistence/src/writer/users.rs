@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
+use super::audit;
 use crate::query::users::{account_of, read_account};
 use crate::sql::statement;
 
@@ -83,23 +84,39 @@ pub struct AccountChange {
 }
 
 /// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
-/// which cannot be undone, or is unknown and the id may not be new.
+/// which cannot be undone, or is unknown and the id may not be new. Records the change by `actor` in the audit log.
 pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
+    actor: &UserId,
 ) -> Result<Option<Account>, DbErr> {
     if !user.may_be_new() && account_of(db, user).await?.is_none() {
         return Ok(None);
     }
-    let sql = "INSERT INTO users AS u (id, name, picture, blocked) \
-               VALUES ($1, NULLIF($2, ''), NULLIF($3, ''), COALESCE($4, false)) ON CONFLICT (id) DO UPDATE \
-               SET name = CASE WHEN $2 IS NULL THEN u.name ELSE excluded.name END, \
-                 picture = CASE WHEN $3 IS NULL THEN u.picture ELSE excluded.picture END, \
-                 blocked = COALESCE($4, u.blocked), updated_at = CURRENT_TIMESTAMP \
-               WHERE u.erasing_at IS NULL RETURNING name, picture, blocked";
+    let sql = "WITH put AS (INSERT INTO users AS u (id, name, picture, blocked) \
+                 VALUES ($1, NULLIF($2, ''), NULLIF($3, ''), COALESCE($4, false)) ON CONFLICT (id) DO UPDATE \
+                 SET name = CASE WHEN $2 IS NULL THEN u.name ELSE excluded.name END, \
+                   picture = CASE WHEN $3 IS NULL THEN u.picture ELSE excluded.picture END, \
+                   blocked = COALESCE($4, u.blocked), updated_at = CURRENT_TIMESTAMP \
+                 WHERE u.erasing_at IS NULL RETURNING id, name, picture, blocked), \
+               recorded AS (INSERT INTO audit_log (actor, action, target) \
+                 SELECT $5::text, $6::text, id FROM put) \
+               SELECT name, picture, blocked FROM put";
     let (name, picture) = (change.name.clone(), change.picture.clone());
-    let values = [user.as_str().into(), name.into(), picture.into(), change.blocked.into()];
+    let action = match change.blocked {
+        Some(true) => audit::USER_BLOCK,
+        Some(false) => audit::USER_UNBLOCK,
+        None => audit::USER_CHANGE,
+    };
+    let values = [
+        user.as_str().into(),
+        name.into(),
+        picture.into(),
+        change.blocked.into(),
+        actor.as_str().into(),
+        action.into(),
+    ];
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read_account).transpose()
 }
 

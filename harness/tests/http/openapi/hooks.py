@@ -121,6 +121,7 @@ SEQ = {"seq"}
 
 # The fields that may be refused for a rule that JSON Schema cannot express.
 REFUSABLE_FIELDS = {
+    "GET /v1/admin/audit": CURSOR,
     "GET /v1/rooms": CURSOR,
     "GET /v1/me/rooms": CURSOR,
     "GET /v1/rooms/{room}/members": CURSOR,
