@@ -30,15 +30,15 @@ make() {
 }
 
 for password in postgresql_password postgresql_owner_password postgresql_service_password \
-  postgresql_monitoring_password postgresql_backup_password redis_gateway_password redis_persistence_password redis_monitoring_password \
-  redis_nodes_password internal_secret jwt_secret grafana_password \
+  postgresql_monitoring_password postgresql_backup_password redis_gateway_password redis_persistence_password \
+  redis_push_password redis_monitoring_password redis_nodes_password internal_secret jwt_secret grafana_password \
   files_secret; do
   random | make "$password"
 done
 
 # The users in the ACL file of Redis get these passwords instead of the placeholder hashes.
 users=$(<"$here/../redis/users.acl")
-for service in gateway persistence; do
+for service in gateway persistence push; do
   password=$(cat "$folder/redis_${service}_password")
   users=$(sed -E "s/^(user tidings-$service on) #0+ /\1 >$password /" <<<"$users")
   make "redis_${service}_url" <<<"redis://tidings-$service:$password@redis:6379/"

@@ -17,6 +17,7 @@ use tidings_shared::config::secret_files::{fingerprints_of, read_secret};
 use tidings_shared::origin::AllowedOrigins;
 use tidings_shared::rate::{Rate, UserRateLimiter};
 use tidings_shared::rotation::{self, WatchedFiles};
+use tidings_shared::security_headers::forbid_sniffing;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Addresses, ApiState, Policy};
@@ -164,13 +165,10 @@ fn serve_api(
     state: Data<ApiState>,
     origins: AllowedOrigins,
 ) -> anyhow::Result<Server> {
-    let settings = ServerSettings {
-        name: "api",
-        workers: None,
-        shutdown_timeout_s: API_SHUTDOWN_TIMEOUT_S,
-        // Nothing is written while the body of an upload arrives.
-        idle_timeout: api::APPEND_TIMEOUT + STALLED_CONNECTION_TIMEOUT,
-    };
-    let make_app = move || App::new().configure(api::configure(state.clone(), origins.clone()));
-    Ok(http_server::serve(settings, listener, make_app)?)
+    let settings = ServerSettings { name: "api", workers: None, shutdown_timeout_s: API_SHUTDOWN_TIMEOUT_S };
+    // Nothing is written while the body of an upload arrives.
+    let prepare = http_server::limit_write_idle(api::APPEND_TIMEOUT + STALLED_CONNECTION_TIMEOUT);
+    let make_app =
+        move || App::new().wrap(forbid_sniffing()).configure(api::configure(state.clone(), origins.clone()));
+    Ok(http_server::serve(settings, listener, prepare, make_app)?)
 }

@@ -83,7 +83,9 @@ pub async fn measure(
     let token = |user: &str| Token::of(user).ttl_s(TOKEN_TTL_S).sign(&status.jwt_secret);
 
     let pool = crate::http::client();
-    let host_token = token(&format!("idle-{run}-host"));
+    // The host creates the rooms as a back end, because it needs more of them than one account may create per day.
+    let host_token = Token::of(&format!("idle-{run}-host")).scope("tidings.admin").ttl_s(TOKEN_TTL_S);
+    let host_token = host_token.sign(&status.jwt_secret);
     let nodes = status.persistence.iter();
     let host: Vec<Http> = nodes.map(|node| Http::sharing(pool.clone(), &node.url, &host_token)).collect();
     let blocks = connections / ROOM_MEMBERS;

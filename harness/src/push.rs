@@ -29,8 +29,8 @@ pub const VAPID_PUBLIC_KEY: &str =
 pub struct PushNode(CompanionNode);
 
 impl PushNode {
-    /// Starts a replica for a stack, which reads the feed from now on. Endpoints may have private addresses, and pauses
-    /// are short, unless `settings` say otherwise. Its log is `NAME.log` in the folder of the stack.
+    /// Starts a replica for a stack, which reads the feed from now on. Endpoints may have any port of 127.0.0.1, and
+    /// pauses are short, unless `settings` say otherwise. Its log is `NAME.log` in the folder of the stack.
     ///
     /// # Errors
     /// When the program is missing, or it does not begin in 30 s; with the end of its log.
@@ -43,6 +43,7 @@ impl PushNode {
             ("TIDINGS_PUSH_VAPID_KEY", VAPID_KEY),
             ("TIDINGS_PUSH_VAPID_SUBJECT", "mailto:ops@example.org"),
             ("TIDINGS_PUSH_ALLOW_PRIVATE", "true"),
+            ("TIDINGS_PUSH_ENDPOINT_HOSTS", "127.0.0.1"),
             ("TIDINGS_PUSH_TIMEOUT_MS", "2000"),
             ("TIDINGS_PUSH_DELAY_MS", "300"),
             ("TIDINGS_PUSH_REQUESTS_PER_SECOND", "1000"),

@@ -34,6 +34,8 @@ pub struct ReceivedSpan {
     pub id: String,
     /// The span id of the parent; `None` for a root.
     pub parent: Option<String>,
+    /// The trace ids of the links.
+    pub links: Vec<String>,
     /// The name of the span.
     pub name: String,
     /// `service.name` of the process that exported the span.
@@ -154,6 +156,7 @@ impl TraceService for SpanStore {
                     trace: hex(&span.trace_id),
                     id: hex(&span.span_id),
                     parent,
+                    links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
                     service: attribute("service.name"),
                     instance: attribute("service.instance.id"),
                     start_ns: span.start_time_unix_nano,

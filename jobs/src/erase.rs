@@ -36,7 +36,7 @@ pub async fn run(arguments: EraseArgs) -> anyhow::Result<()> {
         }
     }
     for user in &arguments.users {
-        erase::begin_erasure(&db, user).await.map_err(JobError::from)?;
+        erase::begin_erasure(&db, user, None).await.map_err(JobError::from)?;
     }
     println!(
         "erasures of {} users begun; the service continues them if this is stopped",

@@ -11,9 +11,11 @@ use clap::Args;
 use sea_orm::DatabaseConnection;
 use serde::Serialize;
 use tidings_persistence::database::{DatabaseArgs, make_job_pool};
+use tidings_persistence::writer::audit::{self, AuditEntry};
 use tidings_shared::ids::RoomId;
 use tidings_shared::role::OWNER;
 
+use crate::error::JobError;
 use crate::sql::export::{self as sql, ExportedMember, ExportedRoom};
 use line::ExportLine;
 
@@ -50,6 +52,11 @@ fn parse_position(text: &str) -> Result<ExportPosition, String> {
 /// Writes the whole export. After an error the written lines are usable, and another export can continue after them.
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = make_job_pool(&arguments.database.database_url).await?;
+    let entry = AuditEntry { action: audit::EXPORT, room: arguments.room.as_ref(), ..AuditEntry::default() };
+    // A replica of PostgreSQL that only reads can be exported too.
+    if let Err(error) = audit::record(&db, &entry).await {
+        eprintln!("the export is not in the audit log: {}", JobError::from(error));
+    }
     let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };
     match export.export_all(&arguments).await {

@@ -71,6 +71,8 @@ struct ImportTotals {
     read_marks: u64,
     existing: u64,
     refused: u64,
+    /// Reactions that are not imported although their message is.
+    left_out: u64,
 }
 
 /// Imports all files. A refused line ends the import only with `--strict`.
@@ -146,7 +148,13 @@ impl ImportJob {
             }
             let Some(line) = parse_line(&text, length, &self.rules) else { continue };
             match line {
-                Ok(ImportLine::Message(message)) => batch.push((number, *message)),
+                Ok(ImportLine::Message(mut message)) => {
+                    for refusal in std::mem::take(&mut message.left_out) {
+                        self.totals.left_out += 1;
+                        self.report(path, number, &refusal)?;
+                    }
+                    batch.push((number, *message));
+                }
                 Ok(line) => {
                     // Keeps the order of the lines by importing the messages before this line first.
                     self.import_batch(path, &mut batch).await?;
@@ -230,6 +238,11 @@ impl ImportJob {
 
     fn refuse(&mut self, path: &Path, number: u64, refusal: &LineRefusal) -> anyhow::Result<()> {
         self.totals.refused += 1;
+        self.report(path, number, refusal)
+    }
+
+    /// Prints what is not imported; with `--strict` the import ends.
+    fn report(&self, path: &Path, number: u64, refusal: &LineRefusal) -> anyhow::Result<()> {
         let refusal = format!("{}:{number}: {refusal}", path.display());
         if self.arguments.strict {
             bail!(refusal);
@@ -251,11 +264,24 @@ impl ImportJob {
     }
 
     fn summary(&self) -> String {
-        let ImportTotals { messages, users, rooms, members, changes, read_marks, existing, refused } =
-            &self.totals;
+        let ImportTotals {
+            messages,
+            users,
+            rooms,
+            members,
+            changes,
+            read_marks,
+            existing,
+            refused,
+            left_out,
+        } = &self.totals;
+        let left_out = match left_out {
+            0 => String::new(),
+            left_out => format!(", {left_out} reactions left out"),
+        };
         format!(
             "{messages} messages, {rooms} rooms, {members} members, {users} users, {changes} changes, \
-             {read_marks} read marks imported; {existing} were there already; {refused} lines refused"
+             {read_marks} read marks imported; {existing} were there already; {refused} lines refused{left_out}"
         )
     }
 }

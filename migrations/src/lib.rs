@@ -30,6 +30,9 @@ pub mod m0023_emptied_files;
 pub mod m0024_file_parts;
 pub mod m0025_push_tickets;
 pub mod m0026_rejoin_roles;
+pub mod m0027_daily_usage;
+pub mod m0028_emoji_forms;
+pub mod m0029_audit_log;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -167,6 +170,21 @@ impl MigratorTrait for Migrator {
             name: "m0026_rejoin_roles",
             up: m0026_rejoin_roles::UP,
             down: m0026_rejoin_roles::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0027_daily_usage",
+            up: m0027_daily_usage::UP,
+            down: m0027_daily_usage::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0028_emoji_forms",
+            up: m0028_emoji_forms::UP,
+            down: m0028_emoji_forms::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0029_audit_log",
+            up: m0029_audit_log::UP,
+            down: m0029_audit_log::DOWN,
         }));
         migrations
     }

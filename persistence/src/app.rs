@@ -25,6 +25,7 @@ use tidings_shared::{
         keys::{self, Partition},
         subscriber::{Event, Subscriber},
     },
+    security_headers::forbid_sniffing,
     telemetry,
 };
 use tokio::net::TcpSocket;
@@ -151,8 +152,9 @@ where
             last_seen::run(background_db.clone(), log.clone(), metrics.clone(), closing.clone());
         lifecycle.tasks.spawn(store_last_seen);
         let lease = Duration::from_millis(config.lease_ms);
-        let merge_epochs = epoch_cleanup::run(background_db.clone(), replica.clone(), closing.clone());
-        lifecycle.tasks.spawn(merge_epochs);
+        let clean_up =
+            epoch_cleanup::run(background_db.clone(), replica.clone(), config.audit_days, closing.clone());
+        lifecycle.tasks.spawn(clean_up);
         let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica.clone(), lease);
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
         lifecycle.tasks.spawn(erase(http_db.clone(), log, erasure_requested, closing.clone()));
@@ -236,19 +238,17 @@ fn serve_public(
     metrics: Metrics,
     draining: CancellationToken,
 ) -> anyhow::Result<Server> {
-    let settings = ServerSettings {
-        name: "public",
-        workers: None,
-        shutdown_timeout_s: HTTP_SHUTDOWN_TIMEOUT_S,
-        idle_timeout: http::STALLED_CONNECTION_TIMEOUT,
-    };
-    let server = http_server::serve(settings, listener, move || {
+    let settings =
+        ServerSettings { name: "public", workers: None, shutdown_timeout_s: HTTP_SHUTDOWN_TIMEOUT_S };
+    let prepare = http_server::limit_write_idle(http::STALLED_CONNECTION_TIMEOUT);
+    let server = http_server::serve(settings, listener, prepare, move || {
         let (metrics, draining) = (metrics.clone(), draining.clone());
         App::new()
             .app_data(Data::new(metrics.clone()))
             .wrap(actix_web::middleware::from_fn(move |request, next| {
                 observe::observe(metrics.clone(), draining.clone(), request, next)
             }))
+            .wrap(forbid_sniffing())
             .configure(http::configure(state.clone()))
     })?;
     Ok(server)

@@ -14,6 +14,7 @@ use tidings_shared::rate::Rate;
 
 use crate::database::DatabaseArgs;
 use crate::http::Limits;
+use crate::writer::daily_limits::DailyLimits;
 use crate::writer::leases::MAX_LEASE_MS;
 use crate::writer::users::AccountArgs;
 
@@ -50,9 +51,21 @@ pub struct Config {
     /// Members that a room may have; counted in the stored state, so simultaneous joins may exceed the limit by a few
     #[arg(long, env = "TIDINGS_MAX_MEMBERS_PER_ROOM", default_value = "100000", value_name = "MEMBERS")]
     pub max_members_per_room: NonZeroU32,
-    /// Rooms of which a user may be a member; the membership cache holds all of them
+    /// Rooms that a user may have created or joined; the membership cache holds all of them
     #[arg(long, env = "TIDINGS_MAX_ROOMS_PER_USER", default_value = "10000", value_name = "ROOMS")]
     pub max_rooms_per_user: NonZeroU32,
+    /// Further rooms to which others may have added a user; the membership cache holds them too
+    #[arg(long, env = "TIDINGS_MAX_ROOMS_BY_OTHERS", default_value = "10000", value_name = "ROOMS")]
+    pub max_rooms_by_others: NonZeroU32,
+    /// Rooms that a user may create per day, through all nodes; back ends have no daily limits
+    #[arg(long, env = "TIDINGS_ROOMS_PER_DAY", default_value = "200", value_name = "ROOMS")]
+    pub rooms_per_day: NonZeroU32,
+    /// Members whom a user may add to rooms per day, first members of new rooms included
+    #[arg(long, env = "TIDINGS_MEMBERS_PER_DAY", default_value = "10000", value_name = "MEMBERS")]
+    pub members_per_day: NonZeroU32,
+    /// Users whom a user may add per day although the system has not seen them; each becomes a row
+    #[arg(long, env = "TIDINGS_NEW_USERS_PER_DAY", default_value = "1000", value_name = "USERS")]
+    pub new_users_per_day: NonZeroU32,
     /// Commands per second that a user may send over HTTP through this node, on average
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
     pub messages_per_second: NonZeroU32,
@@ -71,6 +84,9 @@ pub struct Config {
     /// and reads of lists count twice, and each 128 KiB of an answer count as one more
     #[arg(long, env = "TIDINGS_READS_PER_SECOND", default_value = "50", value_name = "PER_SECOND")]
     pub reads_per_second: NonZeroU32,
+    /// How long entries of the audit log are kept, 1 to 3,650. See docs/AUDIT.md
+    #[arg(long, env = "TIDINGS_AUDIT_DAYS", default_value_t = 365, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3_650))]
+    pub audit_days: u16,
     #[command(flatten)]
     pub internal_tls: ServerTlsArgs,
     #[command(flatten)]
@@ -125,6 +141,12 @@ impl Config {
             max_message_chars: self.common.max_message_chars,
             max_members_per_room: self.max_members_per_room,
             max_rooms_per_user: self.max_rooms_per_user,
+            max_rooms_by_others: self.max_rooms_by_others,
+            daily: DailyLimits {
+                rooms: self.rooms_per_day,
+                members: self.members_per_day,
+                new_users: self.new_users_per_day,
+            },
             commands: Rate { per_second: self.messages_per_second, burst: self.messages_burst },
             marks: Rate::per_second(self.marks_per_second),
             presence: Rate::per_second(self.presence_per_second),

@@ -3,6 +3,7 @@
 //! Contains no SQL and no Redis commands. Every refusal is a problem document (RFC 9457).
 
 mod allowance;
+mod audit;
 pub mod body;
 pub mod caller;
 mod coding;
@@ -124,6 +125,7 @@ pub fn configure(state: web::Data<State>) -> impl FnOnce(&mut web::ServiceConfig
                 "GET, HEAD, POST",
                 [get().to(presence::list), post().to(presence::set_presence)],
             ))
+            .service(resource("/admin/audit", "GET, HEAD", [get().to(audit::list)]))
             .service(resource("/openapi.json", "GET, HEAD", [get().to(openapi::document)]))
             .default_service(web::to(not_found));
         config

@@ -7,12 +7,13 @@ mod rooms;
 mod tls;
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{
-    App, HttpRequest, HttpServer, Route,
+    App, HttpRequest, Route,
     dev::Server,
     web::{Bytes, Data, Json, Payload, PayloadConfig, ServiceConfig, post, scope, to},
 };
@@ -36,8 +37,10 @@ use tidings_shared::{
     },
     rotation::AcceptedSecrets,
 };
+use tokio::sync::Semaphore;
 
-use crate::http::{self, KEEP_ALIVE, REQUEST_TIMEOUT, body, problem::Problem};
+use crate::http::{self, body, problem::Problem};
+use crate::http_server::{self, ServerSettings};
 use crate::writer::users::UnknownUserPolicy;
 use crate::writer::voids;
 
@@ -105,12 +108,15 @@ pub fn serve(
     state: Data<InternalState>,
     tls: Option<TlsConfig>,
 ) -> std::io::Result<Server> {
-    if let Some(tls) = tls {
-        return tls::serve(listener, state, tls);
-    }
-    let server = HttpServer::new(move || App::new().configure(|app| configure(app, &state)));
-    let server = server.workers(WORKERS).keep_alive(KEEP_ALIVE).client_request_timeout(REQUEST_TIMEOUT);
-    Ok(server.disable_signals().shutdown_timeout(SHUTDOWN_TIMEOUT_S).listen(listener)?.run())
+    let settings =
+        ServerSettings { name: "internal", workers: Some(WORKERS), shutdown_timeout_s: SHUTDOWN_TIMEOUT_S };
+    let make_app = move || App::new().configure(|app| configure(app, &state));
+    let Some(tls) = tls else {
+        return http_server::serve(settings, listener, |socket| ready(Ok(socket)), make_app);
+    };
+    let permits = Arc::new(Semaphore::new(tls::MAX_HANDSHAKES));
+    let prepare = move |socket| tls::accept(socket, tls.load_full(), permits.clone());
+    http_server::serve(settings, listener, prepare, make_app)
 }
 
 fn configure(app: &mut ServiceConfig, state: &Data<InternalState>) {

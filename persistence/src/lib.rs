@@ -9,7 +9,6 @@ pub mod companion;
 pub mod config;
 pub mod database;
 pub mod epoch_cleanup;
-pub mod grapheme;
 pub mod http;
 pub mod http_server;
 pub mod indexer;

@@ -8,7 +8,7 @@ mod deciding;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, TransactionTrait};
 use tidings_shared::{
     error::Refusal,
     ids::{RoomId, Seq, UserId},
@@ -21,6 +21,7 @@ use crate::batch::MEMBER_ADDED;
 use crate::query::membership_context::membership_context;
 use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
+use crate::writer::daily_limits::{DailyLimits, DailyUse, count_use};
 use crate::writer::users::{self, UnknownUserPolicy};
 
 pub use appending::{check_against_log, membership_entry, wait_stored};
@@ -47,6 +48,8 @@ pub struct MembershipService {
     pub log: Arc<Log>,
     pub unknown_users: UnknownUserPolicy,
     pub bounds: MembershipLimits,
+    /// The daily limits of each requester without the scope `tidings.admin`; None for an import.
+    pub daily_limits: Option<DailyLimits>,
 }
 
 impl MembershipService {
@@ -60,9 +63,9 @@ impl MembershipService {
         request: &MembershipRequest,
     ) -> Result<MembershipOutcome, RequestError> {
         let deadline = Instant::now() + DECISION_TIMEOUT;
-        let mut checked_against_log = false;
+        let (mut checked_against_log, mut is_admitted) = (false, false);
         for _ in 0..MAX_ATTEMPTS {
-            let max_rooms = i64::from(self.bounds.rooms_per_user);
+            let max_rooms = i64::from(self.bounds.rooms_of(requester.user, user));
             let snapshot = membership_context(&self.db, room, requester.user, user, max_rooms).await?;
             // A room that the requester may not see is refused only after the query. Otherwise the time of the answer
             // would reveal whether the room exists.
@@ -82,10 +85,9 @@ impl MembershipService {
                 Decision::NoChange { role } => return Ok(MembershipOutcome { role, seq: head }),
                 Decision::Append(change) => change,
             };
-            if change.kind == MEMBER_ADDED
-                && !users::create_unknown_users(&self.db, [user], self.unknown_users).await?
-            {
-                return Err(Refusal::not_found("user").into());
+            if change.kind == MEMBER_ADDED && !is_admitted {
+                self.admit(requester, user).await?;
+                is_admitted = true;
             }
             let entry = membership_entry(room, requester.user, user, &change, head);
             match self.log.append(&entry).await {
@@ -103,6 +105,22 @@ impl MembershipService {
             }
         }
         Err(Refusal::unavailable("the room's members change too fast; retry").into())
+    }
+
+    /// Creates the new member's user if nobody has seen it, and counts an addition by somebody else in the daily limits of
+    /// the requester.
+    async fn admit(&self, requester: Requester<'_>, user: &UserId) -> Result<(), RequestError> {
+        let transaction = self.db.begin().await?;
+        let created = users::create_unknown_users(&transaction, [user], self.unknown_users).await?;
+        let new_users = created.ok_or_else(|| Refusal::not_found("user"))?;
+        let limits = self.daily_limits.filter(|_| !requester.admin && requester.user != user);
+        if let Some(limits) = limits {
+            let usage = DailyUse { rooms: 0, members: 1, new_users };
+            if let Some(refusal) = count_use(&transaction, requester.user, &limits, usage).await? {
+                return Err(refusal.into());
+            }
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Invalidates the user's cached memberships. If this fails, ingestion invalidates them when the change is

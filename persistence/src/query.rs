@@ -6,6 +6,7 @@
 //! message or event that they may not see.
 
 pub mod access;
+pub mod audit;
 pub mod change_targets;
 pub mod cursor;
 pub mod events;

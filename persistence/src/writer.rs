@@ -3,7 +3,9 @@
 //! lost. A partition is written only if its locked row is as expected.
 
 pub mod after_restore;
+pub mod audit;
 pub mod batch;
+pub mod daily_limits;
 pub mod epoch_merge;
 pub mod epochs;
 pub mod erase;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tidings_persistence::http::{self, Limits, State};
+use tidings_persistence::writer::daily_limits::DailyLimits;
 use tidings_persistence::writer::users::UnknownUserPolicy;
 use tidings_shared::auth::{Verifier, sign_hs256};
 use tidings_shared::ids::{ClientId, Epoch, RoomId, Seq, UserId};
@@ -83,6 +84,12 @@ fn state(origins: &str) -> web::Data<State> {
             max_message_chars: 1000,
             max_members_per_room: NonZeroU32::MAX,
             max_rooms_per_user: NonZeroU32::MAX,
+            max_rooms_by_others: NonZeroU32::MAX,
+            daily: DailyLimits {
+                rooms: NonZeroU32::MAX,
+                members: NonZeroU32::MAX,
+                new_users: NonZeroU32::MAX,
+            },
             commands: Rate::per_second(NonZeroU32::MAX),
             marks: Rate::per_second(NonZeroU32::MAX),
             presence: Rate::per_second(NonZeroU32::MAX),

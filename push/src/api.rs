@@ -21,6 +21,7 @@ use tidings_shared::rate::UserRateLimiter;
 use tokio_util::sync::CancellationToken;
 
 use crate::device::DeviceKind;
+use crate::endpoints::EndpointRules;
 
 /// How long a browser may cache what CORS allows, in seconds.
 const CORS_MAX_AGE_S: usize = 3600;
@@ -35,8 +36,7 @@ pub struct ApiState {
     pub rate: UserRateLimiter,
     /// The key that browsers subscribe with.
     pub public_key: String,
-    /// Whether endpoints may have private addresses.
-    pub allow_private: bool,
+    pub endpoints: EndpointRules,
     /// The kinds of apps that may be registered.
     pub app_kinds: Vec<DeviceKind>,
 }

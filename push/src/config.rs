@@ -23,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::app_args::{AppArgs, AppClients};
 use crate::app_push::AppPush;
+use crate::endpoints::{EndpointRules, KNOWN_HOSTS};
 use crate::notification::ContentLevel;
 use crate::web_push::vapid::VapidKey;
 
@@ -79,8 +80,12 @@ pub struct Config {
     /// the user online after `--delay-ms` and this time. Users of the kit are away after five minutes without input
     #[arg(long, env = "TIDINGS_PUSH_ONLINE_WAIT_MS", default_value_t = 360_000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub online_wait_ms: u64,
-    /// Allow endpoints with `http` and in private networks. Users who register devices can then send requests to every
-    /// address that this program reaches
+    /// Hosts of the push services of browsers, comma separated; `*.example.com` for all hosts below. Endpoints at other
+    /// hosts are refused
+    #[arg(long, env = "TIDINGS_PUSH_ENDPOINT_HOSTS", default_value = KNOWN_HOSTS, value_name = "HOSTS")]
+    pub endpoint_hosts: String,
+    /// Allow endpoints with `http`, with other ports than 443, and in private networks, if `--endpoint-hosts` names
+    /// their hosts. Users who register devices can then send requests to all ports of these hosts
     #[arg(long, env = "TIDINGS_PUSH_ALLOW_PRIVATE", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub allow_private: bool,
     /// File with certificate authorities (PEM) to trust beside the public ones
@@ -126,6 +131,12 @@ impl Config {
             .map_err(|rule| Problem::new("vapid-key", rule))
     }
 
+    /// The rules for the endpoints of browsers.
+    pub fn endpoints(&self) -> Result<EndpointRules, Problem> {
+        EndpointRules::parse(&self.endpoint_hosts, self.allow_private)
+            .map_err(|rule| Problem::new("endpoint-hosts", rule))
+    }
+
     /// The push services of apps.
     pub fn app_push(&self) -> Result<AppPush, Vec<Problem>> {
         let build = |protocol| {
@@ -166,6 +177,7 @@ impl Check for Config {
         problems.extend(self.tokens.checked().err().into_iter().flatten());
         problems.extend(self.vapid().err());
         problems.extend(self.origins().err());
+        problems.extend(self.endpoints().err());
         let clashes = |admin| listener_clashes(&[("listen", self.listen), ("admin-listen", admin)]);
         problems.extend(self.admin_listen().map_or_else(|problem| vec![problem], clashes));
         problems.extend(self.app_push().err().into_iter().flatten());
@@ -223,6 +235,7 @@ mod tests {
             ("--vapid-subject=ops@example.org", "--vapid-subject"),
             ("--vapid-subject=https://", "--vapid-subject"),
             ("--allowed-origins=example.org/x", "--allowed-origins"),
+            ("--endpoint-hosts=https://example.org", "--endpoint-hosts"),
             ("--ca-file=/nowhere", "--ca-file"),
             ("--fcm-account={}", "--fcm-account"),
             ("--fcm-url=https://fcm.example.org/path", "--fcm-url"),

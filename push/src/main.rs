@@ -8,6 +8,7 @@ mod api;
 mod app_push;
 mod config;
 mod device;
+mod endpoints;
 mod exchange;
 mod jwt;
 mod metrics;

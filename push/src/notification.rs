@@ -4,7 +4,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidings_persistence::grapheme;
+use tidings_shared::grapheme;
 
 use crate::store::notice::NoticedMessage;
 

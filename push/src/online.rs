@@ -1,11 +1,10 @@
-//! Reads from Redis, through the client of the log, whether a user is online.
+//! Reads from Redis whether a user is online.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_shared::ids::UserId;
-use tidings_shared::log::Log;
-use tidings_shared::presence::states_by_user;
+use tidings_shared::log::SessionError;
+use tidings_shared::presence::PresenceReader;
 use tidings_shared::protocol::Status;
 
 /// Time limit of a look-up. After it the user counts as not online: an extra notification is better than a missing one.
@@ -13,15 +12,31 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The presence of users.
 pub struct PresenceLookup {
-    pub log: Arc<Log>,
+    pub reader: PresenceReader,
 }
 
 impl PresenceLookup {
     /// Whether a user is online; `away` counts as not online. None if Redis gives no answer.
     pub async fn is_online(&self, user: &UserId) -> Option<bool> {
-        let users = [user.clone()];
-        let states =
-            tokio::time::timeout(LOOKUP_TIMEOUT, states_by_user(&self.log, &users)).await.ok()?.ok()?;
-        Some(states.get(user)?.status == Some(Status::Online))
+        match tokio::time::timeout(LOOKUP_TIMEOUT, self.read(user)).await {
+            Ok(Ok(is_online)) => Some(is_online),
+            Ok(Err(_)) | Err(_) => {
+                self.reader.reset().await;
+                None
+            }
+        }
+    }
+
+    /// Whether a user is online. A second attempt finds a Redis process that has taken the place of another one.
+    async fn read(&self, user: &UserId) -> Result<bool, SessionError> {
+        let state = match self.reader.state(user).await {
+            Ok(state) => state,
+            Err(error) => {
+                tracing::debug!(%error, "presence cannot be read");
+                self.reader.reset().await;
+                self.reader.state(user).await?
+            }
+        };
+        Ok(state.status == Some(Status::Online))
     }
 }

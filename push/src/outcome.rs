@@ -14,7 +14,7 @@ pub enum AttemptError {
     /// The push service refuses our own credentials, or the operator has configured none for this kind. The device
     /// stays registered.
     Credentials,
-    /// The host has no public address.
+    /// The host has no public address, or the endpoint breaks the rules of the operator.
     RefusedAddress,
     /// The stored keys of the device, or our own key, cannot be used.
     Unusable,

@@ -7,18 +7,18 @@ use std::time::Duration;
 use actix_web::web::Data;
 use anyhow::Error;
 use sea_orm::DatabaseConnection;
-use tidings_persistence::authority::PostgresAuthority;
 use tidings_persistence::companion::{self, CompanionSettings};
 use tidings_persistence::companion_metrics;
 use tidings_persistence::database::PoolPurpose;
 use tidings_shared::config::problem::Problem;
-use tidings_shared::log::{Log, LogLimits};
 use tidings_shared::outbound;
+use tidings_shared::presence::PresenceReader;
 use tidings_shared::rate::{Rate, UserRateLimiter};
 
 use crate::api::{self, ApiState};
 use crate::app_push::AppPush;
 use crate::config::{Config, USER_AGENT};
+use crate::endpoints::EndpointRules;
 use crate::metrics::Metrics;
 use crate::observer;
 use crate::online::PresenceLookup;
@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         |problems: Vec<Problem>| Error::msg(problems.first().map(ToString::to_string).unwrap_or_default());
     let app_push = config.app_push().map_err(first)?;
     let (vapid, origins) = (config.vapid().map_err(Error::msg)?, config.origins().map_err(Error::msg)?);
+    let endpoints = config.endpoints().map_err(Error::msg)?;
     companion::run(settings, companion_metrics!(metrics), async |running, listener| {
         let (db, lifecycle) = (&running.db, &running.lifecycle);
         let draining = || lifecycle.draining.clone();
@@ -60,7 +61,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             origins,
             rate: UserRateLimiter::new(Rate::per_second(config.requests_per_second)),
             public_key: vapid.public().to_owned(),
-            allow_private: config.allow_private,
+            endpoints: endpoints.clone(),
             app_kinds: app_push.kinds(),
         });
         let rules =
@@ -79,7 +80,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             let receipts = ReceiptReader { db: db.clone(), expo, metrics: metrics.clone() };
             lifecycle.tasks.spawn(receipts.run(draining()));
         }
-        let worker = start_worker(&config, db, &metrics, vapid, app_push, rules)?;
+        let worker = start_worker(&config, db, &metrics, vapid, endpoints, app_push, rules)?;
         lifecycle.tasks.spawn(api::drop_full_buckets(state.clone(), draining()));
         lifecycle.tasks.spawn(reader.run(draining()));
         lifecycle.tasks.spawn(worker::run(worker, draining()));
@@ -94,27 +95,23 @@ fn start_worker(
     db: &DatabaseConnection,
     metrics: &Metrics,
     vapid: VapidKey,
+    endpoints: EndpointRules,
     app_push: AppPush,
     rules: MessageRules,
 ) -> anyhow::Result<Arc<Worker>> {
     let client =
         outbound::build(USER_AGENT, config.timeout(), config.ca_file.as_deref(), config.allow_private);
     let redis = config.redis.client().map_err(Error::msg)?.named("tidings-push", &config.listen.to_string());
-    let authority = PostgresAuthority::new(db.clone(), redis.clone());
-    // This log is only read, so the limits of the backlog have no effect.
-    let limits = LogLimits { max_backlog_records: 1, max_backlog_bytes: LogLimits::MIN_BACKLOG_BYTES };
-    let log = Log::start(redis, authority.clone(), limits);
-    authority.attach_log(&log);
     Ok(Arc::new(Worker {
         db: db.clone(),
         web_push: WebPush {
             client: client.map_err(Error::msg)?,
             vapid,
-            allow_private: config.allow_private,
+            endpoints,
             ttl: Duration::from_secs(config.ttl_s.into()),
         },
         app_push,
-        presence: PresenceLookup { log },
+        presence: PresenceLookup { reader: PresenceReader::new(redis) },
         rules,
         content: config.content,
         delay: config.delay(),

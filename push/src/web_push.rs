@@ -10,8 +10,9 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::Utc;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use tidings_shared::outbound::{self, parse_url};
+use tidings_shared::outbound;
 
+use crate::endpoints::EndpointRules;
 use crate::exchange::failure;
 use crate::outcome::{AttemptError, classify_status};
 use encryption::Recipient;
@@ -40,8 +41,7 @@ impl Urgency {
 pub struct WebPush {
     pub client: Client,
     pub vapid: VapidKey,
-    /// Whether endpoints may have private addresses.
-    pub allow_private: bool,
+    pub endpoints: EndpointRules,
     /// How long a push service keeps a message for a browser that is offline.
     pub ttl: Duration,
 }
@@ -59,8 +59,8 @@ impl WebPush {
         payload: &str,
         urgency: Urgency,
     ) -> Result<(), AttemptError> {
-        // The endpoint was checked when it was stored. The setting may have changed since.
-        let url = parse_url(endpoint, self.allow_private).map_err(|_| AttemptError::RefusedAddress)?;
+        // The endpoint was checked when it was stored. The settings may have changed since.
+        let url = self.endpoints.parse_endpoint(endpoint).map_err(|_| AttemptError::RefusedAddress)?;
         let authorization = self.vapid.authorization(&url, Utc::now()).ok_or(AttemptError::Unusable)?;
         let body = encryption::encrypt(payload.as_bytes(), recipient).ok_or(AttemptError::Unusable)?;
         let request = self

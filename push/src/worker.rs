@@ -154,10 +154,8 @@ impl Worker {
             (None, _) => Outcome::Skipped,
         };
         self.metrics.outcomes.with_label_values(&[outcome.label()]).inc();
-        // A clear completes no message that still waits for the user to leave.
         let is_waiting = outcome == Outcome::Cleared && message.is_some();
-        let last_seq = if is_waiting { claim.first_seq - 1 } else { claim.seq };
-        self.record(claim, &outcome, last_seq).await
+        self.record(claim, &outcome, is_waiting).await
     }
 
     async fn is_online(&self, user: &str) -> bool {
@@ -218,22 +216,25 @@ impl Worker {
         }
     }
 
-    /// Records an outcome. If it is final, it decides the messages up to `last_seq`.
-    async fn record(&self, claim: &Claim, outcome: &Outcome, last_seq: i64) -> Result<(), DbErr> {
+    /// Records an outcome. `is_waiting`: after a clear, messages still wait for the user to leave.
+    async fn record(&self, claim: &Claim, outcome: &Outcome, is_waiting: bool) -> Result<(), DbErr> {
         let (db, device, room) = (&self.db, claim.device.id.as_str(), claim.room.as_str());
         match outcome {
             Outcome::Online if claim.age_s < self.max_online_wait.as_secs_f64() => {
                 pending::postpone_online(db, claim, self.online_recheck, self.max_online_wait).await
             }
             Outcome::Online | Outcome::Skipped => {
-                pending::complete(db, claim, last_seq, false, self.delay).await
+                pending::complete(db, claim, claim.seq, false, self.delay).await
             }
             Outcome::Sent | Outcome::Cleared => {
                 devices::reset_failures(db, &claim.device).await?;
-                // Messages that wait for the user to leave already had `delay`. Their next check must not come later
-                // than `online_recheck`.
-                let is_waiting = last_seq < claim.seq;
-                let delay = if is_waiting { self.delay.min(self.online_recheck) } else { self.delay };
+                // A clear completes no message that waits. Such messages already had `delay`, and their next check must
+                // not come later than `online_recheck`.
+                let (last_seq, delay) = if is_waiting {
+                    (claim.first_seq - 1, self.delay.min(self.online_recheck))
+                } else {
+                    (claim.seq, self.delay)
+                };
                 pending::complete(db, claim, last_seq, true, delay).await
             }
             Outcome::Failed(AttemptError::Gone) => {

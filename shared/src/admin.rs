@@ -5,6 +5,8 @@ use std::{future::Future, net::TcpListener, pin::Pin, sync::Arc, time::Duration}
 
 use actix_web::{App, HttpResponse, HttpServer, dev::Server, web};
 
+use crate::security_headers::forbid_sniffing;
+
 /// What a service still lacks before it is ready, as texts for operators; empty if the service is ready.
 pub type NotReadyReasons = Vec<String>;
 /// How long a request for `/metrics` waits for the readiness check. If the check takes longer, the metrics report that
@@ -28,6 +30,7 @@ where
     let server = HttpServer::new(move || {
         let (metrics, ready, ready_of_scrape) = (metrics.clone(), ready.clone(), ready.clone());
         App::new()
+            .wrap(forbid_sniffing())
             .route("/healthz", web::get().to(|| async { HttpResponse::Ok().body("alive\n") }))
             .route(
                 "/metrics",

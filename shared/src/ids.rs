@@ -18,6 +18,13 @@ pub struct IdError {
     pub rule: &'static str,
 }
 
+/// Whether a character embeds, overrides or isolates a direction of writing. In a name it can reverse the text around the
+/// name.
+#[must_use]
+pub const fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
@@ -115,6 +122,15 @@ impl FileId {
     /// Creates a new file id.
     pub fn generate() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
+    }
+}
+
+impl UserId {
+    /// Whether a new user may have this id: an id with bidi controls looks like another one. Users of earlier versions may
+    /// have such ids, and keep them.
+    #[must_use]
+    pub fn may_be_new(&self) -> bool {
+        !self.0.chars().any(is_bidi_control)
     }
 }
 
@@ -231,6 +247,15 @@ mod tests {
         }
         for good in ["a", "|trey|", "Zoë", "firebase:abc/def", &"é".repeat(128)] {
             assert!(UserId::parse(good).is_ok(), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn new_user_id_has_no_bidi_controls() {
+        let may_be_new = |id: &str| UserId::parse(id).unwrap().may_be_new();
+        assert!(may_be_new("Zoë") && may_be_new("דן") && may_be_new("a\u{200f}b"));
+        for c in ['\u{202a}', '\u{202c}', '\u{202e}', '\u{2066}', '\u{2069}'] {
+            assert!(!may_be_new(&format!("a{c}b")), "{c:?}");
         }
     }
 

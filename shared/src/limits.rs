@@ -8,8 +8,8 @@ pub const MAX_USER_ID_CHARS: usize = 128;
 pub const MAX_CLIENT_ID_CHARS: usize = 64;
 /// Longest name of a message kind or of a role, in characters.
 pub const MAX_LABEL_CHARS: usize = 32;
-/// Longest emoji, in bytes.
-pub const MAX_EMOJI_BYTES: usize = 32;
+/// Longest emoji, in bytes. The longest of Unicode's recommended emoji has 35.
+pub const MAX_EMOJI_BYTES: usize = 64;
 /// Highest seq, 2^53 − 1, the largest integer that every JSON parser represents exactly. No room reaches it.
 pub const MAX_SEQ: i64 = (1 << 53) - 1;
 

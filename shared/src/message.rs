@@ -77,6 +77,7 @@ impl Draft {
         } else {
             optional(fields.content, "content", "a string")?.unwrap_or_default()
         };
+        let content = normalize_line_ends(content);
         check_text(&content, "content", max_chars)?;
         if content.is_empty() && attachments.is_empty() {
             return Err(Refusal::bad_field("content", "`content` is empty and there are no attachments"));
@@ -186,6 +187,12 @@ pub fn check_text(text: &str, field: &'static str, max_chars: usize) -> Result<(
         return Err(Refusal::bad_field(field, message));
     }
     Ok(())
+}
+
+/// Replaces each CR LF by a LF, so that the line ends of all systems are stored alike.
+#[must_use]
+pub fn normalize_line_ends(text: String) -> String {
+    if text.contains("\r\n") { text.replace("\r\n", "\n") } else { text }
 }
 
 fn parse_attachments(fields: &Fields<'_>) -> Result<Vec<Attachment>, Refusal> {
@@ -300,6 +307,14 @@ mod tests {
     #[test]
     fn escaped_backslash_before_u0000_is_not_nul() {
         assert!(draft(r#"{"client_id":"c","content":"x","metadata":{"a":"\\\\u0000"}}"#).is_ok());
+    }
+
+    #[test]
+    fn windows_line_ends_become_newlines_and_count_as_one() {
+        let json = format!(r#"{{"client_id":"c","content":"{}a\r\n\r\nb"}}"#, "x".repeat(996));
+        let expected = format!("{}a\n\nb", "x".repeat(996));
+        assert_eq!(draft(&json).unwrap().content, expected);
+        assert!(draft(r#"{"client_id":"c","content":"a\rb"}"#).is_err(), "a CR alone is a control character");
     }
 
     #[test]

@@ -21,9 +21,15 @@ use crate::role;
 const LINE_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// A text without control characters except tab and newline.
 const TEXT_PATTERN: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f]*$";
-/// A text without control characters and Unicode white space.
-const WORD_PATTERN: &str =
-    concat!(r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a", r"\u2028\u2029\u202f\u205f\u3000]+$");
+/// The text of a message: [`TEXT_PATTERN`], and the line ends CR LF, which become newlines.
+const MESSAGE_PATTERN: &str = r"^([^\u0000-\u0008\u000b-\u001f\u007f-\u009f]|\r\n)*$";
+/// [`TEXT_PATTERN`] without bidi controls.
+const FILE_NAME_PATTERN: &str = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]*$";
+/// A text without control characters, bidi controls and Unicode white space.
+const WORD_PATTERN: &str = concat!(
+    r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a",
+    r"\u2028-\u202f\u205f\u2066-\u2069\u3000]+$"
+);
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
 macro_rules! empty_types {
@@ -65,18 +71,18 @@ macro_rules! forms {
 
 forms! {
     RoomId = "RoomId", "Not `.` or `..`." => text_schema(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
-    UserId = "UserId", "Without control characters and white space; not `.` or `..`." => text_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
+    UserId = "UserId", "Without control characters, bidi controls and white space; not `.` or `..`." => text_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     FileId = "FileId", "A UUIDv7 in lower case." =>
         string().pattern(Some("^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"));
     ClientId = "ClientId", "Printable ASCII, unique per room and sender; a UUIDv7 is best." => text_schema(MAX_CLIENT_ID_CHARS, "^[ -~]+$");
     RoleForm = "Role", format!("{}.", role::name_rule()) => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
     LabelForm = "Label", "What kind of message it is, or the name of a role." => text_schema(MAX_LABEL_CHARS, LABEL_PATTERN);
-    EmojiForm = "Emoji", format!("Up to {MAX_EMOJI_BYTES} bytes of UTF-8; not `.` or `..`.") => text_schema(MAX_EMOJI_BYTES, WORD_PATTERN);
+    EmojiForm = "Emoji", format!("Up to {MAX_EMOJI_BYTES} bytes of UTF-8; not `.` or `..`. All spellings of an emoji become one.") => text_schema(MAX_EMOJI_BYTES, WORD_PATTERN);
     NameForm = "RoomName", "Empty: no name." => line_schema(MAX_ROOM_NAME_CHARS);
     PersonTextForm = "PersonText", "Empty: removes the value." => line_schema(MAX_PERSON_TEXT_CHARS);
-    MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(TEXT_PATTERN));
-    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(TEXT_PATTERN)).max_length(Some(MAX_ATTACHMENT_NAME_CHARS));
+    MessageTextForm = "MessageText", "Unicode scalar values." => string().pattern(Some(MESSAGE_PATTERN));
+    AttachmentTextForm = "AttachmentText", "" => string().pattern(Some(FILE_NAME_PATTERN)).max_length(Some(MAX_ATTACHMENT_NAME_CHARS));
     AttachmentUrlForm = "AttachmentUrl", "" =>
         string().pattern(Some(format!("^https?://{}", &TEXT_PATTERN[1..]))).max_length(Some(MAX_ATTACHMENT_URL_CHARS));
     MetadataForm = "Metadata", format!("Up to {} KiB as sent, nested up to 100 deep, without U+0000; kept byte for byte.", MAX_METADATA_BYTES / 1024) =>

@@ -31,6 +31,7 @@ mod keys;
 mod lists;
 pub mod members;
 mod node_leases;
+mod reader;
 mod rooms;
 mod scripts;
 mod user_states;
@@ -44,6 +45,7 @@ pub use node_leases::{
     ExclusiveTask, begin_lease, claim_task, clock_ms, due_users, end_lease, expired_leases, postpone_users,
     remove_stored_last_seen, renew_lease, unstored_last_seen, users_of_expired_lease,
 };
+pub use reader::PresenceReader;
 pub use rooms::{CachedRooms, cached_rooms, retain_small_rooms};
 pub use user_states::{
     HoldKind, NodeState, PresenceState, WriteOutcome, hold_states, publish_states, remove_states, states,

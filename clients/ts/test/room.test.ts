@@ -468,6 +468,21 @@ test("a reaction is shown at once and removed when it is refused", async () => {
   expect(reactions()).toEqual([{ emoji: "👍", count: 1, mine: true, users: ["alice"] }]);
 });
 
+test("another spelling of an emoji is the same reaction", async () => {
+  const { world, room } = await openRoom();
+  const id = world.server.appendMessage("nice").id;
+  const change = (type: string, by: string, emoji: string) =>
+    world.server.append("r", { type, target: 1, target_id: id, by, emoji });
+  change("reaction:added", "bob", "❤\ufe0f");
+  change("reaction:added", "carol", "❤");
+  await world.clock.pass(100);
+  const reactions = () => room.messages.get().items[0]?.reactions;
+  expect(reactions()).toMatchObject([{ emoji: "❤\ufe0f", count: 2 }]);
+  change("reaction:removed", "bob", "❤\ufe0e");
+  await world.clock.pass(100);
+  expect(reactions()).toEqual([{ emoji: "❤\ufe0f", count: 1, mine: false, users: ["carol"] }]);
+});
+
 test("a change is repeated under one client id across a reconnect and applied once", async () => {
   const { world, room } = await openRoom();
   world.server.appendMessage("x", "alice");

@@ -60,6 +60,7 @@ for name in COMPANIONS:
 OBJECTS["PersistentVolumeClaim", "tidings-files"] = (
     "files", f"and {V}.files.enabled (not {V}.files.storage.claim) (not {BUCKET})"
 )  # fmt: skip
+OBJECTS["ExternalSecret", "tidings-redis-push"] = ("push", f"and {V}.push.enabled {EXTERNAL}")
 OBJECTS["ExternalSecret", "tidings-bucket"] = ("files", f"and {V}.files.enabled {EXTERNAL} {BUCKET} {KEYS}")
 # The namespace is that of the release, and these two are read from the files of k8s/ and deploy/ (templates/alerts-and-dashboards.yaml).
 LEFT_OUT = {"Namespace", "PrometheusRule"}
@@ -68,6 +69,7 @@ DASHBOARDS = "tidings-dashboard-"
 SECRETS = {
     "tidings-redis-gateway": "redisGateway",
     "tidings-redis-persistence": "redisPersistence",
+    "tidings-redis-push": "redisPush",
     "tidings-database": "database",
     "tidings-database-owner": "databaseOwner",
     "tidings-internal": "internal",

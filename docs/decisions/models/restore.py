@@ -39,6 +39,8 @@ FIXED = dict(
     restore_number=1, # its epoch has a number that was never used            (0: the next one that PostgreSQL knows)
     restore_exc=1,    # it removes the exceptions
     close=1,          # a noticed partition is closed: its watermark gets an epoch that nobody opened
+    proof_late=1,     # a watermark below the present one leaves the proof as it is (0: each write replaces it)
+    proof_again=1,    # a batch that only reads stored records again has a proof (0: only what a batch stores itself)
     number=1,         # a batch is written only if PostgreSQL has the previous one (0: the guard does not notice the restore)
 )
 LITERAL = dict(FIXED, cursor_all=0, guard_epoch=0, run_check=0, lin_base=0, lin_tail=0, lin_writer=0, lin_sent=0,
@@ -195,6 +197,11 @@ class M:
     def lost(pg, R):
         return R[5][2] > len(pg[0]) or R[5][0] > pg[1]
 
+    def proof(s, stored, epoch, upto, head):
+        """the proof after a watermark of this batch is written"""
+        late = s.sw['proof_late'] and stored[0] == epoch and upto < stored[1]
+        return stored[2] if late or head is None else head
+
     def prove(s, pg, cid, seq, n, how, gone=()):
         r = pg[0][seq-1] if 0 < seq <= len(pg[0]) else None
         # Before the restore is noticed, an answer may be true of the lost rows.
@@ -275,6 +282,8 @@ class M:
                     s.prove(pg, i, q[0], q[1], "exception", B[1])
                 else:
                     s.prove(pg, i, seq, nn, "watermark", B[1])
+                    if B[2] == 1 and seq > len(rows) and O is None and sw['notice'] and not s.lost(pg, R):
+                        raise Violation("N: `stored` for client id %s at %d, which is lost, and nobody notices it" % (i, seq))
                 put("sender of %d answered stored" % i, True, cmd=setc(i, (att, 1, None, stale, n, mem)))
 
         # writers
@@ -313,7 +322,7 @@ class M:
                     try: nr, exc, vo = s.commit(rows, pairs, b)
                     except Hole:
                         put("%s: a record does not follow the head, settles again" % nm, True, **{me: ('i', True, -1, -1)}); continue
-                    put("%s commits up to ingest %d (void: %s)" % (nm, new, vo), True, **{'pg': (nr, rep, new, pairs), me: ('p', True, we, new, exc, vo, len(nr))})
+                    put("%s commits up to ingest %d (void: %s)" % (nm, new, vo), True, **{'pg': (nr, rep, new, pairs), me: ('p', True, we, new, exc, vo, len(nr) if nr != rows or sw['proof_again'] else None)})
                 else:
                     put("%s: guard misses, rolls back" % nm, True, **{me: ('i', True, -1, -1) if mine else None})
             elif w[0] == 'p':
@@ -322,10 +331,10 @@ class M:
                 if vo and not sw['void_pending']: nx = ('v', mine, we, new, vo)
                 if sw['wm_epoch']:
                     if O is not None and we in epochs[orun] and oR[5][0] <= we:
-                        R2 = oR[:3] + (tuple(x for x in oR[3] if x[0] >= new), oR[4], (we, max(new, oR[5][1] if oR[5][0] == we else 0), head), s.merge(oR[6], exc))
+                        R2 = oR[:3] + (tuple(x for x in oR[3] if x[0] >= new), oR[4], (we, max(new, oR[5][1] if oR[5][0] == we else 0), s.proof(oR[5], we, new, head)), s.merge(oR[6], exc))
                         put("%s: watermark (e%d, %d) at the parted process" % (nm, we, new), True, **{me: nx, 'O': (orun, R2)})
                     if we in epochs[run] and R[5][0] <= we:
-                        R2 = R[:3] + (tuple(x for x in R[3] if x[0] >= new), R[4], (we, max(new, R[5][1] if R[5][0] == we else 0), head), s.merge(R[6], exc))
+                        R2 = R[:3] + (tuple(x for x in R[3] if x[0] >= new), R[4], (we, max(new, R[5][1] if R[5][0] == we else 0), s.proof(R[5], we, new, head)), s.merge(R[6], exc))
                         put("%s: watermark (e%d, %d), exceptions %s, trims" % (nm, we, new, exc), True, **{me: nx, 'R': R2})
                     elif mine and s.lost(pg, R): put("%s: watermark script refused, settles again" % nm, True, **{me: ('i', True, -1, -1)})
                     elif mine and rep == we and sw['retry_mark']:

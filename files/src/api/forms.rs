@@ -10,7 +10,7 @@ use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::json::wire_time;
 use tidings_shared::command_fields::{object, required};
 use tidings_shared::error::{ErrorCode, Refusal};
-use tidings_shared::ids::{FileId, RoomId};
+use tidings_shared::ids::{FileId, RoomId, is_bidi_control};
 use tidings_shared::limits::MAX_ATTACHMENT_NAME_CHARS;
 use tidings_shared::message::{Attachment, AttachmentSource, check_text};
 use tidings_shared::openapi::TimeForm;
@@ -68,8 +68,9 @@ impl NewFileForm {
         let fields: NewFileFields<'_> = object(text)?;
         let name: String = required(fields.name, "name", "a string")?;
         check_text(&name, "name", MAX_ATTACHMENT_NAME_CHARS)?;
-        if name.trim().is_empty() || name.chars().any(char::is_control) {
-            return Err(Refusal::bad_field("name", "`name` must not be empty or hold control characters"));
+        if name.trim().is_empty() || name.chars().any(|c| c.is_control() || is_bidi_control(c)) {
+            let rule = "`name` must not be empty or hold control characters or bidi controls";
+            return Err(Refusal::bad_field("name", rule));
         }
         let media_type: String = required(fields.media_type, "media_type", "a string")?;
         if !is_media_type(&media_type) {
@@ -181,6 +182,7 @@ mod tests {
             ("name", serde_json::json!("")),
             ("name", serde_json::json!(" ")),
             ("name", serde_json::json!("a\nb")),
+            ("name", serde_json::json!("a\u{202e}gnp.exe")),
             ("name", serde_json::json!("x".repeat(256))),
             ("name", serde_json::json!(null)),
             ("media_type", serde_json::json!("image")),

@@ -1,7 +1,9 @@
 //! Files that wait for an admin, such as a scanner: listed, released and rejected.
 
 use actix_web::web;
+use sea_orm::TransactionTrait;
 use tidings_persistence::http::problem::Problem;
+use tidings_persistence::writer::audit::{self, AuditEntry};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
@@ -84,10 +86,20 @@ async fn decide(
 ) -> Result<web::Json<FileAnswer>, Problem> {
     caller.require_admin()?;
     let id = parse_id(id)?;
-    let file = files::change_state(&state.db, &id, from, to).await?.ok_or_else(no_such_file)?;
+    let transaction = state.db.begin().await?;
+    let file = files::change_state(&transaction, &id, from, to).await?.ok_or_else(no_such_file)?;
     if file.state != to {
         let detail = format!("the file is {}", file.state.name());
         return Err(Refusal::new(ErrorCode::Conflict, detail).with_reason(file.state.name()).into());
     }
+    let entry = AuditEntry {
+        actor: Some(&caller.user),
+        action: if to == FileState::Ready { audit::FILE_RELEASE } else { audit::FILE_REJECT },
+        target: Some(&file.uploader),
+        room: Some(&file.room),
+        detail: Some(id.as_str()),
+    };
+    audit::record(&transaction, &entry).await?;
+    transaction.commit().await?;
     Ok(web::Json(FileAnswer::of(&file, None)))
 }

@@ -92,8 +92,9 @@ redis_commands! {
     renew_node_lease = presence::renew_lease(partitions: &[PresencePartition], lease: &NodeLease) -> bool;
     /// Ends a node lease. The presence under the lease stays valid for the grace period.
     end_node_lease = presence::end_lease(partitions: &[PresencePartition], lease: &NodeLease) -> ();
-    /// Writes the presence of users under a node lease. Returns one outcome per user.
-    put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState]) -> Vec<WriteOutcome>;
+    /// Writes the presence of users under a node lease. `now_ms` is the clock of `NodeState::last_sign_ms`. Returns one
+    /// outcome per user.
+    put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState], now_ms: u32) -> Vec<WriteOutcome>;
     /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
     hold_presence = presence::hold_states(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
     /// Reads the clock of Redis, in ms.

@@ -155,14 +155,19 @@ impl LeaseTask {
             if lease.unconfirmed_states.is_empty() {
                 let now = self.presence.now_ms();
                 // At the shutdown, changes are written without waiting for the minimum interval.
-                let now = if ending { now.wrapping_add(super::registry::MIN_WRITE_INTERVAL_MS) } else { now };
-                lease.unconfirmed_states =
-                    lock(&self.presence.registry).take_states(&lease.partitions, MAX_USERS_PER_WRITE, now);
+                let min_interval_ms = if ending { 0 } else { super::registry::MIN_WRITE_INTERVAL_MS };
+                lease.unconfirmed_states = lock(&self.presence.registry).take_states(
+                    &lease.partitions,
+                    MAX_USERS_PER_WRITE,
+                    now,
+                    min_interval_ms,
+                );
             }
             if lease.unconfirmed_states.is_empty() {
                 break;
             }
-            let outcomes = self.bus.put_presence(session, &node_lease, &lease.unconfirmed_states).await?;
+            let (states, now) = (&lease.unconfirmed_states, self.presence.now_ms());
+            let outcomes = self.bus.put_presence(session, &node_lease, states, now).await?;
             let changes = mem::take(&mut lease.unconfirmed_states);
             if outcomes.contains(&WriteOutcome::LeaseExpired) {
                 self.drop_lease(lease);

@@ -3,7 +3,7 @@
 //! The registry is pure: the caller passes the time. All connections of a user are combined into one status. Changes of
 //! this status are written at most once per second for each user. Changes that cancel each other out are not written.
 
-use std::mem;
+use std::{mem, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{
@@ -19,8 +19,12 @@ pub(super) const MIN_WRITE_INTERVAL_MS: u32 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub enum StatusEvent {
     Opened(Status),
-    Closed(Status),
-    Changed { from: Status, to: Status },
+    /// The peer gave its last sign of life this long before.
+    Closed(Status, Duration),
+    Changed {
+        from: Status,
+        to: Status,
+    },
 }
 
 /// A user with connections to this node.
@@ -37,6 +41,8 @@ struct LocalUser {
     /// Whether the user is in `due_users` or `waiting_users`.
     queued: bool,
     written_at_ms: u32,
+    /// When the connections of the user last gave a sign of life, without those of open connections since they opened.
+    last_sign_ms: u32,
 }
 
 impl LocalUser {
@@ -71,18 +77,22 @@ pub(super) struct PresenceRegistry {
 impl PresenceRegistry {
     /// Records an event of one connection of a user. Returns true if a change can be written at once.
     pub fn record_status_event(&mut self, user: &UserId, event: StatusEvent, now_ms: u32) -> bool {
-        let (from, to) = match event {
-            StatusEvent::Opened(status) => (None, Some(status)),
-            StatusEvent::Closed(status) => (Some(status), None),
-            StatusEvent::Changed { from, to } => (Some(from), Some(to)),
+        let (from, to, silence) = match event {
+            StatusEvent::Opened(status) => (None, Some(status), Duration::ZERO),
+            StatusEvent::Closed(status, silence) => (Some(status), None, silence),
+            StatusEvent::Changed { from, to } => (Some(from), Some(to), Duration::ZERO),
         };
         if from.is_none() {
             // The first change of a new user need not wait.
             let written_at_ms = now_ms.wrapping_sub(MIN_WRITE_INTERVAL_MS);
-            let new_user = || LocalUser { written_at_ms, ..LocalUser::default() };
+            let new_user = || LocalUser { written_at_ms, last_sign_ms: now_ms, ..LocalUser::default() };
             self.users.entry(user.clone()).or_insert_with(new_user);
         }
         let Some(user_state) = self.users.get_mut(user) else { return false };
+        let silence_ms = u32::try_from(silence.as_millis()).unwrap_or(u32::MAX);
+        if silence_ms < now_ms.wrapping_sub(user_state.last_sign_ms) {
+            user_state.last_sign_ms = now_ms.wrapping_sub(silence_ms);
+        }
         // The earlier status is kept for a grace period only if a connection closes.
         let before = if to.is_none() { user_state.combined_status() } else { None };
         if let Some(from) = from {
@@ -124,19 +134,18 @@ impl PresenceRegistry {
         }
     }
 
-    /// Takes the states to write, of up to `max_users` users of these partitions. These include waiting users whose
-    /// minimum interval has passed.
+    /// Takes the states to write, of up to `max_users` users of these partitions. These include waiting users who were
+    /// last written at least `min_interval_ms` ago.
     pub fn take_states(
         &mut self,
         partitions: &[PresencePartition],
         max_users: usize,
         now_ms: u32,
+        min_interval_ms: u32,
     ) -> Vec<NodeState> {
         let users = &self.users;
         let may_be_written = |user: &mut UserId| {
-            users
-                .get(user)
-                .is_none_or(|state| now_ms.wrapping_sub(state.written_at_ms) >= MIN_WRITE_INTERVAL_MS)
+            users.get(user).is_none_or(|state| now_ms.wrapping_sub(state.written_at_ms) >= min_interval_ms)
         };
         self.due_users.extend(self.waiting_users.extract_if(.., may_be_written));
         let (mut states, mut others) = (Vec::new(), Vec::new());
@@ -153,7 +162,8 @@ impl PresenceRegistry {
             user_state.written_status = status;
             if !unchanged {
                 user_state.written_at_ms = now_ms;
-                states.push(NodeState { user: user.clone(), status, grace });
+                let last_sign_ms = user_state.last_sign_ms;
+                states.push(NodeState { user: user.clone(), status, grace, last_sign_ms });
             }
             if status.is_none() {
                 self.users.remove(&user);
@@ -202,10 +212,14 @@ impl PresenceRegistry {
 mod tests {
     use super::*;
     use Status::{Away, Online};
-    use StatusEvent::{Changed, Closed, Opened};
+    use StatusEvent::{Changed, Opened};
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).unwrap()
+    }
+
+    fn closed(status: Status) -> StatusEvent {
+        StatusEvent::Closed(status, Duration::ZERO)
     }
 
     fn all() -> Vec<PresencePartition> {
@@ -215,7 +229,7 @@ mod tests {
     /// Takes the changes as pairs of status and grace. Only user `a` is connected.
     fn take_changes(registry: &mut PresenceRegistry, now_ms: u32) -> Vec<(Option<Status>, Option<Status>)> {
         registry
-            .take_states(&all(), 10, now_ms)
+            .take_states(&all(), 10, now_ms, MIN_WRITE_INTERVAL_MS)
             .into_iter()
             .map(|state| (state.status, state.grace))
             .collect()
@@ -228,11 +242,11 @@ mod tests {
         assert_eq!(take_changes(&mut registry, 0), [(Some(Online), None)]);
         registry.record_status_event(&a, Opened(Away), 1000);
         registry.record_status_event(&a, Opened(Online), 1000);
-        registry.record_status_event(&a, Closed(Online), 1000);
+        registry.record_status_event(&a, closed(Online), 1000);
         assert_eq!(take_changes(&mut registry, 2000), []);
-        registry.record_status_event(&a, Closed(Online), 3000);
+        registry.record_status_event(&a, closed(Online), 3000);
         assert_eq!(take_changes(&mut registry, 3000), [(Some(Away), Some(Online))]);
-        registry.record_status_event(&a, Closed(Away), 5000);
+        registry.record_status_event(&a, closed(Away), 5000);
         assert_eq!(take_changes(&mut registry, 5000), [(None, Some(Away))]);
         assert_eq!(registry.user_count(), 0);
     }
@@ -243,11 +257,11 @@ mod tests {
         registry.record_status_event(&a, Opened(Online), 0);
         take_changes(&mut registry, 0);
         registry.record_status_event(&a, Changed { from: Online, to: Away }, 2000);
-        registry.record_status_event(&a, Closed(Away), 2000);
+        registry.record_status_event(&a, closed(Away), 2000);
         // The status was away before the connection closed, so the user stays away during the grace period.
         assert_eq!(take_changes(&mut registry, 2000), [(None, Some(Away))]);
         registry.record_status_event(&a, Opened(Online), 2100);
-        registry.record_status_event(&a, Closed(Online), 2100);
+        registry.record_status_event(&a, closed(Online), 2100);
         registry.record_status_event(&a, Opened(Online), 2100);
         assert_eq!(take_changes(&mut registry, 3100), [(Some(Online), None)], "the user is online again");
     }
@@ -271,15 +285,34 @@ mod tests {
     }
 
     #[test]
+    fn user_was_last_seen_at_last_sign_of_any_connection() {
+        let (mut registry, a) = (PresenceRegistry::default(), user("a"));
+        let silent = |seconds| StatusEvent::Closed(Online, Duration::from_secs(seconds));
+        let mut seen_at = |events: &[(StatusEvent, u32)]| {
+            for (event, at_ms) in events {
+                registry.record_status_event(&a, *event, *at_ms);
+            }
+            registry.take_states(&all(), 10, 70_000, 0).pop().map(|state| state.last_sign_ms)
+        };
+        // The second connection was cut off at 5,000, after the first had closed.
+        let cut = [(Opened(Online), 0), (Opened(Online), 0), (silent(0), 3000), (silent(50), 55_000)];
+        assert_eq!(seen_at(&cut), Some(5000));
+        let closed = [(Opened(Online), 0), (Opened(Online), 0), (silent(0), 30_000), (silent(50), 55_000)];
+        assert_eq!(seen_at(&closed), Some(30_000), "the first closed later");
+        assert_eq!(seen_at(&[(Opened(Online), 1000), (silent(90), 60_000)]), Some(1000), "it opened later");
+    }
+
+    #[test]
     fn after_reset_all_users_are_written_again_in_batches() {
         let mut registry = PresenceRegistry::default();
         for n in 0..25 {
             registry.record_status_event(&user(&n.to_string()), Opened(Online), u32::MAX);
         }
-        assert_eq!(registry.take_states(&all(), 100, u32::MAX).len(), 25);
+        assert_eq!(registry.take_states(&all(), 100, u32::MAX, MIN_WRITE_INTERVAL_MS).len(), 25);
         registry.reset_written(&all());
         registry.reset_written(&all());
-        let batches: Vec<usize> = (0..4).map(|_| registry.take_states(&all(), 10, 5).len()).collect();
+        let batches: Vec<usize> =
+            (0..4).map(|_| registry.take_states(&all(), 10, 5, MIN_WRITE_INTERVAL_MS).len()).collect();
         assert_eq!((batches, registry.user_count()), (vec![10, 10, 5, 0], 25));
     }
 
@@ -307,7 +340,7 @@ mod tests {
         }
         let partition_of = |user: &UserId| [PresencePartition::of(user)];
         let mut take = |of: &UserId| {
-            let states = registry.take_states(&partition_of(of), 10, 0);
+            let states = registry.take_states(&partition_of(of), 10, 0, MIN_WRITE_INTERVAL_MS);
             let polls = registry.take_polls(&partition_of(of));
             registry.reset_written(&partition_of(of));
             (states.len(), polls.len(), states.into_iter().all(|state| state.user == *of))

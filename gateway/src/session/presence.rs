@@ -48,7 +48,9 @@ pub(super) fn report_closed(session: &ChatSession) {
             worker.node.presence.report_poll(&identity.user, None);
         }
     } else if let ReportedPresence::Status(status) = before {
-        worker.node.presence.report_status_event(&identity.user, StatusEvent::Closed(status));
+        // A peer that was cut off was last seen before the server noticed.
+        let silence = client.connection.silence();
+        worker.node.presence.report_status_event(&identity.user, StatusEvent::Closed(status, silence));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Dialects: a file maps the events of an existing application onto commands, and frames onto the events that its
-//! clients know (docs/clients/DIALECTS.md). A dialect is read once, has no memory, and serves all connections of a node.
-//! Pure: text in, text out.
+//! clients know (docs/clients/DIALECTS.md). A dialect is read once and serves all connections of a node. It remembers only
+//! long names of rooms. Pure: text in, text out.
 
 mod answer;
 mod commands;

@@ -79,6 +79,12 @@ impl Connection {
         self.0.phase.get() != Phase::Open
     }
 
+    /// How long ago the last bytes came from the peer, or the end of its stream, with the accuracy of a tick.
+    pub fn silence(&self) -> Duration {
+        let worker = &self.0.worker;
+        worker.limits.tick * worker.current_tick().saturating_sub(self.0.last_received.get())
+    }
+
     /// The present transport. An Engine.IO session may move from polling to a WebSocket.
     pub fn transport(&self) -> TransportKind {
         self.0.kind.get()

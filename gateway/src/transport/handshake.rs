@@ -10,6 +10,7 @@ use actix_http::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use sha1::{Digest as _, Sha1};
+use tidings_shared::security_headers::NOSNIFF;
 
 use super::extension::{self, Agreement, Window};
 
@@ -66,7 +67,7 @@ impl HandshakeRequest {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     pub status: StatusCode,
-    /// Further headers. `Content-Type`, `Content-Length` and `Connection` are always added.
+    /// Further headers. `Content-Type`, `X-Content-Type-Options`, `Content-Length` and `Connection` are always added.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub content_type: &'static str,
     pub body: Bytes,
@@ -99,7 +100,8 @@ impl Refusal {
         // An answer with an `Upgrade` header must name this header in `Connection` (RFC 9110, 7.8).
         let upgrade = self.headers.iter().any(|(name, _)| name == header::UPGRADE);
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close{}\r\n",
+            "HTTP/1.1 {} {}\r\ncontent-type: {}\r\nx-content-type-options: {NOSNIFF}\r\ncontent-length: {}\r\n\
+             connection: close{}\r\n",
             self.status.as_str(),
             self.status.canonical_reason().unwrap_or("Refused"),
             self.content_type,

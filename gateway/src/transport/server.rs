@@ -23,7 +23,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use tidings_shared::write_idle_timeout::WriteIdleTimeout;
+use tidings_shared::{security_headers::forbid_sniffing, write_idle_timeout::WriteIdleTimeout};
 use tokio::{
     net::TcpStream,
     sync::watch,
@@ -204,7 +204,7 @@ where
                     Ok(answer)
                 }
             });
-            let app = App::new().wrap(close_when_shutting_down).configure(|app| {
+            let app = App::new().wrap(close_when_shutting_down).wrap(forbid_sniffing()).configure(|app| {
                 routes(&acceptor, app);
                 if let Some(path) = &options.path {
                     app.route(path, web::to(not_a_websocket));

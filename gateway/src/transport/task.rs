@@ -84,13 +84,14 @@ impl<S: Session> ConnectionTask<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {}
             }
+            // The end of the stream is a sign of life too.
+            self.link.last_received.set(self.link.worker.current_tick());
             let chunk = read.filled_mut();
             if chunk.is_empty() {
                 self.peer_ended = true;
                 return Poll::Pending;
             }
             self.link.worker.counters.bytes_in.add(chunk.len());
-            self.link.last_received.set(self.link.worker.current_tick());
             let used = self.handle_chunk(chunk);
             if self.is_paused() {
                 self.unread = chunk[used..].to_vec();

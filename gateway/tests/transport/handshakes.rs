@@ -67,6 +67,7 @@ async fn invalid_handshake_is_refused_with_matching_status() {
         let head = client.read_head().await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {head}");
         assert!(head.to_lowercase().contains(header), "{what}: {head}");
+        assert!(head.contains("\r\nx-content-type-options: nosniff\r\n"), "{what}: {head}");
     }
 }
 

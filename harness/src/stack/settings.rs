@@ -38,6 +38,10 @@ impl Settings {
                 settings.push(("TIDINGS_MARKS_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_PRESENCE_PER_SECOND", "100000"));
                 settings.push(("TIDINGS_READS_PER_SECOND", "100000"));
+                // Some tests create more rooms, or name more users, than one account may per day.
+                settings.push(("TIDINGS_ROOMS_PER_DAY", "1000000"));
+                settings.push(("TIDINGS_MEMBERS_PER_DAY", "100000000"));
+                settings.push(("TIDINGS_NEW_USERS_PER_DAY", "100000000"));
                 &self.persistence
             }
         };

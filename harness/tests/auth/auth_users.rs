@@ -52,6 +52,31 @@ async fn unknown_user_token_is_refused_and_creates_no_user() -> Result<()> {
 }
 
 #[tokio::test]
+async fn new_user_id_with_bidi_controls_is_refused() -> Result<()> {
+    let stack = Stack::builder().start().await?;
+    let (alice, spoof) = (stack.http("alice"), "bob\u{202e}ecila");
+    let room = alice.new_room(&[]).await?;
+    alice.put_member(&room, spoof, "member").await?.expect(404);
+    alice.create_room("direct", &[spoof]).await?.expect(404);
+    let refused = stack.http(spoof).my_rooms("").await?.expect(401);
+    ensure!(refused.body["reason"] == "unknown_user", "{}", refused.body);
+    ensure!(stack.connect(spoof).await.is_err(), "the gateway accepted a new user");
+    let root = stack.http("root").with_token(&stack.admin_token("root"));
+    ensure!(root.put_user(spoof, json!({"name": "x"})).await?.expect(400).body["field"] == "user");
+    // A user of an earlier version keeps the id.
+    stack.database().query(&format!("INSERT INTO users (id) VALUES ('{spoof}')")).await?;
+    alice.put_member(&room, spoof, "member").await?.expect(200);
+    stack.connect(spoof).await?.ping().await?;
+    root.put_user(spoof, json!({"name": "x"})).await?.expect(200);
+    // Nor may the name of a file hold such a character.
+    let file = json!({"name": "a\u{202e}gnp.exe", "url": "https://x/a", "media_type": "a/b", "size": 1});
+    let body = json!({"client_id": "c", "attachments": [file]});
+    let refused = alice.post(&format!("/rooms/{room}/messages"), body).await?.expect(400);
+    ensure!(refused.body["field"] == "attachments", "{}", refused.body);
+    Ok(())
+}
+
+#[tokio::test]
 async fn known_user_connects_with_name_from_token() -> Result<()> {
     let stack = start_stack_with_required_users().await?;
     let alice = stack.connect("alice").await?;

@@ -10,11 +10,15 @@ use redis::{Value, cmd};
 use tidings_harness::http::Http;
 use tidings_harness::redis::{Redis, RedisCluster, RedisTopology};
 use tidings_harness::{Stack, node};
+use tidings_shared::ids::UserId;
+use tidings_shared::log::{self, Layout, RedisConnection};
+use tidings_shared::presence::{self, NodeLease, NodeState, PresencePartition, PresenceReader};
+use tidings_shared::protocol::Status;
 
-use crate::secured::{GATEWAY_USER, PERSISTENCE_USER, PLACEHOLDER_HASH, project_file};
+use crate::secured::{GATEWAY_USER, PERSISTENCE_USER, PLACEHOLDER_HASH, PUSH_USER, project_file};
 use crate::tls::{run_gateway_commands, run_http_requests};
 
-const PASSWORD: &str = "password-of-both-users";
+const PASSWORD: &str = "password-of-all-users";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The services try to read this setting, and log at level info if they have no right to.
 const UNREADABLE_SETTING: &str = "cluster-require-full-coverage";
@@ -134,6 +138,49 @@ async fn user_of_one_service_lacks_cluster_rights_of_the_other() -> Result<()> {
             let answer: String = redis.command(&dry_run).await?;
             ensure!((answer == "OK") == is_allowed, "{user}: {command}: {answer}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn user_of_push_reads_presence_and_nothing_else() -> Result<()> {
+    let redis = Redis::start().await?;
+    add_users(&redis).await?;
+    let (user, lease) = (UserId::parse("alice")?, NodeLease::generate());
+    let connection = redis::Client::open(redis.url())?.get_multiplexed_async_connection().await?;
+    let mut connection = RedisConnection::new(connection, Layout::Single);
+    let partition = PresencePartition::of(&user);
+    ensure!(presence::begin_lease(&mut connection, &[partition], &lease).await?);
+    let state = NodeState { user: user.clone(), status: Some(Status::Away), grace: None, last_sign_ms: 0 };
+    presence::write_states(&mut connection, &lease, &[state], 0).await?;
+    let url = format!("redis://{PUSH_USER}:{PASSWORD}@127.0.0.1:{}", redis.port());
+    let reader = PresenceReader::new(log::client(&url)?.named("tidings-push", "test"));
+    ensure!(reader.state(&user).await?.status == Some(Status::Away));
+    ensure!(reader.state(&UserId::parse("bob")?).await?.status.is_none());
+    let refused: Vec<HashMap<String, Value>> = redis.command(cmd("ACL").arg("LOG")).await?;
+    ensure!(refused.is_empty(), "{refused:?}");
+    for (command, is_allowed) in [
+        ("CLUSTER SLOTS", true),
+        ("INFO server", true),
+        ("HGETALL {u07}:presence:user:alice", true),
+        ("HGETALL {28}:presence:user:alice", true),
+        ("EVAL_RO x 1 {28}:presence:lives", true),
+        ("EVAL_RO x 1 {28}:room:tea", false),
+        ("EVAL x 1 {28}:presence:lives", false),
+        ("SCRIPT LOAD x", false),
+        ("HSET {u07}:presence:user:alice s o", false),
+        ("DEL {u07}:presence:user:alice", false),
+        ("HGETALL {28}:room:tea", false),
+        ("GET {28}:epoch", false),
+        ("SET {28}:epoch 1", false),
+        ("PUBLISH presence x", false),
+        ("SUBSCRIBE presence", false),
+        ("FLUSHALL", false),
+    ] {
+        let mut dry_run = cmd("ACL");
+        dry_run.arg("DRYRUN").arg(PUSH_USER).arg(command.split(' ').collect::<Vec<_>>());
+        let answer: String = redis.command(&dry_run).await?;
+        ensure!((answer == "OK") == is_allowed, "{command}: {answer}");
     }
     Ok(())
 }

@@ -65,7 +65,8 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
         for (at, _) in file.text.match_indices(opening) {
             let rest = &file.text[at + opening.len()..];
             let Some(rest) = rest.strip_prefix(['"', '\'']) else { continue };
-            let command: String = rest.chars().take_while(char::is_ascii_uppercase).collect();
+            let command: String =
+                rest.chars().take_while(|letter| letter.is_ascii_uppercase() || *letter == '_').collect();
             if command.is_empty() {
                 continue;
             }
@@ -115,8 +116,8 @@ fn redis_users_may_run_exactly_their_services_commands() {
             .cloned()
             .chain(sources_of_service(&format!("{service}/src/")).iter().flat_map(commands_in))
             .map(|(_, command)| command)
-            // Sentinels have users of their own.
-            .filter(|command| command != "sentinel")
+            // Sentinels have users of their own, and so has push.
+            .filter(|command| command != "sentinel" && command != "eval_ro")
             .collect();
         assert!(used.len() > 20, "the commands were not found: {used:?}");
         let others = OTHER_COMMANDS.iter().filter(|(services, _)| services.contains(&service));
@@ -151,4 +152,16 @@ fn commands_of_one_service_are_called_by_no_other() {
             }
         }
     }
+}
+
+#[test]
+fn redis_user_of_push_may_only_read() {
+    let users = read(ACL_FILE);
+    let user = users.lines().find(|line| line.starts_with("user tidings-push ")).unwrap();
+    let allowed: Vec<&str> = user.split(' ').filter_map(|word| word.strip_prefix('+')).collect();
+    // The commands of `shared/src/presence/reader.rs` and of the script `states.lua`.
+    assert_eq!(allowed, ["cluster|slots", "eval_ro", "hget", "hgetall", "info", "time", "zscore"]);
+    let keys: Vec<&str> = user.split(' ').filter(|word| word.contains('~')).collect();
+    assert!(!keys.is_empty() && keys.iter().all(|key| key.starts_with("%R~")), "{keys:?}");
+    assert!(!user.contains(" &"), "push may use no channel");
 }

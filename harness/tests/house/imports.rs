@@ -158,6 +158,8 @@ fn pure_modules_use_no_io_and_no_clock() {
         "push/src/outcome.rs",
         "push/src/schedule.rs",
         "shared/src/command_fields.rs",
+        "shared/src/emoji.rs",
+        "shared/src/grapheme.rs",
         "shared/src/log/record.rs",
         "shared/src/log/subscriber/protocol.rs",
         "shared/src/log/subscriber/resp.rs",

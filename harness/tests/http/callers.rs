@@ -1,7 +1,10 @@
-//! Who may use the APIs: files, push and webhooks treat unknown and blocked users as persistence does.
+//! What all APIs have in common: files, push and webhooks treat unknown and blocked users as persistence does, and all
+//! answers have the headers that protect browsers.
 
 use anyhow::{Result, ensure};
+use reqwest::{Method, header::HeaderValue};
 use tidings_harness::files::FilesNode;
+use tidings_harness::http::client;
 use tidings_harness::push::{Browser, PushNode};
 use tidings_harness::stack::set_feed;
 use tidings_harness::webhooks::{Receiver, WebhooksNode};
@@ -55,6 +58,46 @@ async fn first_request_to_any_program_creates_its_user() -> Result<()> {
     let service = Receiver::start().await?;
     programs.push.register(&programs.stack, "bob", &Browser::subscribe(&service, "bob")?).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn every_json_answer_forbids_content_sniffing() -> Result<()> {
+    let programs = Programs::start("create").await?;
+    let (shared, token) = (Stack::shared().await?, programs.stack.token("alice"));
+    let companion = |port: u16| format!("http://127.0.0.1:{port}");
+    let mut checked = 0;
+    for (origin, paths) in [
+        (
+            programs.stack.persistence(0).url(),
+            ["/v1/me/rooms", "/v1/rooms/none", "/v1/openapi.json", "/none"],
+        ),
+        (
+            companion(programs.files.public_port()),
+            ["/v1/files/held", "/v1/files/none", "/v1/files/openapi.json", "/none"],
+        ),
+        (
+            companion(programs.push.public_port()),
+            ["/v1/me/devices", "/v1/push/key", "/v1/me/mutes/x", "/none"],
+        ),
+        (companion(programs.webhooks.public_port()), ["/v1/webhooks", "/v1/webhooks/x", "/v1/none", "/none"]),
+        (shared.gateway(0).url(), ["/v1/poll", "/v1/ws", "/v1/none", "/none"]),
+    ] {
+        for path in paths {
+            for method in [Method::GET, Method::POST] {
+                let request = client().request(method.clone(), format!("{origin}{path}"));
+                let answer = request.bearer_auth(&token).send().await?;
+                let header = answer.headers().get("x-content-type-options").cloned();
+                ensure!(header.is_some_and(|value| value == "nosniff"), "{method} {path}: {answer:?}");
+                checked += usize::from(answer.headers().get("content-type").is_some_and(is_json));
+            }
+        }
+    }
+    ensure!(checked > 30, "only {checked} answers were JSON");
+    Ok(())
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    content_type.to_str().is_ok_and(|text| text.ends_with("json"))
 }
 
 #[tokio::test]

@@ -83,6 +83,22 @@ async fn enabled_feed_returns_earlier_and_later_events() -> Result<()> {
     Ok(())
 }
 
+/// The clock of PostgreSQL was an hour ahead while the feed was on for the first time.
+#[tokio::test]
+async fn old_cursor_misses_nothing_after_off_and_on() -> Result<()> {
+    let stack = start_stack(1).await?;
+    let (feed, rooms) = (consumer_at(&stack, 0), fill_rooms(&stack, 1, 2).await?);
+    stack.database().query("UPDATE feed SET position = position + 3600000000").await?;
+    let mut consumer = FeedConsumer::from_start("limit=1000");
+    consumer.read_all(&feed).await?;
+    set_feed(stack.database().url(), false).await?;
+    stack.http("alice").send(&rooms[0], "meanwhile", "hello").await?.expect(201);
+    set_feed(stack.database().url(), true).await?;
+    stack.http("alice").send(&rooms[0], "after", "hello").await?.expect(201);
+    consumer.read_all(&feed).await?;
+    ensure_complete(&stack, &[&consumer]).await
+}
+
 #[tokio::test]
 async fn feed_is_complete_when_persistence_is_killed() -> Result<()> {
     let stack = start_stack(2).await?;

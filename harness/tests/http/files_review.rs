@@ -54,5 +54,11 @@ async fn held_file_is_downloaded_only_after_its_release() -> Result<()> {
     let address = bob.address(&room, of_good, &id_of(&good)).await?.expect(200).json();
     let _rejected = admin.post(&decide(&good, "reject")).await?.expect(200);
     ensure!(bob.get(address["url"].as_str().unwrap_or_default()).await?.status == 404);
+    let root = stack.http("root").with_token(&stack.admin_token("root"));
+    let audit = root.get("/admin/audit?actor=scanner").await?.expect(200).body;
+    let last = &audit["entries"][0];
+    let is_right =
+        last["action"] == "file.reject" && last["target"] == "alice" && last["room"] == room.as_str();
+    ensure!(is_right && last["detail"] == id_of(&good), "{audit}");
     Ok(())
 }

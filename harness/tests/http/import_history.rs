@@ -43,6 +43,29 @@ fn history() -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn message_with_invalid_reaction_is_imported_and_told() -> Result<()> {
+    let stack = start_stack().await?;
+    let mut message = old_message("m/1", "alice", "2019-05-06T07:08:09Z", "one\r\ntwo");
+    message["reactions"] = json!([
+        {"user": "bob", "emoji": "not one", "at": "2019-05-07T00:00:00Z"},
+        {"user": "bob", "emoji": "👍\u{fe0f}", "at": "2019-05-07T00:00:00Z"},
+    ]);
+    let members = json!([{"user": "bob"}]);
+    let room = json!({"type": "room", "id": "general", "kind": "private", "created_by": "alice", "members": members});
+    let path = write_lines(stack.folder(), "reactions.jsonl", vec![room, message])?;
+    let output = run_import(&stack, &path, &[]).await?;
+    let (errors, summary) = (String::from_utf8(output.stderr)?, String::from_utf8(output.stdout)?);
+    ensure!(errors.contains(":2: bad_field: a reaction is left out"), "{errors}");
+    ensure!(summary.contains("0 lines refused, 1 reactions left out"), "{summary}");
+    let page = stack.http("bob").messages("general", "").await?.expect(200).body;
+    let stored = &page["messages"][0];
+    ensure!(stored["content"] == "one\ntwo", "{stored}");
+    let reactions = json!([{"emoji": "👍", "count": 1, "mine": true, "users": ["bob"]}]);
+    ensure!(stored["reactions"] == reactions, "{stored}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn imported_history_keeps_times_changes_and_read_marks() -> Result<()> {
     let stack = start_stack().await?;
     let path = write_lines(stack.folder(), "history.jsonl", history())?;

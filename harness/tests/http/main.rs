@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audit;
 mod callers;
 mod erase;
 mod erase_for_good;

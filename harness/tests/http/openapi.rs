@@ -49,7 +49,10 @@ async fn never_accepted_operations(token: impl Fn(&Stack) -> String) -> Result<V
 #[tokio::test]
 async fn user_requests_are_answered_as_documented() -> Result<()> {
     let refused = never_accepted_operations(|stack| stack.token("alice")).await?;
-    assert_eq!(refused, ["GET /v1/feed", "DELETE /v1/users/{user}", "PUT /v1/users/{user}"]);
+    assert_eq!(
+        refused,
+        ["GET /v1/admin/audit", "GET /v1/feed", "DELETE /v1/users/{user}", "PUT /v1/users/{user}"]
+    );
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use reqwest::Method;
 use serde_json::json;
 use tidings_harness::push::{Browser, PushNode};
 use tidings_harness::webhooks::{Receiver, ReceiverBehaviour};
@@ -114,7 +115,10 @@ async fn refused_device_pauses_and_is_removed_at_last() -> Result<()> {
 
 #[tokio::test]
 async fn private_addresses_are_refused_when_registered_and_when_connected() -> Result<()> {
-    let (stack, service, node) = start(&[("TIDINGS_PUSH_ALLOW_PRIVATE", "false")]).await?;
+    // The hosts are allowed, so that only their addresses are the reason.
+    let hosts = "127.0.0.1,[::1],169.254.169.254,10.0.0.1,localhost";
+    let settings = [("TIDINGS_PUSH_ALLOW_PRIVATE", "false"), ("TIDINGS_PUSH_ENDPOINT_HOSTS", hosts)];
+    let (stack, service, node) = start(&settings).await?;
     let (alice, bob) = (stack.http("alice"), node.user(&stack, "bob"));
     let room = alice.new_room(&["bob"]).await?;
     for endpoint in [
@@ -130,16 +134,60 @@ async fn private_addresses_are_refused_when_registered_and_when_connected() -> R
         ensure!(answer.status == 400 && answer.body["field"] == "endpoint", "{endpoint}: {answer:?}");
     }
     // A name is refused when it is resolved, and an address that was stored under another setting when it is sent to.
-    let port = service.url().split([':', '/']).nth(4).unwrap_or_default().to_owned();
-    let named = Browser::with_endpoint(&format!("https://localhost:{port}/hook/x"), "x")?;
+    let named = Browser::with_endpoint("https://localhost/hook/x", "x")?;
     node.register(&stack, "bob", &named).await?;
-    let stored = Browser::with_endpoint(&format!("https://localhost:{port}/hook/y"), "y")?;
+    let stored = Browser::with_endpoint("https://localhost/hook/y", "y")?;
     node.register(&stack, "bob", &stored).await?;
     let moved = format!("UPDATE push_devices SET address = '{}/y' WHERE address LIKE '%/y'", service.url());
     stack.database().query(&moved).await?;
     say(&alice, &room, "hello").await?;
     until("both are refused", async || Ok(outcome(&node, "refused_address").await? == 2)).await?;
     ensure!(service.deliveries().is_empty(), "a private address was connected to");
+    Ok(())
+}
+
+#[tokio::test]
+async fn endpoint_must_be_at_allowed_push_service() -> Result<()> {
+    let (stack, service, node) = start(&[]).await?;
+    let (alice, bob) = (stack.http("alice"), node.user(&stack, "bob"));
+    let moved = device(&stack, &node, &service, "bob").await?;
+    let post = async |node: &PushNode, endpoint: &str| {
+        let form = Browser::with_endpoint(endpoint, "x")?.subscription();
+        node.user(&stack, "bob").post("/me/devices", form).await
+    };
+    let elsewhere = post(&node, &service.url().replace("127.0.0.1", "localhost")).await?;
+    ensure!(elsewhere.status == 400 && elsewhere.body["field"] == "endpoint", "{elsewhere:?}");
+
+    let hosts = "fcm.googleapis.com,*.push.apple.com";
+    let settings = [("TIDINGS_PUSH_ALLOW_PRIVATE", "false"), ("TIDINGS_PUSH_ENDPOINT_HOSTS", hosts)];
+    let strict = PushNode::start(&stack, "strict", &settings).await?;
+    for endpoint in [
+        "https://example.com/x",
+        "https://fcm.googleapis.com.example.com/x",
+        "https://fcm.googleapis.com:8443/x",
+        "https://evilpush.apple.com/x",
+        "http://fcm.googleapis.com/x",
+    ] {
+        let answer = post(&strict, endpoint).await?;
+        ensure!(answer.status == 400 && answer.body["field"] == "endpoint", "{endpoint}: {answer:?}");
+    }
+    for endpoint in ["https://fcm.googleapis.com/fcm/send/x", "https://web.push.apple.com:443/x"] {
+        let device = post(&strict, endpoint).await?.expect(201).body;
+        let path = format!("/me/devices/{}", device["id"].as_str().unwrap_or_default());
+        bob.request(Method::DELETE, &path, None).await?.expect(204);
+    }
+
+    // An endpoint that was stored under another setting gets nothing.
+    let sql = "UPDATE push_devices SET address = replace(address, '127.0.0.1', 'localhost')";
+    stack.database().query(sql).await?;
+    let room = alice.new_room(&["bob"]).await?;
+    say(&alice, &room, "hello").await?;
+    let refused = async || {
+        let outcomes = [outcome(&node, "refused_address").await?, outcome(&strict, "refused_address").await?];
+        Ok(outcomes.iter().sum::<u64>() > 0)
+    };
+    until("the endpoint is refused", refused).await?;
+    ensure!(moved.requests(&service).is_empty(), "a host was connected to that is not allowed");
     Ok(())
 }
 

@@ -41,6 +41,13 @@ async fn only_admins_use_the_api_and_secrets_are_shown_once() -> Result<()> {
     }
     ensure!(all.body["webhooks"][0] == one.body && one.body["description"] == "search");
     ensure!(!node.log()?.contains("whsec_"), "the log has a secret");
+    node.http().request(Method::DELETE, &format!("/webhooks/{id}"), None).await?.expect(204);
+    let root = stack.http("root").with_token(&stack.admin_token("root"));
+    let audit = root.get("/admin/audit?actor=operator").await?.expect(200).body;
+    let list = audit["entries"].as_array().into_iter().flatten();
+    let actions: Vec<_> = list.map(|entry| (entry["action"].as_str(), entry["detail"].as_str())).collect();
+    let id = Some(id.as_str());
+    ensure!(actions == [(Some("webhook.delete"), id), (Some("webhook.create"), id)], "{audit}");
     let document = node.http().get("/webhooks/openapi.json").await?.expect(200).body;
     ensure!(document["openapi"] == "3.1.0" && document["paths"].as_object().is_some_and(|it| it.len() == 7));
     Ok(())

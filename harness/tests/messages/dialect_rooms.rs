@@ -61,6 +61,27 @@ async fn simultaneous_first_joins_create_one_room_with_all_as_members() -> Resul
 }
 
 #[tokio::test]
+async fn room_of_long_name_is_the_same_on_all_gateways() -> Result<()> {
+    let stack = start_stack(DIALECT, 100).await?;
+    let (mut ann, mut bob) = (connect(&stack, 0, "ann").await?, connect(&stack, 1, "bob").await?);
+    let pair = "0190a5c0-0000-7000-8000-000000000000_0190a5c0-0000-7000-8000-000000000001";
+    for name in [pair, "двенадцатьбу"] {
+        for client in [&mut ann, &mut bob] {
+            let joined = join(client, name).await?;
+            ensure!(joined == json!({ "success": true, "room": name }), "{joined}");
+        }
+        let rooms = stack.http("bob").my_rooms("").await?.expect(200).body;
+        let rooms = rooms["rooms"].as_array().cloned().unwrap_or_default();
+        let room = rooms.iter().find(|room| room["name"] == name).cloned().unwrap_or_default();
+        ensure!(room["members"] == 2, "{rooms:?}");
+        stack.http("ann").send(room["room"].as_str().unwrap_or_default(), "1", name).await?.expect(201);
+        let message = bob.wait_for("message", WAIT_TIMEOUT).await?;
+        ensure!(message["message"] == name, "{message}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn private_room_stays_hidden_from_joins_that_create_rooms() -> Result<()> {
     let stack = start_stack(DIALECT, 100).await?;
     let admin = stack.http("eve").with_token(&stack.admin_token("eve"));
@@ -99,6 +120,24 @@ async fn joins_that_create_rooms_keep_the_limit_of_rooms() -> Result<()> {
     ensure!(refused["code"] == "too_large", "{refused}");
     // The rooms of which the user is a member can be joined again.
     ensure!(join(&mut ann, "a").await?["success"] == true, "the join of a known room");
+    Ok(())
+}
+
+#[tokio::test]
+async fn joins_that_create_rooms_keep_the_daily_limit() -> Result<()> {
+    let stack = Stack::builder().persistence(2).gateway_env("TIDINGS_SOCKET_IO", "on");
+    let stack = stack.gateway_env("TIDINGS_SOCKET_IO_DIALECT", DIALECT);
+    let stack = stack.persistence_env("TIDINGS_ROOMS_PER_DAY", 1).start().await?;
+    let mut ann = connect(&stack, 0, "ann").await?;
+    ensure!(join(&mut ann, "a").await?["success"] == true);
+    let refused = join(&mut ann, "b").await?;
+    ensure!(refused["code"] == "rate_limited", "{refused}");
+    // Somebody else may create the room, and then ann may join it.
+    let mut bob = connect(&stack, 0, "bob").await?;
+    for client in [&mut bob, &mut ann] {
+        let joined = join(client, "b").await?;
+        ensure!(joined["success"] == true, "{joined}");
+    }
     Ok(())
 }
 

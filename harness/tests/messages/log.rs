@@ -8,10 +8,11 @@ use tidings_harness::redis::Redis;
 use tidings_shared::{
     ids::{Epoch, RoomId, Seq, UserId},
     log::{
-        Accepted, AppendError, Entry, KnownClientId, ReadMark, RoomHead, Survival,
+        Accepted, AppendError, Entry, KnownClientId, ReadMark, RoomHead, Survival, WatermarkUpdate,
         keys::{self, Partition},
         record::IngestId,
         stored::Stored,
+        stored_state::read_stored_states,
     },
 };
 
@@ -244,6 +245,58 @@ async fn late_owner_does_not_overwrite_watermark_of_later_epoch() -> Result<()> 
     let answer = fixture.publish_stored(&former, first, Vec::new()).await;
     let held: String = fixture.command(redis::cmd("GET").arg(fixture.partition().stored())).await?;
     ensure!(answer == Ok(false) && held == format!("2 {second}"), "the watermark is {held}: {answer:?}");
+    Ok(())
+}
+
+/// A former owner of the partition was paused between its COMMIT and the watermark.
+#[tokio::test]
+async fn late_watermark_does_not_replace_the_proof() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let (first, second) = (fixture.append("a").await?, fixture.append("b").await?);
+    let session = fixture.log.session_of(&fixture.room).await?;
+    for stored in [&second, &first] {
+        let update = WatermarkUpdate {
+            partition: fixture.partition(),
+            watermark: stored.ingest.expect("just appended"),
+            proof: Some((fixture.room.clone(), stored.seq)),
+            exceptions: Vec::new(),
+        };
+        ensure!(fixture.log.publish_stored(&session, &[update]).await == [Ok(true)]);
+        let states = read_stored_states(&mut session.connection(), &[fixture.partition()]).await?;
+        ensure!(states[0].1.proof == Some((fixture.room.clone(), second.seq)), "{states:?}");
+    }
+    Ok(())
+}
+
+/// Redis keeps the marks of too many users while PostgreSQL does not have the latest ones.
+#[tokio::test]
+async fn marks_are_dropped_only_when_their_records_are_stored() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    for client_id in ["a", "b", "c"] {
+        fixture.append(client_id).await?;
+    }
+    let mark = async |user: &str, seq: u64| -> Result<(Option<Seq>, IngestId)> {
+        let mark = ReadMark { user: UserId::parse(user)?, seq: Seq(seq), delivered: false };
+        let marked = fixture.log.mark(&fixture.room, &[mark]).await?;
+        Ok((marked.positions[0], marked.accepted.ingest.expect("a mark was appended")))
+    };
+    ensure!(mark("alice", 3).await?.0 == Some(Seq(3)));
+    let key = keys::marks(&fixture.room);
+    let mut fill = redis::cmd("HSET");
+    fill.arg(&key);
+    for number in 0..10_001 {
+        fill.arg(format!("user{number}")).arg("1 0 0 0 0");
+    }
+    fixture.command::<usize>(&mut fill).await?;
+    mark("bob", 1).await?;
+    // Another device of alice is behind. Persistence would answer that nothing is read.
+    let (position, last) = mark("alice", 2).await?;
+    ensure!(position == Some(Seq(3)), "the mark moved back to {position:?}");
+    let session = fixture.log.session_of(&fixture.room).await?;
+    ensure!(fixture.publish_stored(&session, last, Vec::new()).await?);
+    mark("bob", 2).await?;
+    let kept: usize = fixture.command(redis::cmd("HLEN").arg(&key)).await?;
+    ensure!(kept < 100, "{kept} fields are kept");
     Ok(())
 }
 

@@ -163,6 +163,27 @@ async fn jump_of_the_clock_drops_no_window() -> Result<()> {
 }
 
 #[tokio::test]
+async fn clock_set_back_by_hours_keeps_two_windows() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    let first = fixture.append("a").await?;
+    store(&fixture, "a", &first).await?;
+    // The window began before the clock was set back by six hours.
+    let (_, number) = newest_window(&fixture).await?;
+    renumber_window(&fixture, -1, number, number + 36).await?;
+    for client_id in ["b", "c", "d"] {
+        let accepted = fixture.append(client_id).await?;
+        store(&fixture, client_id, &accepted).await?;
+        age_newest_window(&fixture, 2).await?;
+    }
+    let list = fixture.partition().sent();
+    let kept: Vec<u64> = fixture.command(redis::cmd("LRANGE").arg(&list).arg(0).arg(-1)).await?;
+    let oldest = format!("{list}:{}", number + 36);
+    let is_kept: bool = fixture.command(redis::cmd("EXISTS").arg(oldest)).await?;
+    ensure!(kept.len() == 2 && !is_kept, "{kept:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn window_of_an_earlier_version_is_not_trusted() -> Result<()> {
     let fixture = start_trusting_from(Duration::ZERO).await?;
     let (key, number) = newest_window(&fixture).await?;

@@ -31,6 +31,7 @@ mod telemetry_private;
 mod telemetry_shards;
 mod telemetry_socket_io;
 mod telemetry_tls;
+mod telemetry_untrusted;
 mod telemetry_zero;
 mod watch;
 mod watch_blind;

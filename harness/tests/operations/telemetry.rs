@@ -28,7 +28,8 @@ async fn start_stack(sink: &str, ratio: &str) -> Result<Stack> {
     let stack = Stack::builder().gateways(2).env("TIDINGS_OTLP_ENDPOINT", sink);
     let stack =
         stack.gateway_env("TIDINGS_MESSAGES_PER_SECOND", 1000).gateway_env("TIDINGS_MESSAGES_BURST", 1000);
-    stack.env("TIDINGS_TRACE_RATIO", ratio).env("TIDINGS_LOG", filter).start().await
+    let stack = stack.env("TIDINGS_TRACE_RATIO", ratio).env("TIDINGS_TRUST_TRACE_CONTEXT", "true");
+    stack.env("TIDINGS_LOG", filter).start().await
 }
 
 /// Connects Ann to the first gateway and Ben twice to the second; all of them join one room.

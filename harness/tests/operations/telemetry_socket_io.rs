@@ -36,7 +36,8 @@ async fn connect(stack: &Stack, via: SocketIoTransport, user: &str) -> Result<So
 async fn sampled_event_is_one_trace_through_two_gateways(#[case] via: SocketIoTransport) -> Result<()> {
     let sink = Sink::start().await?;
     let stack = Stack::builder().gateways(2).env("TIDINGS_OTLP_ENDPOINT", sink.endpoint());
-    let stack = stack.env("TIDINGS_TRACE_RATIO", "0").gateway_env("TIDINGS_SOCKET_IO", "on").start().await?;
+    let stack = stack.env("TIDINGS_TRACE_RATIO", "0").env("TIDINGS_TRUST_TRACE_CONTEXT", "true");
+    let stack = stack.gateway_env("TIDINGS_SOCKET_IO", "on").start().await?;
     let room = stack.http("ann").new_room(&["ben"]).await?;
     let mut ann = connect(&stack, via, "ann").await?;
     ann.join(&room).await?;

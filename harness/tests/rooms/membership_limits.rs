@@ -1,4 +1,4 @@
-//! Limits of members per room, of rooms per user, and of commands over HTTP.
+//! Limits of members per room, of rooms per user, of what a user may do per day, and of commands over HTTP.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -39,16 +39,86 @@ async fn new_room_over_member_limit_is_refused() -> Result<()> {
 async fn user_at_room_limit_cannot_join_another() -> Result<()> {
     let stack = Stack::builder().gateways(0).persistence_env("TIDINGS_MAX_ROOMS_PER_USER", 2).start().await?;
     let (alice, bob) = (stack.http("alice"), stack.http("bob"));
-    let first = alice.new_room(&["bob"]).await?;
-    let second = alice.new_room(&[]).await?;
+    let public = async |owner: &str| {
+        let room = stack.http(owner).create_room("public", &[]).await?.expect(201).body["room"].clone();
+        anyhow::Ok(room.as_str().unwrap_or_default().to_owned())
+    };
+    let (first, second) = (public("alice").await?, public("alice").await?);
     let third = alice.create_room("private", &[]).await?.expect(413);
     ensure!((third.code(), third.body["field"].as_str()) == ("too_large", Some("members")));
-    bob.create_room("private", &["alice"]).await?.expect(413);
-    alice.put_member(&second, "bob", "member").await?.expect(200);
-    let others = stack.http("carol").create_room("public", &[]).await?.expect(201).body["room"].clone();
-    bob.join_room(others.as_str().unwrap_or_default(), "bob").await?.expect(413);
+    bob.create_room("private", &["alice"]).await?.expect(201);
+    bob.join_room(&first, "bob").await?.expect(200);
+    bob.join_room(&second, "bob").await?.expect(413);
     bob.remove_member(&first, "bob").await?.expect(200);
-    bob.join_room(others.as_str().unwrap_or_default(), "bob").await?.expect(200);
+    bob.join_room(&second, "bob").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn memberships_by_others_leave_own_room_limit() -> Result<()> {
+    let builder = Stack::builder().gateways(0).persistence_env("TIDINGS_MAX_ROOMS_PER_USER", 2);
+    let stack = builder.persistence_env("TIDINGS_MAX_ROOMS_BY_OTHERS", 3).start().await?;
+    let [mallory, carol, bob] = ["mallory", "carol", "bob"].map(|name| stack.http(name));
+    let first = mallory.new_room(&["bob"]).await?;
+    let second = mallory.new_room(&[]).await?;
+    mallory.put_member(&second, "bob", "member").await?.expect(200);
+    carol.create_room("direct", &["bob"]).await?.expect(201);
+    let public = carol.create_room("public", &[]).await?.expect(201).body["room"].clone();
+    // Others have filled the other limit, and bob still has all rooms of his own.
+    bob.create_room("private", &[]).await?.expect(201);
+    bob.join_room(public.as_str().unwrap_or_default(), "bob").await?.expect(200);
+    bob.create_room("private", &[]).await?.expect(413);
+    let dave = stack.http("dave");
+    let full = dave.create_room("direct", &["bob"]).await?.expect(413);
+    ensure!((full.code(), full.body["field"].as_str()) == ("too_large", Some("members")));
+    let room = dave.new_room(&[]).await?;
+    ensure!(dave.put_member(&room, "bob", "member").await?.expect(413).code() == "too_large");
+    bob.remove_member(&first, "bob").await?.expect(200);
+    dave.put_member(&room, "bob", "member").await?.expect(200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn daily_limits_hold_over_nodes_and_restarts() -> Result<()> {
+    let builder = Stack::builder().gateways(0).persistence(2).persistence_env("TIDINGS_ROOMS_PER_DAY", 3);
+    let builder = builder.persistence_env("TIDINGS_MEMBERS_PER_DAY", 4);
+    let stack = builder.persistence_env("TIDINGS_NEW_USERS_PER_DAY", 2).start().await?;
+    let [one, two] = [0, 1].map(|node| stack.http_at(node, "alice"));
+    // A direct room that exists already is not created again, and a refused request does not count.
+    one.create_room("direct", &["bob"]).await?.expect(201);
+    one.create_room("direct", &["bob"]).await?.expect(200);
+    one.create_room("private", &["u1", "u2", "u3"]).await?.expect(413);
+    let room = two.new_room(&["bob"]).await?;
+    two.archive_room(&room).await?.expect(204);
+    let room = two.new_room(&[]).await?;
+    let refused = one.create_room("private", &[]).await?.expect(429);
+    ensure!(refused.code() == "rate_limited" && refused.body["reason"] == "daily_limit", "{}", refused.body);
+    // One room more is allowed after a third of a day.
+    let wait = refused.body["retry_after_ms"].as_u64().unwrap_or_default();
+    ensure!((20_000_000..=28_800_000).contains(&wait), "{wait} ms");
+    // Nor does a direct room help, and a restart forgets nothing.
+    stack.persistence(0).restart().await?;
+    stack.persistence(0).until_ready().await?;
+    let one = stack.http_at(0, "alice");
+    one.create_room("direct", &["carol"]).await?.expect(429);
+    // bob was the first unknown user, eve is the second.
+    one.put_member(&room, "eve", "member").await?.expect(200);
+    let unknown = two.put_member(&room, "u4", "member").await?.expect(429);
+    ensure!(unknown.body["reason"] == "daily_limit", "{}", unknown.body);
+    let users = "SELECT string_agg(id, ' ' ORDER BY id) FROM users";
+    ensure!(stack.database().value(users).await? == "alice bob eve");
+    // The fourth added member is the last. Changes of roles and removals do not count.
+    two.put_member(&room, "bob", "member").await?.expect(200);
+    two.put_member(&room, "bob", "admin").await?.expect(200);
+    two.remove_member(&room, "bob").await?.expect(200);
+    one.put_member(&room, "bob", "member").await?.expect(429);
+    // Others have limits of their own, and back ends have none.
+    stack.http("bob").create_room("private", &["alice"]).await?.expect(201);
+    let back_end = stack.http("alice").with_token(&stack.admin_token("alice"));
+    for number in 0..5 {
+        back_end.create_room("private", &[&format!("v{number}")]).await?.expect(201);
+        back_end.put_member(&room, &format!("w{number}"), "member").await?.expect(200);
+    }
     Ok(())
 }
 

@@ -273,6 +273,37 @@ async fn changed_account_is_announced_and_never_stale_in_cache() -> Result<()> {
     Ok(())
 }
 
+/// The notice before the COMMIT fills the cache with the account as it was.
+#[tokio::test]
+async fn block_holds_although_its_process_is_killed() -> Result<()> {
+    let stack = start_stack().await?;
+    let (root, bob) = (admin_http(&stack), user_id("bob"));
+    let log = RoomLog::new(&stack, MAX_BACKLOG_RECORDS).await?;
+    let session = log.log.session_of_user(&bob).await?;
+    let ask = ConnectUserRequest { user: bob.clone(), name: None, picture: None };
+    internal_client(&stack)?.connect_user(&ask).await?;
+    let held = hold(&stack, "SELECT FROM users WHERE id = 'bob' FOR UPDATE", 4.0).await?;
+    let blocking = tokio::spawn(async move { root.put_user("bob", json!({"blocked": true})).await });
+    let waits = "SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                 AND query LIKE 'INSERT INTO users%' AND datname = current_database()";
+    stack.database().until(waits, "true").await?;
+    // PostgreSQL commits the statement although its client has ended.
+    stack.persistence(0).kill();
+    drop(blocking.await);
+    held.await?;
+    stack.database().until("SELECT blocked FROM users WHERE id = 'bob'", "t").await?;
+    let begun = Instant::now();
+    loop {
+        let mut connection = session.connection();
+        let cached = membership::cached_account(&mut connection, &bob, session.epoch).await?;
+        if cached.is_none_or(|account| account.blocked) {
+            return Ok(());
+        }
+        ensure!(begun.elapsed() < 2 * WAIT_TIMEOUT, "the account is cached as if bob were not blocked");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 async fn full_redis_still_receives_committed_changes() -> Result<()> {
     let stack = start_stack().await?;

@@ -7,7 +7,8 @@ use crate::watching::{
     parse_time_ms, set_status, wait_for_status,
 };
 use anyhow::{Result, ensure};
-use tidings_harness::Stack;
+use tidings_harness::proxy::{LinkConditions, Proxy};
+use tidings_harness::{Client, Stack};
 
 /// The sum of the times of a node lease, its grace and the sweep.
 const LEASE_AND_GRACE: Duration = Duration::from_secs(32);
@@ -51,6 +52,24 @@ async fn killed_node_users_go_offline_after_lease_and_grace() -> Result<()> {
     ensure!((-1000..7000).contains(&seen), "last_seen is {seen} ms before the kill: {frames:?}");
     expect_no_update(&alice, Duration::from_secs(4)).await?;
     ensure!(get_presence(&alice, "dave").await?["status"] == "online");
+    Ok(())
+}
+
+#[tokio::test]
+async fn last_seen_after_silent_cut_is_last_sign_of_life() -> Result<()> {
+    // The cut is noticed after 10 s without a pong.
+    let stack = Stack::builder().gateway_env("TIDINGS_HEARTBEAT_MS", "5000").start().await?;
+    let room = stack.http("alice").new_room(&["bob"]).await?;
+    let alice = connect_watcher(&stack, 0, &room).await?;
+    let path = Proxy::start(stack.gateway(0).ports().public).await?;
+    let bob = Client::connect(&format!("ws://127.0.0.1:{}/v1/ws", path.port()), &stack.token("bob")).await?;
+    expect_update(&alice, "bob", "online", UPDATE_TIMEOUT).await?;
+    set_status(&bob, "online").await?;
+    let cut_at = now_ms();
+    path.set(LinkConditions::BLACK_HOLE);
+    let frame = expect_update(&alice, "bob", "offline", Duration::from_secs(10) + GRACE_AND_SWEEP).await?;
+    let after_cut = parse_time_ms(&frame["last_seen"])? - cut_at;
+    ensure!(after_cut.abs() < 3000, "last seen {after_cut} ms after the cut: {frame}");
     Ok(())
 }
 

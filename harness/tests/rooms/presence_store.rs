@@ -52,8 +52,21 @@ impl PresenceStore {
         status: Option<Status>,
         grace: Option<Status>,
     ) -> Result<WriteOutcome> {
-        let put = NodeState { user: self.user.clone(), status, grace };
-        Ok(presence::write_states(&mut self.connection, lease, &[put]).await?.remove(0))
+        self.write_after_silence(lease, status, grace, 0).await
+    }
+
+    /// Like `write_state`, with the last sign of life of the closed connections this long ago.
+    async fn write_after_silence(
+        &mut self,
+        lease: &NodeLease,
+        status: Option<Status>,
+        grace: Option<Status>,
+        silence_ms: u32,
+    ) -> Result<WriteOutcome> {
+        // The clock of the node has wrapped around since then.
+        let (now_ms, last_sign_ms) = (5, 5_u32.wrapping_sub(silence_ms));
+        let put = NodeState { user: self.user.clone(), status, grace, last_sign_ms };
+        Ok(presence::write_states(&mut self.connection, lease, &[put], now_ms).await?.remove(0))
     }
 
     async fn publish(&mut self) -> Result<bool> {
@@ -245,6 +258,25 @@ async fn timed_hold_keeps_status_until_it_expires() -> Result<()> {
     assert_eq!(store.status().await?, None);
     assert_eq!(hold(&mut store, None).await?, WriteOutcome::MustPublish);
     assert_eq!(store.status().await?, ONLINE, "an expired hold must not keep its status");
+    Ok(())
+}
+
+#[tokio::test]
+async fn last_seen_of_silent_user_is_last_sign_of_life() -> Result<()> {
+    let mut store = PresenceStore::new().await?;
+    let lease = store.new_lease().await?;
+    for grace in [None, AWAY, ONLINE] {
+        store.write_state(&lease, ONLINE, None).await?;
+        store.publish().await?;
+        store.write_after_silence(&lease, None, grace, 100_000).await?;
+        if let Some(grace) = grace {
+            store.expire_hold(if grace == Status::Away { "a" } else { "o" }).await?;
+        }
+        assert!(store.publish().await?);
+        let times = presence::unstored_last_seen(&mut store.connection, &all(), 10).await?;
+        let ago_ms = i64::try_from(presence::clock_ms(&mut store.connection).await?)? - times[0].1;
+        assert!((100_000..110_000).contains(&ago_ms), "{grace:?}: {ago_ms} ms ago");
+    }
     Ok(())
 }
 

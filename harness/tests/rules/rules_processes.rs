@@ -6,8 +6,11 @@ use anyhow::{Context, Result, ensure};
 use tidings_harness::proxy::LinkConditions;
 use tidings_harness::redis::Redis;
 use tidings_harness::{Http, ServerFrame};
+use tidings_shared::{ids::RoomId, log::keys};
 
-use crate::processes::{redirect_gateways_to, redirect_persistence_to, start_promoted_replica};
+use crate::processes::{
+    redirect_gateways_to, redirect_persistence_to, start_promoted_replica, start_replica,
+};
 use crate::replay::{
     BrokenPromise, Removal, ReplaySystem, WAIT_TIMEOUT, ensure_needed, is_transient, small_stack,
 };
@@ -147,4 +150,32 @@ async fn reader_reads_from_the_process_of_the_session() -> Result<()> {
     let removal = Removal::Named("the reader reads from the session's process");
     ensure_needed(&[removal], small_stack().proxied().clocks(), replay_reader_connects_to_the_first_process)
         .await
+}
+
+/// The address of persistence leads to a replica, while a gateway appends to the primary. Then the replica is promoted
+/// with all data.
+async fn replay_address_leads_to_a_replica(system: &mut ReplaySystem) -> Result<BrokenPromise> {
+    system.send_until_stored("a").await?;
+    let second = start_replica(&system.stack).await?;
+    redirect_persistence_to(&system.stack, &second);
+    // Without the rule, persistence opens an epoch at the replica for this message, and decides a base of the room.
+    store_over_http(system, "x", Instant::now() + Duration::from_secs(3)).await?;
+    let accepted = system.send_until_accepted("b").await?;
+    ensure!(accepted.seq == 2, "{accepted:?}");
+    let (begun, key) = (Instant::now(), keys::room(&RoomId::parse(&system.room)?));
+    while second.command::<u64>(redis::cmd("HGET").arg(&key).arg("seq")).await? < accepted.seq {
+        ensure!(begun.elapsed() < WAIT_TIMEOUT, "the replica does not get b");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    second.promote().await?;
+    redirect_gateways_to(&system.stack, &second);
+    system.send_until_stored("c").await?;
+    let rows = system.stored_rows().await?;
+    Ok((!rows.contains(&"b".to_owned())).then(|| format!("b is lost, though Redis has it: {rows:?}")))
+}
+
+#[tokio::test]
+async fn no_epoch_is_opened_at_a_replica() -> Result<()> {
+    let removal = Removal::Named("no epoch is opened at a replica");
+    ensure_needed(&[removal], small_stack().proxied(), replay_address_leads_to_a_replica).await
 }

@@ -8,9 +8,11 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 25;
+pub const MIGRATION_COUNT: usize = 28;
 const TABLES: &[&str] = &[
+    "audit_log",
     "batches",
+    "daily_usage",
     "dead_letters",
     "epochs_opened",
     "events",
@@ -187,6 +189,38 @@ async fn owners_of_direct_rooms_become_members() -> Result<()> {
         database.query(roles).await?,
         [["direct", "member", "2401"], ["private", "member", "1200"], ["private", "owner", "1200"]]
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn stored_emoji_get_their_one_form() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    run_migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["down", "--steps", &(MIGRATION_COUNT - 26).to_string()]).await?;
+    let cases: Vec<[String; 2]> = serde_json::from_str(include_str!("../../fixtures/emoji.json"))?;
+    let cases: Vec<[String; 2]> = cases.into_iter().filter(|[given, _]| !given.is_empty()).collect();
+    for (seq, [given, _]) in cases.iter().enumerate() {
+        database
+            .query(&format!("INSERT INTO reactions VALUES ('r', {seq}, '{given}', 'alice', now(), {seq})"))
+            .await?;
+    }
+    // One user gave an emoji in three forms, another in one of them.
+    database
+        .query(
+            "INSERT INTO reactions SELECT 'r', 100, '👍' || form, 'alice', now(), 100 \
+               FROM unnest(ARRAY['', U&'\\FE0E', U&'\\FE0F']) form; \
+             INSERT INTO reactions VALUES ('r', 100, U&'👍\\FE0F', 'bob', now(), 101)",
+        )
+        .await?;
+    run_migrations(&database, &["up"]).await?;
+    for (seq, [given, expected]) in cases.iter().enumerate() {
+        let stored = database.value(&format!("SELECT emoji FROM reactions WHERE seq = {seq}")).await?;
+        assert_eq!(&stored, expected, "{given:?}");
+    }
+    let counts = "SELECT emoji, count FROM reaction_counts WHERE seq = 100";
+    assert_eq!(database.query(counts).await?, [["👍", "2"]]);
+    let users = "SELECT user_id FROM reactions WHERE seq = 100 ORDER BY user_id";
+    assert_eq!(database.query(users).await?, [["alice"], ["bob"]]);
     Ok(())
 }
 

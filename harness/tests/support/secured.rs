@@ -31,6 +31,8 @@ const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 pub const GATEWAY_USER: &str = "tidings-gateway";
 /// The Redis user of persistence and its jobs.
 pub const PERSISTENCE_USER: &str = "tidings-persistence";
+/// The Redis user of push.
+pub const PUSH_USER: &str = "tidings-push";
 
 pub struct SecuredServers {
     redis: Daemon,

@@ -39,6 +39,9 @@ async fn check_file(path: &Path, rules: &LineRules, order: &mut TimeOrder) -> an
     while let Some(length) = next_line(&mut reader, &mut text).await? {
         number += 1;
         let Some(line) = parse_line(&text, length, rules) else { continue };
+        if let Ok(ImportLine::Message(message)) = &line {
+            message.left_out.iter().for_each(|refusal| eprintln!("{}:{number}: {refusal}", path.display()));
+        }
         match line.and_then(|line| order.check(&line)) {
             Ok(()) => accepted += 1,
             Err(refusal) => {

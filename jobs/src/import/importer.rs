@@ -69,12 +69,17 @@ impl Importer {
     #[must_use]
     pub fn new(db: DatabaseConnection, log: Arc<Log>, max_message_chars: usize) -> Self {
         // The limits for clients do not apply, because the imported memberships existed in the other system.
-        let bounds = MembershipLimits { members_per_room: u32::MAX, rooms_per_user: u32::MAX };
+        let bounds = MembershipLimits {
+            members_per_room: u32::MAX,
+            rooms_per_user: u32::MAX,
+            rooms_by_others: u32::MAX,
+        };
         let memberships = MembershipService {
             db: db.clone(),
             log: log.clone(),
             unknown_users: UnknownUserPolicy::Create,
             bounds,
+            daily_limits: None,
         };
         Self { db, log, max_message_chars, memberships, reply_targets: Mutex::default() }
     }
@@ -104,7 +109,7 @@ impl Importer {
             let exists = has_id && query::stored_head(&self.db, &room.id).await?.is_some();
             return Ok(if exists { ImportOutcome::Exists } else { outcome });
         }
-        let outcome = match create_room(&self.db, room, UnknownUserPolicy::Create).await? {
+        let outcome = match create_room(&self.db, room, UnknownUserPolicy::Create, None).await? {
             CreationOutcome::Created => ImportOutcome::Done,
             CreationOutcome::IdTaken => ImportOutcome::Exists,
             CreationOutcome::Exists(id) if !has_id || id == room.id => ImportOutcome::Exists,
@@ -114,6 +119,9 @@ impl Importer {
             }
             CreationOutcome::UnknownMember => {
                 ImportOutcome::refused(RefusalCode::Erased, "a member is unknown or erased")
+            }
+            CreationOutcome::OverDailyLimit(refusal) => {
+                ImportOutcome::refused(RefusalCode::Rejected, refusal.message)
             }
         };
         if outcome == ImportOutcome::Done {

@@ -124,6 +124,21 @@ fn parse_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, LineRefusal> {
 impl ImportLine {
     /// Parses one line. The error says what is wrong with the line.
     pub fn parse(text: &str, rules: &LineRules) -> Result<Self, LineRefusal> {
+        let line = Self::parse_fields(text, rules)?;
+        let may_be_new = match &line {
+            Self::User { user, .. } | Self::Member { user, .. } | Self::Read { user, .. } => {
+                user.may_be_new()
+            }
+            Self::Room { room, .. } => room.members.iter().all(|(user, _)| user.may_be_new()),
+            Self::Message(message) => message.users().all(UserId::may_be_new),
+        };
+        if !may_be_new {
+            return Err(LineRefusal::new(RefusalCode::BadField, "a user id holds a bidi control"));
+        }
+        Ok(line)
+    }
+
+    fn parse_fields(text: &str, rules: &LineRules) -> Result<Self, LineRefusal> {
         match parse_json::<LineType<'_>>(text)?.r#type {
             "user" => {
                 let UserLine { id, name, picture } = parse_json(text)?;
@@ -155,6 +170,8 @@ impl ImportLine {
 
 fn parse_room(line: RoomLine, text: &str, rules: &LineRules) -> Result<ImportLine, LineRefusal> {
     let mut room = creation::parse_new_room(text, &line.created_by, true, RoomId::generate())?;
+    // The creator created the room elsewhere, and may have been no admin.
+    room.by_admin = false;
     let has_id = line.id.is_some();
     if !has_id && room.kind != rooms::RoomKind::Direct {
         let reason = "id is missing: without it each repetition would create the room again";
@@ -220,8 +237,11 @@ mod tests {
         let text = r#"{"type":"read","room":"r","user":"bob","upto":"2018-01-01T00:00:00.5+01:00"}"#;
         let Ok(ImportLine::Read { upto_ms, at_ms, .. }) = parse(text) else { panic!() };
         assert_eq!((upto_ms, at_ms), (1_514_761_200_500, 1_514_761_200_500));
-        let text = r#"{"type":"read","room":"r","user":"bob","upto":7,"at":9}"#;
-        assert!(matches!(parse(text), Ok(ImportLine::Read { upto_ms: 7, at_ms: 9, .. })));
+        let text = r#"{"type":"read","room":"r","user":"bob","upto":100000000007,"at":100000000009}"#;
+        assert!(matches!(
+            parse(text),
+            Ok(ImportLine::Read { upto_ms: 100_000_000_007, at_ms: 100_000_000_009, .. })
+        ));
     }
 
     #[test]
@@ -250,6 +270,8 @@ mod tests {
                 "created_at",
             ),
             (r#"{"type":"read","room":"r","user":"a"}"#, BadLine, "upto"),
+            (r#"{"type":"user","id":"a\u202eb"}"#, BadField, "bidi"),
+            (r#"{"type":"message","room":"r","id":1,"sender":"a\u2066","content":"x"}"#, BadField, "bidi"),
             (r#"{"type":"read","room":"r","user":"a","upto":1600000000001}"#, BadTime, "future"),
         ] {
             let refusal = parse(text).unwrap_err();

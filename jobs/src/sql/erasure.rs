@@ -60,8 +60,9 @@ pub async fn finish_erasure(db: &DatabaseConnection, user: &UserId) -> Result<bo
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
                AND NOT EXISTS (SELECT FROM members m WHERE m.user_id = $1)";
     let finished = transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
-    let sql = "DELETE FROM rejoin_roles WHERE user_id = $1";
-    transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
+    for sql in ["DELETE FROM rejoin_roles WHERE user_id = $1", "DELETE FROM daily_usage WHERE user_id = $1"] {
+        transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
+    }
     transaction.commit().await?;
     Ok(finished.rows_affected() == 1)
 }

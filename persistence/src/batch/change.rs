@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
+    emoji::canonical,
     ids::{RoomId, Seq, UserId},
     log::Record,
     message::change::ChangeKind,
@@ -80,7 +81,8 @@ impl<'a> ChangeRow<'a> {
         }
         let body: ChangeFields<'a> = serde_json::from_slice(record.json())
             .map_err(|_| "a change whose body has an unexpected form")?;
-        let emoji = |emoji: Option<Cow<'a, str>>| emoji.ok_or("a reaction without an emoji");
+        // Records of the previous version may have an emoji in another form.
+        let emoji = |emoji: Option<Cow<'a, str>>| emoji.map(canonical).ok_or("a reaction without an emoji");
         let action = match kind {
             ChangeKind::Edit => Action::Edit {
                 content: body.content.ok_or("an edit without content")?,

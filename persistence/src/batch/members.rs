@@ -50,6 +50,8 @@ pub struct FinalMembership {
     /// The seq and the time (ms since 1970) of the event by which this batch added the user. None if the batch did not
     /// add the user, or removed the user again.
     pub added: Option<(Seq, i64)>,
+    /// Whether another user added the user in this batch.
+    pub added_by_other: bool,
 }
 
 /// The membership changes of a batch.
@@ -76,6 +78,7 @@ impl MemberChanges {
             MembershipChangeKind::Added { role } => {
                 state.role = Some(role.clone());
                 state.added = Some((record.seq, record.at_ms));
+                state.added_by_other = record.sender() != change.user.as_str();
             }
             MembershipChangeKind::Changed { role } if state.role.is_some() || !state.was_removed => {
                 state.role = Some(role.clone())

@@ -7,6 +7,7 @@ use actix_server::Server;
 use actix_web::{App, HttpRequest, Resource, Route, web};
 use serde::de::DeserializeOwned;
 use tidings_shared::error::{ErrorCode, Refusal};
+use tidings_shared::security_headers::forbid_sniffing;
 
 use crate::http::STALLED_CONNECTION_TIMEOUT;
 use crate::http::body::read_bytes;
@@ -29,13 +30,11 @@ pub fn serve<F>(
 where
     F: FnOnce(&mut web::ServiceConfig),
 {
-    let settings = ServerSettings {
-        name: "api",
-        workers: Some(1),
-        shutdown_timeout_s: SHUTDOWN_TIMEOUT_S,
-        idle_timeout: STALLED_CONNECTION_TIMEOUT,
-    };
-    Ok(http_server::serve(settings, listener, move || App::new().configure(configure()))?)
+    let settings = ServerSettings { name: "api", workers: Some(1), shutdown_timeout_s: SHUTDOWN_TIMEOUT_S };
+    let prepare = http_server::limit_write_idle(STALLED_CONNECTION_TIMEOUT);
+    Ok(http_server::serve(settings, listener, prepare, move || {
+        App::new().wrap(forbid_sniffing()).configure(configure())
+    })?)
 }
 
 /// A resource with its routes. Refuses other methods with the list of the allowed ones, `methods`.

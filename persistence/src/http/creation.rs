@@ -71,6 +71,7 @@ pub fn parse_new_room(text: &str, creator: &UserId, admin: bool, fresh: RoomId) 
         optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
     let members = first_members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;
     Ok(NewRoom {
+        by_admin: chosen_id.is_some(),
         id: chosen_id.unwrap_or(fresh),
         kind,
         name: name.filter(|name| !name.is_empty()),

@@ -32,13 +32,15 @@ pub async fn enter_room(
         created_at_ms: None,
         members: vec![(user.clone(), OWNER.to_owned())],
         metadata: "{}".to_owned(),
+        by_admin: false,
     };
-    match create_and_notify(state, new).await? {
+    match create_and_notify(state, new, false).await? {
         CreationOutcome::Created => Ok(()),
         // Another user created the room meanwhile, or the room is not public.
         CreationOutcome::IdTaken => join(state, user, room).await,
         CreationOutcome::Exists(_) => Err(not_found),
         CreationOutcome::UnknownMember => Err(Refusal::not_found("user").into()),
+        CreationOutcome::OverDailyLimit(refusal) => Err(refusal.into()),
     }
 }
 

@@ -80,7 +80,7 @@ async fn erase(
     caller: &UserId,
 ) -> Result<HttpResponse, Problem> {
     if status == ErasureStatus::Present {
-        erase::begin_erasure(&state.db, user).await?;
+        erase::begin_erasure(&state.db, user, Some(caller)).await?;
         // The erasure continues without the client. If this node fails, another replica continues the erasure.
         state.erasure_requested.notify_one();
     }

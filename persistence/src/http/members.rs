@@ -65,7 +65,7 @@ pub struct MembershipAnswer {
         (status = 200, description = "The membership as it is now", body = MembershipAnswer),
         (status = 409, description = "The last owner, or an archived room"),
         (status = 413, description = "The room is full, or the user is in too many"),
-        (status = 429, description = "Too many commands"),
+        (status = 429, description = "Too many commands, or above a daily limit"),
     )
 )]
 pub async fn put_member(

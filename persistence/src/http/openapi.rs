@@ -17,8 +17,8 @@ use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 use super::problem::ProblemDocument;
 use super::state::Limits;
 use super::{
-    changes, erase, events, export, feed, members, messages, my_membership, my_rooms, people, presence,
-    room_changes, rooms, search, send, users, watermarks,
+    audit, changes, erase, events, export, feed, members, messages, my_membership, my_rooms, people,
+    presence, room_changes, rooms, search, send, users, watermarks,
 };
 use crate::query::messages::Reaction;
 
@@ -32,7 +32,7 @@ use crate::query::messages::Reaction;
         changes::add_reaction, changes::remove_reaction, messages::list_versions,
         events::list_events, watermarks::list_receipts, watermarks::set_read, watermarks::set_delivered,
         search::search_messages, presence::list, presence::set_presence,
-        users::put_user, export::export_me, feed::read, erase::erase_me, erase::erase_user, document,
+        users::put_user, audit::list, export::export_me, feed::read, erase::erase_me, erase::erase_user, document,
     ),
     components(schemas(ProblemDocument, Reaction, Attachment)),
     security(("bearer" = [])),
@@ -112,6 +112,8 @@ mod tests {
     use serde_json::{Value, json};
     use tidings_shared::rate::Rate;
 
+    use crate::writer::daily_limits::DailyLimits;
+
     use super::super::problem::PROBLEM_JSON;
     use super::*;
 
@@ -121,6 +123,8 @@ mod tests {
             max_message_chars: 321,
             max_members_per_room: two,
             max_rooms_per_user: two,
+            max_rooms_by_others: two,
+            daily: DailyLimits { rooms: two, members: two, new_users: two },
             commands: Rate::per_second(two),
             marks: Rate::per_second(two),
             presence: Rate::per_second(two),

@@ -43,6 +43,14 @@ impl Parameters {
         found.map(|(_, value)| room(value)).transpose()
     }
 
+    /// A user id; None if it is missing. Refuses an empty one.
+    pub fn user(&self, name: &str) -> Result<Option<UserId>, Problem> {
+        let found = self.0.iter().find(|(given, _)| given == name);
+        let parse =
+            |value: &str| UserId::parse(value).map_err(|error| Problem::bad_field(name, error.to_string()));
+        found.map(|(_, value)| parse(value)).transpose()
+    }
+
     /// A text to search for in room names; None if it is missing or empty.
     pub fn name_part(&self, name: &str) -> Result<Option<&str>, Problem> {
         let part = self.text(name);

@@ -34,7 +34,7 @@ use crate::writer::rooms::{
         (status = 404, description = "A member is not a known user, or is erased"),
         (status = 409, description = "The id is taken"),
         (status = 413, description = "Too many members, or too much text"),
-        (status = 429, description = "Too many commands"),
+        (status = 429, description = "Too many commands, or above a daily limit"),
     )
 )]
 pub async fn create(
@@ -56,7 +56,7 @@ pub async fn create(
         return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
     }
     let id = new.id.clone();
-    match create_and_notify(&state, new).await? {
+    match create_and_notify(&state, new, caller.admin).await? {
         CreationOutcome::Created => answer(&state, &caller, &id, HttpResponse::Created()).await,
         CreationOutcome::Exists(id) => answer_existing(&state, &caller, id).await,
         CreationOutcome::IdTaken => {
@@ -66,20 +66,33 @@ pub async fn create(
             let message = "a member is not a known user, or is erased";
             Err(Refusal::new(ErrorCode::NotFound, message).with_field("members").into())
         }
+        CreationOutcome::OverDailyLimit(refusal) => Err(refusal.into()),
     }
 }
 
 /// Creates a room whose body was checked, and notifies its members. Refuses with `too_large` if a member is in too many
-/// rooms.
-pub(super) async fn create_and_notify(state: &State, new: NewRoom) -> Result<CreationOutcome, Problem> {
+/// rooms. `is_admin` says that the creator has no daily limits.
+pub(super) async fn create_and_notify(
+    state: &State,
+    new: NewRoom,
+    is_admin: bool,
+) -> Result<CreationOutcome, Problem> {
     let members: Vec<UserId> = new.members.iter().map(|(user, _)| user.clone()).collect();
+    let too_many = |message: String| Refusal::new(ErrorCode::TooLarge, message).with_field("members");
     let max_rooms = state.limits.max_rooms_per_user.get();
-    if any_user_at_room_limit(&state.db, &members, max_rooms).await? {
-        let message = format!("a member is already in {max_rooms} rooms, which is the limit");
-        return Err(Refusal::new(ErrorCode::TooLarge, message).with_field("members").into());
+    if any_user_at_room_limit(&state.db, std::slice::from_ref(&new.creator), false, max_rooms).await? {
+        let message = format!("you created or joined {max_rooms} rooms, which is the limit; leave one first");
+        return Err(too_many(message).into());
+    }
+    let others: Vec<UserId> = members.iter().filter(|user| **user != new.creator).cloned().collect();
+    let max_rooms = state.limits.max_rooms_by_others.get();
+    if any_user_at_room_limit(&state.db, &others, true, max_rooms).await? {
+        let message = format!("others added a member to {max_rooms} rooms, which is the limit");
+        return Err(too_many(message).into());
     }
     state.notify_before(&ChangeNotice::Memberships(members.clone())).await?;
-    match create_room(&state.db, &new, state.unknown_users).await {
+    let daily = (!is_admin).then_some(&state.limits.daily);
+    match create_room(&state.db, &new, state.unknown_users, daily).await {
         Ok(CreationOutcome::Created) => {
             let (kind, name) = (new.kind.as_str().to_owned(), new.name);
             let created = CreatedRoom { room: new.id, kind, name, members: new.members };

@@ -27,6 +27,7 @@ use super::problem::Problem;
 use super::read_slots::{ReadPermit, ReadSlots};
 use crate::membership::{MembershipLimits, MembershipService};
 use crate::query::{self, Access, Viewer};
+use crate::writer::daily_limits::DailyLimits;
 use crate::writer::users::UnknownUserPolicy;
 
 /// How many requests may wait at the same time until records are stored or an erasure is finished: in total, and per
@@ -56,7 +57,11 @@ pub struct Limits {
     /// Longest text of a message, in Unicode scalar values.
     pub max_message_chars: usize,
     pub max_members_per_room: NonZeroU32,
+    /// Rooms that a user may have created or joined.
     pub max_rooms_per_user: NonZeroU32,
+    /// Rooms to which others may have added a user.
+    pub max_rooms_by_others: NonZeroU32,
+    pub daily: DailyLimits,
     /// The rate limit for commands of one user on this node. The next three rates are per user and node too.
     pub commands: Rate,
     pub marks: Rate,
@@ -116,8 +121,15 @@ impl State {
         let bounds = MembershipLimits {
             members_per_room: limits.max_members_per_room.get(),
             rooms_per_user: limits.max_rooms_per_user.get(),
+            rooms_by_others: limits.max_rooms_by_others.get(),
         };
-        let memberships = MembershipService { db: db.clone(), log: log.clone(), unknown_users, bounds };
+        let memberships = MembershipService {
+            db: db.clone(),
+            log: log.clone(),
+            unknown_users,
+            bounds,
+            daily_limits: Some(limits.daily),
+        };
         let allowance = RateLimiters::start(|kind| match kind {
             RateLimitKind::Commands => limits.commands,
             RateLimitKind::Marks => limits.marks,

@@ -56,11 +56,15 @@ pub async fn put_user(
     let change = parse_change(body.text())?;
     let notice = ChangeNotice::Account(user.clone());
     state.notify_before(&notice).await?;
-    let put = users::put_account(&state.db, &user, &change).await;
+    let put = users::put_account(&state.db, &user, &change, &caller.user).await;
     // The notice is sent even after a failure, because the COMMIT may have succeeded although its answer was lost.
     state.notify(notice).await;
     let account = put?.ok_or_else(|| {
-        Refusal::new(ErrorCode::Conflict, "this user was erased; an erasure cannot be undone")
+        if user.may_be_new() {
+            Refusal::new(ErrorCode::Conflict, "this user was erased; an erasure cannot be undone")
+        } else {
+            Refusal::bad_field("user", "the id of a new user must not hold bidi controls")
+        }
     })?;
     let (name, picture, blocked) = (account.name, account.picture, account.blocked);
     Ok(web::Json(UserAnswer { user: user.into(), name, picture, blocked }))

@@ -229,7 +229,7 @@ impl BatchWriter<'_> {
             match written {
                 Ok(mut written) => {
                     self.number.advance();
-                    let proofs = publishing::proofs_of(&written.heads);
+                    let proofs = publishing::proofs_of(&mut written);
                     self.heads.remember(&piece.batch, std::mem::take(&mut written.heads));
                     ingest.metrics.write_seconds.observe(begun.elapsed().as_secs_f64());
                     count_batch(&ingest.metrics, entries.len(), &written);

@@ -33,7 +33,18 @@ pub enum MembershipRequest {
 #[derive(Clone, Copy, Debug)]
 pub struct MembershipLimits {
     pub members_per_room: u32,
+    /// Rooms that a user may have created or joined.
     pub rooms_per_user: u32,
+    /// Rooms to which others may have added a user.
+    pub rooms_by_others: u32,
+}
+
+impl MembershipLimits {
+    /// The limit of the rooms of a user that counts for a membership that `requester` makes.
+    #[must_use]
+    pub fn rooms_of(&self, requester: &UserId, user: &UserId) -> u32 {
+        if requester == user { self.rooms_per_user } else { self.rooms_by_others }
+    }
 }
 
 /// The decision about a membership request that is not refused.
@@ -142,7 +153,7 @@ pub fn decide(
     let (kind, role) = match (before, after) {
         (None, None) => return Err(Refusal::not_found("member")),
         (None, Some(role)) => {
-            check_limits(snapshot, bounds)?;
+            check_limits(snapshot, bounds.members_per_room, bounds.rooms_of(requester.user, user), is_self)?;
             (MEMBER_ADDED, role)
         }
         (Some(_), Some(role)) => (MEMBER_CHANGED, role),
@@ -166,13 +177,22 @@ fn role_after<'a>(
     }
 }
 
-fn check_limits(snapshot: &MembershipContext, bounds: MembershipLimits) -> Result<(), Refusal> {
-    if u32::try_from(snapshot.member_count).is_ok_and(|members| members >= bounds.members_per_room) {
-        let message = format!("the room has {} members and takes no more", bounds.members_per_room);
+fn check_limits(
+    snapshot: &MembershipContext,
+    max_members: u32,
+    max_rooms: u32,
+    is_self: bool,
+) -> Result<(), Refusal> {
+    if u32::try_from(snapshot.member_count).is_ok_and(|members| members >= max_members) {
+        let message = format!("the room has {max_members} members and takes no more");
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
-    if snapshot.rooms >= i64::from(bounds.rooms_per_user) {
-        let message = format!("the user is already in {} rooms, which is the limit", bounds.rooms_per_user);
+    if snapshot.rooms >= i64::from(max_rooms) {
+        let message = if is_self {
+            format!("you created or joined {max_rooms} rooms, which is the limit; leave one first")
+        } else {
+            format!("others added the user to {max_rooms} rooms, which is the limit")
+        };
         return Err(Refusal::new(ErrorCode::TooLarge, message));
     }
     Ok(())

@@ -28,7 +28,8 @@ pub struct MembershipContext {
     pub erased: bool,
     /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
     pub owners: i64,
-    /// The number of the affected user's rooms, up to `max_rooms`. Counted only if the user is not in this room.
+    /// The number of the affected user's rooms, up to `max_rooms`: those to which others added the user if the requester
+    /// is somebody else, else those that the user created or joined. Counted only if the user is not in this room.
     pub rooms: i64,
 }
 
@@ -46,7 +47,7 @@ pub async fn membership_context(
            CASE WHEN s.\"user\" = '{OWNER}' THEN (SELECT count(*) FROM (SELECT FROM members o \
              WHERE o.room_id = $1 AND o.role = '{OWNER}' LIMIT 2) o) ELSE 0 END AS owners, \
            CASE WHEN s.\"user\" IS NULL THEN (SELECT count(*) FROM (SELECT FROM members i \
-             WHERE i.user_id = $3 LIMIT $4) i) ELSE 0 END AS rooms \
+             WHERE i.user_id = $3 AND i.by_others = ($2 <> $3) LIMIT $4) i) ELSE 0 END AS rooms \
          FROM (SELECT r.kind, r.archived, r.head_seq, r.member_count, \
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \

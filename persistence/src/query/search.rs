@@ -79,7 +79,7 @@ pub async fn search(
         pending: PendingHits::new(request.cursor.cloned()),
         frontier: Frontier::new(request.cursor.map(|cursor| cursor.at)),
         indexed: HashMap::new(),
-        unindexed: HashSet::new(),
+        unindexed_edits: HashSet::new(),
         test_blocks_sql: test_blocks_sql(numbers.len()),
         numbers: numbers.into(),
     };
@@ -158,8 +158,9 @@ struct SearchRun<'a> {
     frontier: Frontier,
     /// The seq of each room up to which it is indexed.
     indexed: HashMap<String, i64>,
-    /// The room and seq of each visible message that [`Self::begin`] searched without the index.
-    unindexed: HashSet<(String, i64)>,
+    /// The room and seq of each visible message that is indexed, but not with its last edit. [`Self::begin`] has
+    /// searched it without the index.
+    unindexed_edits: HashSet<(String, i64)>,
     /// The statement that tests signatures, and the bit numbers of the query.
     test_blocks_sql: String,
     numbers: Value,
@@ -185,8 +186,9 @@ impl SearchRun<'_> {
                 (row.try_get_by("block")?, row.try_get_by("last_at")?);
             self.indexed.insert(room.clone(), indexed);
             if let (Some(block), Some(horizon)) = newest {
-                // The indexer may rewrite the last block meanwhile; that block then has a later time. The indexer may
-                // also add blocks with messages that this search does not read without the index.
+                // The indexer may rewrite the last block meanwhile; that block then has a later time. The newest block
+                // may be another one, if a clock went back. So a search without a cursor, which leaves out no block,
+                // begins above all of them.
                 let may_grow = block >= block_of(indexed) || self.request.cursor.is_none();
                 let below = if may_grow { (LATEST_TIME, i64::MAX) } else { (horizon, block + 1) };
                 self.frontier.add(RoomFrontier { horizon, room: room.clone(), below, left: block + 1 });
@@ -209,10 +211,17 @@ impl SearchRun<'_> {
             for message in &db.query_all_raw(statement(UNINDEXED_SQL, values)).await? {
                 let key = message_key(message)?;
                 self.add_message(message, &key)?;
-                self.unindexed.insert(key);
+                if self.is_indexed(&key) {
+                    self.unindexed_edits.insert(key);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the room was indexed up to this message when the search began.
+    fn is_indexed(&self, (room, seq): &(String, i64)) -> bool {
+        self.indexed.get(room).is_some_and(|indexed| seq <= indexed)
     }
 
     /// Tests the signatures of the next `depth` blocks of rooms.
@@ -266,9 +275,7 @@ impl SearchRun<'_> {
         let mut texts: HashMap<(String, i64), (usize, u32)> = HashMap::new();
         for message in &db.query_all_raw(statement(VISIBLE_TEXTS_SQL, values)).await? {
             let key = message_key(message)?;
-            if self.unindexed.contains(&key)
-                || self.indexed.get(&key.0).is_none_or(|indexed| key.1 > *indexed)
-            {
+            if !self.is_indexed(&key) || self.unindexed_edits.contains(&key) {
                 continue;
             }
             let (bytes, terms) = self.add_message(message, &key)?;

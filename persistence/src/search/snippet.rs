@@ -3,9 +3,8 @@
 use std::ops::Range;
 
 use serde::Serialize;
+use tidings_shared::grapheme::floor_boundary;
 use utoipa::ToSchema;
-
-use crate::grapheme::floor_boundary;
 
 /// Maximum number of characters in a snippet, without the ellipses. A longer text is cut.
 const MAX_SNIPPET_CHARS: usize = 240;

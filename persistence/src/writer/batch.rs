@@ -17,7 +17,7 @@ use tidings_shared::{
 };
 
 use super::{
-    changes, members,
+    audit, changes, members,
     outcome::{Exception, WriteError, WrittenBatch},
     rows,
 };
@@ -85,6 +85,7 @@ impl BatchWrite<'_> {
         changes::apply_changes(transaction, &mut plan, &mut written).await?;
         rows::insert_events(transaction, &plan.events).await?;
         written.events = plan.events.len();
+        audit::record_events(transaction, &plan).await?;
         rows::mark_announced(transaction, &plan.announced_voids).await?;
         members::apply_memberships(transaction, &plan).await?;
         rows::move_marks(transaction, &plan.marks).await?;
@@ -101,6 +102,9 @@ impl BatchWrite<'_> {
         written.dead_letters = plan.rejects.len();
         written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
         written.heads = plan.heads;
+        let stored_before = plan.already_stored.into_iter();
+        written.stored_before =
+            stored_before.map(|(record, room)| (Partition::of(&room), (room, record.seq))).collect();
         Ok(written)
     }
 }

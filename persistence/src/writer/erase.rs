@@ -3,6 +3,7 @@
 use sea_orm::{ConnectionTrait, DbErr};
 use tidings_shared::ids::UserId;
 
+use super::audit;
 use crate::sql::statement;
 
 /// The state of a user's erasure.
@@ -28,9 +29,18 @@ pub async fn erasure_status(db: &impl ConnectionTrait, user: &UserId) -> Result<
     })
 }
 
-/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun.
-pub async fn begin_erasure(db: &impl ConnectionTrait, user: &UserId) -> Result<(), DbErr> {
-    let sql = "UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
-               erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL";
-    db.execute_raw(statement(sql, [user.as_str().into()])).await.map(drop)
+/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun. The first of these
+/// steps is also recorded in the audit log. `actor` is None for an operator who uses a job.
+pub async fn begin_erasure(
+    db: &impl ConnectionTrait,
+    user: &UserId,
+    actor: Option<&UserId>,
+) -> Result<(), DbErr> {
+    // All parts of the statement see the user as it was before.
+    let sql = "WITH begun AS (UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
+                 erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL RETURNING id) \
+               INSERT INTO audit_log (actor, action, target) SELECT $2::text, $3::text, b.id FROM begun b \
+               WHERE EXISTS (SELECT FROM users u WHERE u.id = $1 AND u.erasing_at IS NULL)";
+    let values = [user.as_str().into(), actor.map(UserId::as_str).into(), audit::USER_ERASE.into()];
+    db.execute_raw(statement(sql, values)).await.map(drop)
 }

@@ -99,10 +99,10 @@ async fn insert_added(
                ORDER BY 1 ON CONFLICT DO NOTHING";
     transaction.execute_raw(statement(sql, [users])).await?;
     let [rooms, users] = key_columns(finals);
-    let sql = "INSERT INTO members (room_id, user_id, role, joined_at, read_seq) \
-               SELECT room, member, role, at, seq \
-               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[]) \
-                 AS v (room, member, role, at, seq) \
+    let sql = "INSERT INTO members (room_id, user_id, role, joined_at, read_seq, by_others) \
+               SELECT room, member, role, at, seq, by_others \
+               FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::boolean[]) \
+                 AS v (room, member, role, at, seq, by_others) \
                ON CONFLICT DO NOTHING RETURNING room_id";
     let added = |state: &FinalMembership| state.added.unwrap_or_default();
     let values = [
@@ -111,6 +111,7 @@ async fn insert_added(
         column(finals, |(_, state)| state.role.clone().unwrap_or_default()),
         column(finals, |(_, state)| timestamp_from_ms(added(state).1)),
         column(finals, |(_, state)| bigint(added(state).0.0)),
+        column(finals, |(_, state)| state.added_by_other),
     ];
     let rows = transaction.query_all_raw(statement(sql, values)).await?;
     reopen_erasures(transaction, finals).await?;

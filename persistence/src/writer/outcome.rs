@@ -34,6 +34,8 @@ pub struct WrittenBatch {
     /// When the messages were appended to the log, ms since 1970.
     pub appended_at_ms: Vec<u64>,
     pub heads: BTreeMap<RoomId, HeadAdvance>,
+    /// For each partition the last event of the batch that an earlier batch stored.
+    pub stored_before: BTreeMap<Partition, (RoomId, Seq)>,
     pub committing_at: Option<SystemTime>,
     /// Membership changes to announce. Contains changes that an earlier batch already stored, because this process or
     /// an earlier owner may have failed to announce them.

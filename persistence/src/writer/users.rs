@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
+use super::audit;
 use crate::query::users::{account_of, read_account};
 use crate::sql::statement;
 
@@ -37,7 +38,8 @@ pub struct AdmissionOutcome {
 }
 
 /// Updates a user from their token: a value in the token replaces a different stored one, and an omitted value keeps
-/// it. Creates an unknown user, or returns None if the policy requires known users. Writes nothing if no value differs.
+/// it. Creates an unknown user, or returns None if the policy requires known users or the id may not be new. Writes nothing
+/// if no value differs.
 /// Blocked users are not refused, but the returned account says that they are blocked.
 pub async fn admit(
     db: &impl ConnectionTrait,
@@ -55,7 +57,7 @@ pub async fn admit(
         if is_unchanged || row.try_get_by("erasing")? {
             return Ok(Some(AdmissionOutcome { account, written: false }));
         }
-    } else if unknown_users == UnknownUserPolicy::Required {
+    } else if unknown_users == UnknownUserPolicy::Required || !user.may_be_new() {
         return Ok(None);
     }
     let sql = "INSERT INTO users AS u (id, name, picture) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE \
@@ -82,20 +84,39 @@ pub struct AccountChange {
 }
 
 /// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
-/// which cannot be undone.
+/// which cannot be undone, or is unknown and the id may not be new. Records the change by `actor` in the audit log.
 pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
     change: &AccountChange,
+    actor: &UserId,
 ) -> Result<Option<Account>, DbErr> {
-    let sql = "INSERT INTO users AS u (id, name, picture, blocked) \
-               VALUES ($1, NULLIF($2, ''), NULLIF($3, ''), COALESCE($4, false)) ON CONFLICT (id) DO UPDATE \
-               SET name = CASE WHEN $2 IS NULL THEN u.name ELSE excluded.name END, \
-                 picture = CASE WHEN $3 IS NULL THEN u.picture ELSE excluded.picture END, \
-                 blocked = COALESCE($4, u.blocked), updated_at = CURRENT_TIMESTAMP \
-               WHERE u.erasing_at IS NULL RETURNING name, picture, blocked";
+    if !user.may_be_new() && account_of(db, user).await?.is_none() {
+        return Ok(None);
+    }
+    let sql = "WITH put AS (INSERT INTO users AS u (id, name, picture, blocked) \
+                 VALUES ($1, NULLIF($2, ''), NULLIF($3, ''), COALESCE($4, false)) ON CONFLICT (id) DO UPDATE \
+                 SET name = CASE WHEN $2 IS NULL THEN u.name ELSE excluded.name END, \
+                   picture = CASE WHEN $3 IS NULL THEN u.picture ELSE excluded.picture END, \
+                   blocked = COALESCE($4, u.blocked), updated_at = CURRENT_TIMESTAMP \
+                 WHERE u.erasing_at IS NULL RETURNING id, name, picture, blocked), \
+               recorded AS (INSERT INTO audit_log (actor, action, target) \
+                 SELECT $5::text, $6::text, id FROM put) \
+               SELECT name, picture, blocked FROM put";
     let (name, picture) = (change.name.clone(), change.picture.clone());
-    let values = [user.as_str().into(), name.into(), picture.into(), change.blocked.into()];
+    let action = match change.blocked {
+        Some(true) => audit::USER_BLOCK,
+        Some(false) => audit::USER_UNBLOCK,
+        None => audit::USER_CHANGE,
+    };
+    let values = [
+        user.as_str().into(),
+        name.into(),
+        picture.into(),
+        change.blocked.into(),
+        actor.as_str().into(),
+        action.into(),
+    ];
     db.query_one_raw(statement(sql, values)).await?.as_ref().map(read_account).transpose()
 }
 
@@ -104,25 +125,27 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "")
 }
 
-/// Creates the unknown users among `users`, without names. If the policy requires known users, creates no user, and
-/// returns false if a user is unknown.
+/// Creates the unknown users among `users`, without names. Returns how many were created. If the policy requires known
+/// users, or an id may not be new, creates no user, and returns None if a user is unknown.
 pub async fn create_unknown_users<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,
     unknown_users: UnknownUserPolicy,
-) -> Result<bool, DbErr> {
+) -> Result<Option<u64>, DbErr> {
     // Users are always created in the order of their ids, so that concurrent creations cannot deadlock.
-    let ids: BTreeSet<&str> = users.into_iter().map(UserId::as_str).collect();
-    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
-    if unknown_users == UnknownUserPolicy::Required {
+    let users: BTreeSet<&UserId> = users.into_iter().collect();
+    let must_be_known =
+        unknown_users == UnknownUserPolicy::Required || !users.iter().all(|user| user.may_be_new());
+    let ids: Vec<String> = users.into_iter().map(UserId::to_string).collect();
+    if must_be_known {
         let sql = "SELECT count(*) = cardinality($1::text[]) AS all_known FROM users WHERE id = ANY ($1)";
         let row = db.query_one_raw(statement(sql, [ids.into()])).await?;
-        return row.map_or(Ok(false), |row| row.try_get_by("all_known"));
+        let all_known = row.map_or(Ok(false), |row| row.try_get_by("all_known"))?;
+        return Ok(all_known.then_some(0));
     }
     let sql = "INSERT INTO users (id) SELECT v.id FROM unnest($1::text[]) AS v (id) \
                ORDER BY v.id COLLATE \"C\" ON CONFLICT DO NOTHING";
-    db.execute_raw(statement(sql, [ids.into()])).await?;
-    Ok(true)
+    Ok(Some(db.execute_raw(statement(sql, [ids.into()])).await?.rows_affected()))
 }
 
 /// Whether one of these users is erased or being erased. None of their erasures can begin before the transaction ends.

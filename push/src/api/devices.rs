@@ -39,7 +39,7 @@ pub async fn register(
     caller: ApiUser,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let address = read_form::<NewDevice>(payload).await?.checked(state.allow_private, &state.app_kinds)?;
+    let address = read_form::<NewDevice>(payload).await?.checked(&state.endpoints, &state.app_kinds)?;
     let new_id = uuid::Uuid::now_v7().to_string();
     let transaction = state.db.begin().await?;
     caller.lock(&transaction).await?;

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::json::wire_time;
-use tidings_shared::outbound::parse_url;
 use utoipa::ToSchema;
 
 use crate::device::{Device, DeviceKind, PushAddress};
+use crate::endpoints::EndpointRules;
 use crate::store::mutes::MutedRoom;
 use crate::web_push::encryption::Recipient;
 
@@ -22,7 +22,7 @@ const MAX_TOKEN_BYTES: usize = 2048;
 pub struct NewDevice {
     #[serde(default)]
     pub kind: DeviceKind,
-    /// Of a browser: an address with `https`.
+    /// Of a browser: an address with `https` and port 443, at a push service that the operator allows.
     #[schema(max_length = 2048)]
     pub endpoint: Option<String>,
     /// Of a browser: the keys of the subscription.
@@ -52,7 +52,11 @@ pub struct SubscriptionKeys {
 
 impl NewDevice {
     /// Checks the fields. `app_kinds` are the kinds of apps that the operator has configured.
-    pub fn checked(self, allow_private: bool, app_kinds: &[DeviceKind]) -> Result<PushAddress, Problem> {
+    pub fn checked(
+        self,
+        endpoints: &EndpointRules,
+        app_kinds: &[DeviceKind],
+    ) -> Result<PushAddress, Problem> {
         let kind = self.kind;
         if kind != DeviceKind::WebPush && !app_kinds.contains(&kind) {
             let rule = format!("this server has no push service of the kind {}", kind.name());
@@ -73,12 +77,13 @@ impl NewDevice {
                 ));
             }
         }
-        if is_browser { self.subscription(allow_private) } else { self.app() }
+        if is_browser { self.subscription(endpoints) } else { self.app() }
     }
 
-    fn subscription(self, allow_private: bool) -> Result<PushAddress, Problem> {
-        let url = parse_url(&required("endpoint", self.endpoint)?, allow_private)
-            .map_err(|rule| Problem::bad_field("endpoint", rule.replacen("url", "endpoint", 1)))?;
+    fn subscription(self, endpoints: &EndpointRules) -> Result<PushAddress, Problem> {
+        let url = endpoints
+            .parse_endpoint(&required("endpoint", self.endpoint)?)
+            .map_err(|rule| Problem::bad_field("endpoint", rule))?;
         let endpoint = String::from(url);
         if endpoint.len() > MAX_ENDPOINT_BYTES {
             return Err(Problem::bad_field("endpoint", "endpoint must not be over 2048 characters"));

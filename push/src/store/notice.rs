@@ -2,6 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_persistence::sql::statement;
+use tidings_shared::ids::is_bidi_control;
 
 use super::devices::{DEVICE_COLUMNS, read_device};
 use super::pending::Claim;
@@ -26,7 +27,7 @@ impl NoticedMessage {
     #[must_use]
     pub fn without_bidi_controls(mut self) -> Self {
         for name in [&mut self.sender, &mut self.room_name].into_iter().flatten() {
-            name.retain(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+            name.retain(|c| !is_bidi_control(c));
         }
         self
     }

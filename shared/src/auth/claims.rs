@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{ADMIN_SCOPE, FEED_SCOPE, Identity, Reason};
-use crate::{ids::UserId, limits::MAX_PERSON_TEXT_CHARS};
+use crate::{grapheme::floor_boundary, ids::UserId, limits::MAX_PERSON_TEXT_CHARS};
 
 /// The end of the year 9999, the last year that RFC 3339 can express.
 const LAST_RFC3339_SECOND: i64 = 253_402_300_799;
@@ -129,10 +129,14 @@ fn find_claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Valu
     })
 }
 
-/// Returns the text of a claim without control characters, cut to the maximum length, or `None` if nothing is left.
+/// Returns the text of a claim without control characters, cut to the maximum length between two visible characters, or
+/// `None` if nothing is left.
 fn claim_text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     let text = find_claim(claims, name)?.as_str()?;
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_PERSON_TEXT_CHARS).collect();
+    let mut kept: String = text.chars().filter(|c| !c.is_control()).collect();
+    if let Some((limit, _)) = kept.char_indices().nth(MAX_PERSON_TEXT_CHARS) {
+        kept.truncate(floor_boundary(&kept, limit));
+    }
     (!kept.is_empty()).then_some(kept)
 }
 
@@ -206,6 +210,10 @@ mod tests {
         assert_eq!(identity.name.as_deref(), Some("Al"));
         assert_eq!(identity.picture.map(|picture| picture.len()), Some(MAX_PERSON_TEXT_CHARS));
         assert!(identity.admin && !identity.feed);
+        let long = format!("{}e\u{301}👍🏽z", "n".repeat(MAX_PERSON_TEXT_CHARS - 3));
+        let claims = json!({"sub": "a", "exp": 1, "profile": {"nick": long}});
+        let name = rules.identity(claims.as_object().unwrap(), 0).unwrap().name.unwrap();
+        assert!(name.ends_with("ne\u{301}"), "the cut is before the emoji, not within it: {name}");
         let claims =
             json!({"sub": "a", "exp": 1, "scope": "tidings.admin", "permissions": "tidings.administrator"});
         assert!(!rules.identity(claims.as_object().unwrap(), 0).unwrap().admin);

@@ -22,9 +22,12 @@ pub struct CollectorArgs {
     /// the authorities that browsers trust
     #[arg(long, env = "TIDINGS_OTLP_CA_FILE", value_name = "PATH")]
     pub otlp_ca_file: Option<PathBuf>,
-    /// Share of messages and requests that are traced, 0 to 1; those with a trace context follow the decision in it
+    /// Share of messages and requests that are traced, 0 to 1
     #[arg(long, env = "TIDINGS_TRACE_RATIO", default_value_t = 0.01, value_name = "SHARE", value_parser = parse_ratio)]
     pub trace_ratio: f64,
+    /// Whether messages and requests with a trace context follow the decision in it. Every client may send a context
+    #[arg(long, env = "TIDINGS_TRUST_TRACE_CONTEXT", default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    pub trust_trace_context: bool,
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {
@@ -55,7 +58,8 @@ impl CollectorArgs {
     pub fn start_traces(&self, service: &'static str, instance: &str) -> Result<(), String> {
         let Some(endpoint) = self.endpoint() else { return Ok(()) };
         let authorities = self.read_authorities().map_err(|problem| problem.to_string())?;
-        start_traces(exporter(endpoint, self.is_tls(), authorities)?, self.trace_ratio, service, instance)
+        let exporter = exporter(endpoint, self.is_tls(), authorities)?;
+        start_traces(exporter, self.trace_ratio, self.trust_trace_context, service, instance)
     }
 
     fn is_tls(&self) -> bool {
@@ -99,6 +103,11 @@ mod tests {
 
     use super::*;
 
+    fn args(endpoint: &str, otlp_ca_file: Option<PathBuf>) -> CollectorArgs {
+        let otlp_endpoint = Some(endpoint.to_owned());
+        CollectorArgs { otlp_endpoint, otlp_ca_file, trace_ratio: 0.0, trust_trace_context: false }
+    }
+
     fn settings_with_problems(endpoint: &str, authorities: Option<&str>) -> Vec<String> {
         let file = authorities.map(|pem| {
             let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -106,9 +115,7 @@ mod tests {
             file
         });
         let path = file.as_ref().map(|file| file.path().to_owned());
-        let args =
-            CollectorArgs { otlp_endpoint: Some(endpoint.to_owned()), otlp_ca_file: path, trace_ratio: 0.0 };
-        args.check().into_iter().map(|problem| problem.setting).collect()
+        args(endpoint, path).check().into_iter().map(|problem| problem.setting).collect()
     }
 
     #[test]
@@ -124,11 +131,7 @@ mod tests {
     #[test]
     fn https_scheme_in_any_case_means_tls() {
         for (endpoint, tls) in [("HTTPS://a:1", true), ("https://a:1", true), ("http://https:1", false)] {
-            let endpoint = Some(endpoint.to_owned());
-            assert_eq!(
-                CollectorArgs { otlp_endpoint: endpoint, otlp_ca_file: None, trace_ratio: 0.0 }.is_tls(),
-                tls
-            );
+            assert_eq!(args(endpoint, None).is_tls(), tls);
         }
     }
 

@@ -57,19 +57,6 @@ local MAX_SHARED_AHEAD_MS = 86400 * 1000
 local MARK_KEPT_S = 2 * 3600
 local MARKS_BEFORE_CLEANUP = 2048
 
-local function id_parts(id)
-  local ms, n = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(ms), tonumber(n)
-end
-
-local function covers(watermark, id)
-  local epoch, at = string.match(watermark or '', '^(%d+) (%S+)$')
-  if epoch ~= EPOCH then return false end
-  local ms, n = id_parts(at)
-  local id_ms, id_n = id_parts(id)
-  return id_ms < ms or (id_ms == ms and id_n <= n)
-end
-
 -- Removes old membership marks whose events are stored. The first cleanup happens when the hash has
 -- MARKS_BEFORE_CLEANUP fields, each further one when the hash has twice as many fields as the last cleanup left.
 local function remove_old_marks(checked_at)

@@ -1,5 +1,5 @@
--- Functions that limit the bytes of a partition's ingest stream. append.lua and marks.lua are loaded with this text
--- before them.
+-- Functions that limit the bytes of a partition's ingest stream, and that compare its ids. append.lua and marks.lua are
+-- loaded with this text before them.
 -- The hash of the newest window of client ids has the field `bytes`. It begins with the measured size of the stream.
 -- Each append adds the size of its record, and nothing subtracts the records that stored.lua trims. So `bytes` is never
 -- too low, unless earlier versions of the services, which do not add to it, append records. This error ends with the
@@ -35,4 +35,18 @@ local function read_backlog(ingest_key, window_key, max_records, max_bytes, now_
     redis.call('HSET', window_key, 'bytes', string.format('%d', bytes), 'measured_at', long and now or '')
   end
   return max_bytes > 0 and bytes >= max_bytes, bytes, window_key
+end
+
+local function id_parts(id)
+  local ms, n = string.match(id, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(n)
+end
+
+-- Whether the record with this ingest id is stored, by the value of `{p}:stored`.
+local function covers(watermark, id)
+  local epoch, at = string.match(watermark or '', '^(%d+) (%S+)$')
+  if epoch ~= EPOCH then return false end
+  local ms, n = id_parts(at)
+  local id_ms, id_n = id_parts(id)
+  return id_ms < ms or (id_ms == ms and id_n <= n)
 end

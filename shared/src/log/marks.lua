@@ -19,7 +19,7 @@
 -- space separates other fields from user ids: ' epoch'; ' ingest', the id of the last marks record; ' at', when
 -- receipts were last published; ' read' and ' delivered', the receipts that wait.
 
-local room_key, ingest_key, marks_key, sent_key = unpack(KEYS)
+local room_key, ingest_key, marks_key, sent_key, stored_key = unpack(KEYS)
 local max_backlog, max_backlog_bytes, marks_header, read_header, delivered_header, room,
   stored_head = unpack(ARGV, 1, 7)
 local FIRST_MARK = 8
@@ -29,6 +29,8 @@ local RECEIPTS_EVERY_MS = 500
 -- square of the number of members.
 local MAX_PUSHED_MEMBERS = 100
 local MARKS_TTL_S = 3600
+-- With more kept marks, all are dropped, but not before the records of all of them are stored. Otherwise PostgreSQL
+-- would not know the latest mark of a user, and a lower one could follow it.
 local MAX_KEPT_MARKS = 10000
 
 local head, epoch, members = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'members'))
@@ -97,6 +99,7 @@ end
 -- Encodes a user id as a JSON string. Of the characters that JSON escapes, user ids may contain only `\` and `"`.
 local function json(user) return '"' .. string.gsub(user, '[\\"]', '\\%0') .. '"' end
 
+local last_record = ingest or ''
 local waits = {read = waiting_read or '', delivered = waiting_delivered or ''}
 if #moved > 0 then
   local window = redis.call('LRANGE', sent_key, -1, -1)[1]
@@ -158,7 +161,11 @@ if waits.read ~= '' or waits.delivered ~= '' then
 end
 
 if #moved > 0 or new or published then
-  if not same_epoch or redis.call('HLEN', marks_key) > MAX_KEPT_MARKS then redis.call('DEL', marks_key) end
+  local drops = not same_epoch
+  if not drops and redis.call('HLEN', marks_key) > MAX_KEPT_MARKS then
+    drops = last_record == '' or covers(redis.call('GET', stored_key), last_record)
+  end
+  if drops then redis.call('DEL', marks_key) end
   local sets = {' epoch', EPOCH, ' ingest', ingest or '', ' at', at, ' read', waits.read, ' delivered', waits.delivered}
   for user, person in pairs(people) do
     if person then

@@ -104,6 +104,7 @@ impl Log {
             ingest_key = Partition::of(room).ingest(),
             marks_key = keys::marks(room),
             sent_key = Partition::of(room).sent(),
+            stored_key = Partition::of(room).stored(),
         );
         arguments!(command, "marks.lua", ARGV:
             max_backlog = self.limits.max_backlog_records,

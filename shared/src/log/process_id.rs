@@ -20,6 +20,8 @@ pub struct ProcessId {
     pub replid: String,
     /// Whether the process is a node of a cluster.
     pub layout: Layout,
+    /// Whether the process is a replica, so that it accepts no writes.
+    pub is_replica: bool,
 }
 
 impl ProcessId {
@@ -52,7 +54,8 @@ impl ProcessId {
         let previous = field(replication, "master_replid2").unwrap_or_default();
         let is_promoted = previous.bytes().any(|digit| digit != b'0');
         let replid = field(replication, "master_replid").filter(|_| is_promoted).unwrap_or_default();
-        Some(Self { run_id, replid: replid.to_owned(), layout: layout_of(server) })
+        let is_replica = field(replication, "role") == Some("slave");
+        Some(Self { run_id, replid: replid.to_owned(), layout: layout_of(server), is_replica })
     }
 }
 
@@ -85,10 +88,8 @@ mod tests {
     #[test]
     fn promoted_process_does_not_continue_its_earlier_data() {
         let first = process("a", NO_ID);
-        assert_eq!(
-            first,
-            ProcessId { run_id: "r1".to_owned(), replid: String::new(), layout: Layout::Single }
-        );
+        let (run_id, replid) = ("r1".to_owned(), String::new());
+        assert_eq!(first, ProcessId { run_id, replid, layout: Layout::Single, is_replica: false });
         let (promoted, again) = (process("c", "b"), process("e", "d"));
         assert!(promoted.continues("r1", Some(&promoted.replid)) && promoted.continues("r1", None));
         assert!(!promoted.continues("r1", Some(&first.replid)));
@@ -107,6 +108,7 @@ mod tests {
         let known = ProcessId::parse("run_id:r1\r\n", "").unwrap();
         assert_eq!((known.replid.as_str(), known.layout), ("", Layout::Single));
         assert_eq!(ProcessId::parse("redis_version:7.0.15\r\n", "master_replid:a\r\n"), None);
+        assert!(!known.is_replica && ProcessId::parse("run_id:r1\r\n", "role:slave\r\n").unwrap().is_replica);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum SessionError {
     NoRunId,
     #[error("the address of Redis leads to several processes")]
     TwoProcesses,
+    #[error("the address of Redis leads to a replica; it must lead to the master")]
+    Replica,
     #[error("Redis Cluster: {0}")]
     Unsuitable(#[from] NodeProblem),
     #[error(transparent)]

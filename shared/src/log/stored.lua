@@ -6,8 +6,8 @@
 --   partition that is written is also the channel of the notice
 -- ARGV: of each partition
 --   committed: ingest id up to which records are committed
---   proof: `<seq> <room>` of an event that the commit stored, or '' for none. It stays beside the exceptions until a later
---     one replaces it, so that persistence notices when PostgreSQL has lost the commit
+--   proof: `<seq> <room>` of an event that the commit stored, or '' for none. It stays beside the exceptions until that
+--     of a later commit replaces it, so that persistence notices when PostgreSQL has lost the commit
 --   count: the number of exceptions
 --   for each exception: `room \31 seq` and its outcome: `<first seq> <first id> <first at_ms>` or `rejected`
 --
@@ -32,14 +32,15 @@ local notice, channel = {}, nil
 -- Writes one partition's watermark, proof and exceptions, which follow `place` in ARGV.
 local function write_watermark(first_key, committed, proof, place, count)
   local stored_key, ingest_key, exceptions_key, old_exceptions_key = unpack(KEYS, first_key, first_key + 3)
-  local new, before = committed, '0-0'
+  local new, before, is_late = committed, '0-0', false
   local epoch, at = string.match(redis.call('GET', stored_key) or '', '^(%d+) (%S+)$')
   if epoch and tonumber(epoch) > tonumber(EPOCH) then return 'newer' end
   if epoch == EPOCH then
     before = at
     local ms, n = id_parts(at)
     local new_ms, new_n = id_parts(new)
-    if new_ms < ms or (new_ms == ms and new_n < n) then new = at end
+    is_late = new_ms < ms or (new_ms == ms and new_n < n)
+    if is_late then new = at end
   end
 
   -- XTRIM comes first, because Redis allows it even when its memory is full. After this first write Redis allows the
@@ -57,7 +58,8 @@ local function write_watermark(first_key, committed, proof, place, count)
     redis.call('HSET', exceptions_key, 'since', since)
     for i = place + 1, place + 2 * count, 2 do redis.call('HSET', exceptions_key, ARGV[i], ARGV[i + 1]) end
   end
-  if proof ~= '' then redis.call('HSET', exceptions_key, 'proof', proof) end
+  -- A former owner may be late. PostgreSQL may still have its commit, and have lost those after it.
+  if proof ~= '' and not is_late then redis.call('HSET', exceptions_key, 'proof', proof) end
   redis.call('SET', stored_key, EPOCH .. ' ' .. new)
 
   -- The key begins with the partition's number in braces.

@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, check_text, events::ChangeBody, mentions::parse_mentions};
+use super::{AckStage, check_text, events::ChangeBody, mentions::parse_mentions, normalize_line_ends};
 use crate::{
     command_fields::{Fields, optional, required},
+    emoji::canonical,
     error::{ErrorCode, Refusal},
     events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
-    ids::{ClientId, Seq, UserId},
+    ids::{ClientId, Seq, UserId, is_bidi_control},
     limits::{MAX_EMOJI_BYTES, MAX_METADATA_BYTES},
     role::{self, MinRole, Permission},
     visibility::{Visibility, is_visible_to},
@@ -153,7 +154,7 @@ impl Change {
         let emoji = || check_emoji(required(fields.emoji, "emoji", "a string")?);
         let action = match kind {
             ChangeKind::Edit => {
-                let content: String = required(fields.content, "content", "a string")?;
+                let content = normalize_line_ends(required(fields.content, "content", "a string")?);
                 check_text(&content, "content", max_chars)?;
                 let metadata = Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?;
                 Action::Edit { content, metadata, mentions: parse_mentions(fields)? }
@@ -246,15 +247,17 @@ fn new_client_id() -> ClientId {
     ClientId::parse(&Uuid::now_v7().to_string()).expect("a UUID is a client id")
 }
 
-/// Checks that an emoji has 1 to 32 bytes, no control characters and no white space. Refuses `.` and `..`, which cannot
-/// be part of an HTTP path.
+/// Returns the [canonical] form of an emoji. Refuses one that has not 1 to 64 bytes in this form, or has control
+/// characters, bidi controls or white space. Refuses `.` and `..` too, which cannot be part of an HTTP path.
 pub fn check_emoji(emoji: String) -> Result<String, Refusal> {
+    let emoji = canonical(emoji.into()).into_owned();
     let wrong = emoji.is_empty()
         || emoji.len() > MAX_EMOJI_BYTES
         || matches!(emoji.as_str(), "." | "..")
-        || emoji.chars().any(|c| c.is_control() || c.is_whitespace());
+        || emoji.chars().any(|c| c.is_control() || c.is_whitespace() || is_bidi_control(c));
     if wrong {
-        let message = "`emoji` must be 1 to 32 bytes without control characters or white space";
+        let message =
+            "`emoji` must be 1 to 64 bytes without control characters, bidi controls or white space";
         return Err(Refusal::bad_field("emoji", message));
     }
     Ok(emoji)

@@ -34,6 +34,9 @@ static PUBLISH_IN_CLUSTER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&text.replace("'PUBLISH'", "'SPUBLISH'"))
 });
 
+/// The text of the script that reads states.
+pub(super) const STATES_TEXT: &str = concat!(include_str!("combine.lua"), include_str!("states.lua"));
+
 /// The script that publishes a change.
 pub(super) fn publish(layout: Layout) -> &'static Script {
     match layout {

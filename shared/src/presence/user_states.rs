@@ -6,7 +6,7 @@ use redis::RedisResult;
 
 use super::{
     NodeLease, PresencePartition, keys, letter_of_status,
-    scripts::{self, HOLD, PUT, STATES},
+    scripts::{self, HOLD, PUT, STATES, STATES_TEXT},
     status_of_letter,
 };
 use crate::{
@@ -30,6 +30,9 @@ pub struct NodeState {
     pub status: Option<Status>,
     /// The status of a connection that has closed, which stays valid for the grace period.
     pub grace: Option<Status>,
+    /// When the closed connections of the user on this node gave their last sign of life, by the node's own clock in
+    /// ms, which may wrap around.
+    pub last_sign_ms: u32,
 }
 
 /// The result of writing a user's state.
@@ -43,14 +46,15 @@ pub enum WriteOutcome {
     LeaseExpired,
 }
 
-/// Writes states of users under a node lease. Returns one outcome per user, in their order. After an error the call may
-/// be repeated.
+/// Writes states of users under a node lease. `now_ms` is the present time by the clock of
+/// [`NodeState::last_sign_ms`]. Returns one outcome per user, in their order. After an error the call may be repeated.
 pub async fn write_states(
     connection: &mut Connection,
     lease: &NodeLease,
     states: &[NodeState],
+    now_ms: u32,
 ) -> RedisResult<Vec<WriteOutcome>> {
-    write_or_remove(connection, lease, states, false).await
+    write_or_remove(connection, lease, states, Some(now_ms)).await
 }
 
 /// Removes the states of users under an expired node lease. Returns one outcome per user, in their order.
@@ -59,23 +63,26 @@ pub async fn remove_states(
     lease: &NodeLease,
     users: &[UserId],
 ) -> RedisResult<Vec<WriteOutcome>> {
-    let removed_state = |user: &UserId| NodeState { user: user.clone(), status: None, grace: None };
-    write_or_remove(connection, lease, &users.iter().map(removed_state).collect::<Vec<_>>(), true).await
+    let removed_state =
+        |user: &UserId| NodeState { user: user.clone(), status: None, grace: None, last_sign_ms: 0 };
+    write_or_remove(connection, lease, &users.iter().map(removed_state).collect::<Vec<_>>(), None).await
 }
 
+/// Writes states. `node_now_ms` is the clock of the lease's own node, or `None` if another node removes the states.
 async fn write_or_remove(
     connection: &mut Connection,
     lease: &NodeLease,
     states: &[NodeState],
-    by_other_node: bool,
+    node_now_ms: Option<u32>,
 ) -> RedisResult<Vec<WriteOutcome>> {
     let layout = connection.layout();
     let mut pipe = redis::pipe();
-    for NodeState { user, status, grace } in states {
+    for NodeState { user, status, grace, last_sign_ms } in states {
         let of = PresencePartition::of(user);
         let keys = [keys::user(layout, user), of.due(layout), of.leases(layout), of.users_of(layout, lease)];
         scripts::add_call(&mut pipe, &PUT, &keys).arg(user.as_str()).arg(lease.to_string());
-        pipe.arg(letter_of_status(*status)).arg(letter_of_status(*grace)).arg(i32::from(by_other_node));
+        pipe.arg(letter_of_status(*status)).arg(letter_of_status(*grace));
+        pipe.arg(node_now_ms.map_or(-1, |now| i64::from(now.wrapping_sub(*last_sign_ms))));
     }
     run_writes(connection, &pipe).await
 }
@@ -202,8 +209,24 @@ pub async fn states(connection: &mut Connection, users: &[UserId]) -> RedisResul
     let mut states = vec![PresenceState::default(); users.len()];
     let answers = answers.iter().flat_map(|answer| answer.chunks_exact(2));
     for (index, answer) in indices.iter().zip(answers) {
-        states[*index] =
-            PresenceState { status: status_of_letter(&answer[0]), last_seen_ms: answer[1].parse().ok() };
+        states[*index] = parse_state(&answer[0], &answer[1]);
     }
     Ok(states)
+}
+
+/// Reads the present state of a user by a command that needs no right to write, and Redis 7.0.
+pub(super) async fn state_read_only(
+    connection: &mut Connection,
+    user: &UserId,
+) -> RedisResult<PresenceState> {
+    let (layout, partition) = (connection.layout(), PresencePartition::of(user));
+    let keys = [partition.leases(layout), partition.last_seen(layout), keys::user(layout, user)];
+    let mut command = redis::cmd("EVAL_RO");
+    command.arg(STATES_TEXT).arg(keys.len()).arg(&keys).arg(user.as_str());
+    let (status, last_seen_ms): (String, String) = command.query_async(connection).await?;
+    Ok(parse_state(&status, &last_seen_ms))
+}
+
+fn parse_state(status: &str, last_seen_ms: &str) -> PresenceState {
+    PresenceState { status: status_of_letter(status), last_seen_ms: last_seen_ms.parse().ok() }
 }

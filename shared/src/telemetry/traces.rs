@@ -11,7 +11,9 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use opentelemetry::{
     Context, KeyValue, Value,
-    trace::{Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _},
+    trace::{
+        Link, Span as _, SpanBuilder, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider as _,
+    },
 };
 use opentelemetry_sdk::{
     Resource,
@@ -34,8 +36,8 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long the shutdown waits for the export of the last spans.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Maximum number of traces per second that a process continues because the context of a client asks for it. Without
-/// the limit, a client that samples every frame could fill the span queue.
+/// Maximum number of traces per second that a process continues because the context of a trusted caller asks for it.
+/// Without the limit, a caller that samples every frame could fill the span queue.
 const MAX_REMOTE_TRACES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
 
 static REMOTE_TRACE_LIMITER: LazyLock<DefaultDirectRateLimiter> =
@@ -50,14 +52,18 @@ struct SpanPipeline {
     sampling_threshold: u64,
     /// Whether all traces are sampled. The threshold alone would leave out one of 2^64.
     samples_all: bool,
+    /// Whether the contexts of callers decide about sampling.
+    trusts_callers: bool,
 }
 
 /// Starts the span pipeline, once per process. The connection to the collector runs on the current runtime. `ratio` is
-/// the share of the messages and requests without a trace context that are traced, 0 to 1. `service` and `instance`
-/// are the resource attributes `service.name` and `service.instance.id`.
+/// the share of the messages and requests that are traced, 0 to 1. With `trusts_callers`, those with a trace context
+/// follow the decision in it. `service` and `instance` are the resource attributes `service.name` and
+/// `service.instance.id`.
 pub fn start(
     exporter: impl SpanExporter + 'static,
     ratio: f64,
+    trusts_callers: bool,
     service: &'static str,
     instance: &str,
 ) -> Result<(), String> {
@@ -84,7 +90,8 @@ pub fn start(
     let tracer = provider.tracer(service);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of all numbers")]
     let sampling_threshold = (ratio.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-    let pipeline = SpanPipeline { provider, tracer, sampling_threshold, samples_all: ratio >= 1.0 };
+    let samples_all = ratio >= 1.0;
+    let pipeline = SpanPipeline { provider, tracer, sampling_threshold, samples_all, trusts_callers };
     PIPELINE.set(pipeline).map_err(|_| "traces were started before".to_owned())
 }
 
@@ -99,21 +106,23 @@ pub async fn stop() {
     }
 }
 
-/// Begins a trace, or continues the trace of a remote context; returns `None` if the trace is not sampled. A remote
-/// context decides whether its trace is sampled, but a process continues only 200 such traces per second. Without a
-/// remote context sampling is random.
+/// Begins a trace, or continues the trace of a caller's context; returns `None` if the trace is not sampled. The
+/// context of a trusted caller decides whether its trace is sampled, but a process continues only 200 such traces per
+/// second. Otherwise sampling is random, and a context is only a link of the new trace, because anybody may send one.
 #[must_use]
 pub fn begin_trace(name: &'static str, kind: SpanKind, remote: Option<TraceContext>) -> Option<Span> {
     let pipeline = PIPELINE.get()?;
     match remote {
-        Some(remote) if remote.sampled && REMOTE_TRACE_LIMITER.check().is_ok() => {
-            child_of(name, kind, remote, None)
+        Some(remote) if pipeline.trusts_callers => {
+            let is_continued = remote.sampled && REMOTE_TRACE_LIMITER.check().is_ok();
+            if is_continued { child_of(name, kind, remote, None) } else { None }
         }
-        Some(_) => None,
-        None if pipeline.samples_all || fastrand::u64(..) < pipeline.sampling_threshold => {
-            Some(pipeline.start_span(name, kind, None, None))
+        _ if pipeline.samples_all || fastrand::u64(..) < pipeline.sampling_threshold => {
+            let mut builder = SpanBuilder::from_name(name).with_kind(kind);
+            builder.links = remote.map(|remote| vec![Link::with_context(remote.to_remote_span_context())]);
+            Some(pipeline.start_span(builder, None))
         }
-        None => None,
+        _ => None,
     }
 }
 
@@ -127,7 +136,9 @@ pub fn child_of(
     start: Option<SystemTime>,
 ) -> Option<Span> {
     let pipeline = PIPELINE.get().filter(|_| parent.sampled)?;
-    Some(pipeline.start_span(name, kind, Some(parent), start))
+    let mut builder = SpanBuilder::from_name(name).with_kind(kind);
+    builder.start_time = start;
+    Some(pipeline.start_span(builder, Some(parent)))
 }
 
 /// Begins a child of the span of [`current`]; returns `None` if there is no such span.
@@ -177,15 +188,7 @@ impl Span {
 }
 
 impl SpanPipeline {
-    fn start_span(
-        &self,
-        name: &'static str,
-        kind: SpanKind,
-        parent: Option<TraceContext>,
-        start: Option<SystemTime>,
-    ) -> Span {
-        let mut builder = SpanBuilder::from_name(name).with_kind(kind);
-        builder.start_time = start;
+    fn start_span(&self, builder: SpanBuilder, parent: Option<TraceContext>) -> Span {
         let mut context = Context::new();
         if let Some(parent) = parent {
             context = context.with_remote_span_context(parent.to_remote_span_context());

@@ -5,14 +5,31 @@ use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
+use sea_orm::{DatabaseTransaction, DbErr};
 use tidings_persistence::companion::caller::require_admin;
 use tidings_persistence::http::problem::Problem;
+use tidings_persistence::writer::audit::{self, AuditEntry};
 use tidings_shared::error::ErrorCode;
+use tidings_shared::ids::UserId;
 
 use super::ApiState;
 
 /// A caller who may use the API.
-pub struct Admin;
+pub struct Admin(pub UserId);
+
+impl Admin {
+    /// Records an action on an endpoint, in the transaction of the action.
+    pub async fn record(
+        &self,
+        transaction: &DatabaseTransaction,
+        action: &'static str,
+        webhook: &str,
+    ) -> Result<(), DbErr> {
+        let entry =
+            AuditEntry { actor: Some(&self.0), action, detail: Some(webhook), ..AuditEntry::default() };
+        audit::record(transaction, &entry).await
+    }
+}
 
 impl FromRequest for Admin {
     type Error = Problem;
@@ -22,8 +39,9 @@ impl FromRequest for Admin {
         let (state, request) = (request.app_data::<web::Data<ApiState>>().cloned(), request.clone());
         Box::pin(async move {
             let state = state.ok_or_else(|| Problem::new(ErrorCode::Internal, "the service has no state"))?;
-            state.callers.identify(request.headers(), |user| require_admin(user.admin)).await?;
-            Ok(Self)
+            let identity =
+                state.callers.identify(request.headers(), |user| require_admin(user.admin)).await?;
+            Ok(Self(identity.user))
         })
     }
 }

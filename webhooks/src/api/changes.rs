@@ -5,6 +5,7 @@ use chrono::Utc;
 use sea_orm::TransactionTrait;
 use tidings_persistence::companion::api::read_form;
 use tidings_persistence::http::problem::Problem;
+use tidings_persistence::writer::audit;
 use tidings_shared::error::ErrorCode;
 
 use super::forms::{TestResult, Webhook, WebhookChange, check_fields};
@@ -29,7 +30,7 @@ const OVERLAP_S: i64 = 24 * 3600;
 )]
 pub async fn change(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<web::Json<Webhook>, Problem> {
@@ -50,6 +51,7 @@ pub async fn change(
     }
     check_fields(&endpoint, state.sending.allow_private)?;
     let changed = endpoints::update(&transaction, &endpoint).await?.ok_or_else(no_such_webhook)?;
+    admin.record(&transaction, audit::WEBHOOK_CHANGE, &id).await?;
     transaction.commit().await?;
     let totals = totals::of_endpoint(&state.db, &id).await?;
     Ok(web::Json(Webhook::of(&changed, totals)))
@@ -64,11 +66,15 @@ pub async fn change(
 )]
 pub async fn rotate(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     id: web::Path<String>,
 ) -> Result<web::Json<Webhook>, Problem> {
     let secret = new_secret().map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
-    let rotated = endpoints::rotate(&state.db, &id, &secret, OVERLAP_S).await?.ok_or_else(no_such_webhook)?;
+    let transaction = state.db.begin().await?;
+    let rotated =
+        endpoints::rotate(&transaction, &id, &secret, OVERLAP_S).await?.ok_or_else(no_such_webhook)?;
+    admin.record(&transaction, audit::WEBHOOK_ROTATE, &id).await?;
+    transaction.commit().await?;
     let totals = totals::of_endpoint(&state.db, &id).await?;
     Ok(web::Json(Webhook::with_secret(&rotated, totals)))
 }

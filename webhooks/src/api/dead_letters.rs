@@ -2,9 +2,11 @@
 
 use actix_web::{HttpRequest, web};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sea_orm::TransactionTrait;
 use tidings_persistence::companion::api::read_optional_form;
 use tidings_persistence::http::parameters::Parameters;
 use tidings_persistence::http::problem::Problem;
+use tidings_persistence::writer::audit;
 use tidings_shared::openapi::LimitForm;
 
 use super::forms::{Changed, DeadLetters, Replay};
@@ -51,13 +53,17 @@ pub async fn list(
 )]
 pub async fn replay(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     id: web::Path<String>,
     payload: web::Payload,
 ) -> Result<web::Json<Changed>, Problem> {
     let Replay { room, seq } = read_optional_form(payload).await?;
     require(&state, &id).await?;
-    let count = dead_letters::replay(&state.db, &id, &selection(room, seq)?).await?;
+    let selection = selection(room, seq)?;
+    let transaction = state.db.begin().await?;
+    let count = dead_letters::replay(&transaction, &id, &selection).await?;
+    admin.record(&transaction, audit::WEBHOOK_REPLAY, &id).await?;
+    transaction.commit().await?;
     Ok(web::Json(Changed { count }))
 }
 
@@ -73,7 +79,7 @@ pub async fn replay(
 )]
 pub async fn remove(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     id: web::Path<String>,
     request: HttpRequest,
 ) -> Result<web::Json<Changed>, Problem> {
@@ -81,7 +87,10 @@ pub async fn remove(
     let (room, seq) = (parameters.room("room")?, parameters.seq("seq")?);
     require(&state, &id).await?;
     let selection = selection(room.map(|room| room.to_string()), seq)?;
-    let count = dead_letters::remove(&state.db, &id, &selection).await?;
+    let transaction = state.db.begin().await?;
+    let count = dead_letters::remove(&transaction, &id, &selection).await?;
+    admin.record(&transaction, audit::WEBHOOK_DROP, &id).await?;
+    transaction.commit().await?;
     Ok(web::Json(Changed { count }))
 }
 

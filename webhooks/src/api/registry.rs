@@ -5,6 +5,7 @@ use sea_orm::TransactionTrait;
 use tidings_persistence::companion::api::read_form;
 use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::feed::{FeedCursor, is_on, stored_end};
+use tidings_persistence::writer::audit;
 use tidings_shared::error::ErrorCode;
 use tidings_shared::log::keys::Partition;
 
@@ -40,7 +41,7 @@ pub async fn list(state: web::Data<ApiState>, _: Admin) -> Result<web::Json<Webh
 )]
 pub async fn create(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let form: NewWebhook = read_form(payload).await?;
@@ -75,6 +76,7 @@ pub async fn create(
         let detail = format!("there must not be over {MAX_WEBHOOKS} webhooks");
         return Err(Problem::new(ErrorCode::TooLarge, detail));
     }
+    admin.record(&transaction, audit::WEBHOOK_CREATE, &endpoint.id).await?;
     transaction.commit().await?;
     Ok(HttpResponse::Created().json(Webhook::with_secret(&endpoint, totals::Totals::default())))
 }
@@ -106,12 +108,14 @@ pub async fn get(
 )]
 pub async fn delete(
     state: web::Data<ApiState>,
-    _: Admin,
+    admin: Admin,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    if endpoints::delete(&state.db, &id).await? {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(no_such_webhook())
+    let transaction = state.db.begin().await?;
+    if !endpoints::delete(&transaction, &id).await? {
+        return Err(no_such_webhook());
     }
+    admin.record(&transaction, audit::WEBHOOK_DELETE, &id).await?;
+    transaction.commit().await?;
+    Ok(HttpResponse::NoContent().finish())
 }

@@ -94,7 +94,9 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
       },
       toggleReaction: (message, emoji) => {
         if (message.seq === undefined) return;
-        const mine = message.reactions.some((one) => one.emoji === emoji && one.mine);
+        // The server gives all spellings of an emoji one form, which differs only in variation selectors.
+        const plain = (text: string) => text.replace(/[\ufe0e\ufe0f]/g, "");
+        const mine = message.reactions.some((one) => one.mine && plain(one.emoji) === plain(emoji));
         const change = mine ? unreact(handle, message.seq, emoji) : react(handle, message.seq, emoji);
         change.catch((failure: unknown) => toast(errorText(failure)));
       },

@@ -59,6 +59,9 @@ export function applyChange(
   }
 }
 
+/** Removes variation selectors. The server gives all spellings of an emoji one form, which differs only in these. */
+const plainEmoji = (emoji: string) => emoji.replace(/[\ufe0e\ufe0f]/g, "");
+
 /**
  * Adds or removes the reaction of the user `by`. Returns undefined if it is unknown whether `by` has reacted, because
  * `reactions` names only the first users.
@@ -70,7 +73,8 @@ export function applyReaction(
   added: boolean,
   me: string | undefined,
 ): readonly Reaction[] | undefined {
-  const old = reactions.find((reaction) => reaction.emoji === emoji);
+  const plain = plainEmoji(emoji);
+  const old = reactions.find((reaction) => plainEmoji(reaction.emoji) === plain);
   const mine = by === me;
   if (!old) return added ? [...reactions, { emoji, count: 1, mine, users: [by] }] : reactions;
   const isNamed = old.users.includes(by);
@@ -83,6 +87,6 @@ export function applyReaction(
   const users = added
     ? [...old.users, by].slice(0, MAX_NAMED_USERS)
     : old.users.filter((user) => user !== by);
-  const updated = { emoji, count, mine: mine ? added : old.mine, users };
+  const updated = { emoji: old.emoji, count, mine: mine ? added : old.mine, users };
   return reactions.map((reaction) => (reaction === old ? updated : reaction));
 }

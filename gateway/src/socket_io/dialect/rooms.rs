@@ -1,9 +1,54 @@
 //! Names that an application gives to rooms and messages, and their ids here. A room's id is a prefix and the escaped
-//! name. A message's id is its position `ROOM~SEQ`, so it needs no memory and is the same on every node. Pure.
+//! name, or a hash of the name if the id would be too long. A message's id is its position `ROOM~SEQ`. So ids need no
+//! memory and are the same on every node. Only the way back from a hash needs the names that each worker has seen. Pure.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt::Write;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value};
+use tidings_shared::limits::MAX_ROOM_ID_CHARS;
+
+/// Separates the prefix from a hash. No escaped name begins with it, because two hex digits follow each `:` there.
+const HASH_MARK: &str = "::";
+/// Nobody finds another name with the same 16 bytes of SHA-256, so a hash never leads to the room of another name.
+const HASH_BYTES: usize = 16;
+/// The id of a longer name is not a hash but too long, so the name is refused and never kept.
+const MAX_HASHED_NAME_BYTES: usize = 512;
+/// Each worker keeps at least this number of names, those that were used last, and at most twice as many: 3 MiB.
+const MIN_KEPT_NAMES: usize = 2_048;
+
+thread_local! {
+    /// Commands and frames of a connection are translated on the thread of its worker.
+    static KEPT_NAMES: RefCell<KeptNames> = RefCell::default();
+}
+
+/// The names of rooms whose ids are hashes, by id.
+#[derive(Default)]
+struct KeptNames {
+    recent: HashMap<String, String>,
+    /// The names before the recent ones. Those that are used again become recent.
+    older: HashMap<String, String>,
+}
+
+impl KeptNames {
+    fn keep(&mut self, id: &str, name: String) {
+        if self.recent.len() >= MIN_KEPT_NAMES {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.insert(id.to_owned(), name);
+    }
+
+    fn find(&mut self, id: &str) -> Option<String> {
+        if let Some(name) = self.recent.get(id) {
+            return Some(name.clone());
+        }
+        let name = self.older.remove(id)?;
+        self.keep(id, name.clone());
+        Some(name)
+    }
+}
 
 /// Characters of a room id that stand for themselves in an escaped name.
 fn is_plain(byte: u8) -> bool {
@@ -34,6 +79,11 @@ impl RoomNames {
                 let _ = write!(id, ":{byte:02X}");
             }
         }
+        if id.len() <= MAX_ROOM_ID_CHARS || name.len() > MAX_HASHED_NAME_BYTES {
+            return id;
+        }
+        let id = hashed_id(prefix, name);
+        KEPT_NAMES.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
         id
     }
 
@@ -46,9 +96,28 @@ impl RoomNames {
         }
     }
 
-    /// The name of the room with this id, if the room is one of the application.
+    /// The name of the room with this id, if the room is one of the application. A hash is the id of a name only if this
+    /// worker has seen the name.
     fn own_name(&self, id: &str) -> Option<String> {
+        if self.is_hash(id) {
+            return KEPT_NAMES.with_borrow_mut(|names| names.find(id));
+        }
         unescape(id.strip_prefix(self.prefix.as_deref()?)?)
+    }
+
+    fn is_hash(&self, id: &str) -> bool {
+        let prefix = self.prefix.as_deref();
+        prefix.and_then(|prefix| id.strip_prefix(prefix)).is_some_and(|rest| rest.starts_with(HASH_MARK))
+    }
+
+    /// Keeps the name of a room whose id is a hash, if the object has both, as in `room:joined`.
+    fn keep_name(&self, object: &Map<String, Value>) {
+        let text = |field: &str| object.get(field).and_then(Value::as_str);
+        if let (Some(id), Some(name)) = (text("room"), text("name"))
+            && self.is_hash(id)
+        {
+            self.to_id(name);
+        }
     }
 
     /// The name that the room with this id gets if a join creates it; `None` if joins do not create this room.
@@ -58,11 +127,13 @@ impl RoomNames {
 
     /// Replaces the ids of rooms in a field `room`, and in a list of ids or of objects, by the names.
     pub fn rename(&self, frame: &mut Map<String, Value>) {
+        self.keep_name(frame);
         if let Some(room) = frame.get_mut("room") {
             self.rename_id(room);
         }
         for field in ["rooms", "failed"] {
             for item in frame.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten() {
+                item.as_object().into_iter().for_each(|object| self.keep_name(object));
                 match item.get_mut("room") {
                     Some(room) => self.rename_id(room),
                     None => self.rename_id(item),
@@ -76,6 +147,15 @@ impl RoomNames {
             *value = self.to_name(id);
         }
     }
+}
+
+fn hashed_id(prefix: &str, name: &str) -> String {
+    let mut id = format!("{prefix}{HASH_MARK}");
+    for byte in &digest(&SHA256, name.as_bytes()).as_ref()[..HASH_BYTES] {
+        // Writing to a string cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
 }
 
 fn unescape(escaped: &str) -> Option<String> {
@@ -125,6 +205,45 @@ mod tests {
         assert_eq!(names.to_name("other"), "other");
         assert_eq!(names.to_name("app-:ZZ"), "app-:ZZ");
         assert_eq!(RoomNames::default().to_id("room:7"), "room:7");
+    }
+
+    #[test]
+    fn long_name_becomes_hash_that_leads_back_to_it() {
+        let names = RoomNames { create: true, ..with_prefix("app-") };
+        let pair = "0190a5c0-0000-7000-8000-000000000000_0190a5c0-0000-7000-8000-000000000001";
+        for name in ["двенадцатьбу", pair, &"x".repeat(512)] {
+            let id = names.to_id(name);
+            assert_eq!((id.len(), &id[..6]), (38, "app-::"), "{name}");
+            assert_eq!(names.to_id(name), id);
+            assert_eq!(names.to_name(&id), name);
+            assert_eq!(names.name_to_create(&id).as_deref(), Some(name));
+            assert_eq!(message_position(&message_id(&id, 7)), Some((id.as_str(), 7)));
+        }
+        assert_ne!(names.to_id(pair), names.to_id(&pair.replace("01_", "02_")));
+        assert!(names.to_id(&"x".repeat(513)).len() > 500, "too long for a room");
+        assert_eq!(names.to_id("x".repeat(60).as_str()), format!("app-{}", "x".repeat(60)));
+    }
+
+    #[test]
+    fn name_of_hash_is_learned_from_frame_and_kept_while_used() {
+        let names = with_prefix("app-");
+        let long = |number: usize| format!("{number}{}", "x".repeat(100));
+        let id = names.to_id(&long(0));
+        // Another worker has not seen the name.
+        KEPT_NAMES.with_borrow_mut(|names| *names = KeptNames::default());
+        assert_eq!(names.to_name(&id), id.as_str());
+        let mut joined = json!({ "rooms": [{ "room": id, "name": long(0) }] });
+        names.rename(joined.as_object_mut().unwrap());
+        assert_eq!(joined["rooms"][0]["room"], long(0));
+        for number in 1..5 * MIN_KEPT_NAMES {
+            names.to_id(&long(number));
+            if number % 1000 == 0 {
+                assert_eq!(names.to_name(&id), long(0), "{number}");
+            }
+        }
+        KEPT_NAMES.with_borrow(|names| {
+            assert!(names.recent.len() <= MIN_KEPT_NAMES && names.older.len() <= MIN_KEPT_NAMES);
+        });
     }
 
     #[test]

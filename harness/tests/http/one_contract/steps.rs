@@ -156,7 +156,7 @@ fn changes_of_private_messages() -> Vec<Step> {
         ("bob", with_id("r2"), Stored(14)),
         ("gil", react(2, "👍"), refused("forbidden")),
         ("bob", react(2, "a b"), bad_field("emoji")),
-        ("bob", react(2, &"x".repeat(33)), bad_field("emoji")),
+        ("bob", react(2, &"x".repeat(65)), bad_field("emoji")),
         ("bob", taken_back, Stored(15)),
     ]
 }

@@ -26,7 +26,7 @@ PATH_VALUES = {
     # Objects that the test has made, whose ids nobody can know before.
     "id": IDS,
     "file": IDS,
-    "emoji": ["%E2%98%95", "%2B1", "%F0%9F%91%8D%F0%9F%8F%BD", "a%2Fb%3F", "x" * 32],
+    "emoji": ["%E2%98%95", "%2B1", "%F0%9F%91%8D%F0%9F%8F%BD", "a%2Fb%3F", "x" * 64],
 }
 # These operations archive, leave, block or erase their target, so they have targets of their own.
 OWN_PATH_VALUES = {
@@ -121,6 +121,7 @@ SEQ = {"seq"}
 
 # The fields that may be refused for a rule that JSON Schema cannot express.
 REFUSABLE_FIELDS = {
+    "GET /v1/admin/audit": CURSOR,
     "GET /v1/rooms": CURSOR,
     "GET /v1/me/rooms": CURSOR,
     "GET /v1/rooms/{room}/members": CURSOR,

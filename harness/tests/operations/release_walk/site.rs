@@ -83,7 +83,9 @@ impl Site {
 
     fn secret(&self, name: &str, key: &str) -> Result<String> {
         Ok(match (name, key) {
-            ("tidings-redis-gateway" | "tidings-redis-persistence", "url") => self.redis.url(),
+            ("tidings-redis-gateway" | "tidings-redis-persistence" | "tidings-redis-push", "url") => {
+                self.redis.url()
+            }
             ("tidings-database" | "tidings-database-owner", "url") => self.database.url().to_owned(),
             ("tidings-internal", "secret") => self.internal_secret.clone(),
             ("tidings-tokens", "secret") => self.jwt_secret.clone(),

@@ -1,5 +1,8 @@
 //! The line of a message, with its later edits, its reactions and its deletion. Pure.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
@@ -9,7 +12,7 @@ use tidings_shared::command_fields::Fields;
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 use tidings_shared::limits::MAX_METADATA_BYTES;
 use tidings_shared::message::change::{Action, check_emoji};
-use tidings_shared::message::{Draft, check_text};
+use tidings_shared::message::{Draft, check_text, normalize_line_ends};
 
 use super::original_time::OriginalTime;
 use super::{LineRules, OriginalId, client_id, parse_json};
@@ -34,6 +37,8 @@ pub struct ImportMessage {
     pub client_id: String,
     /// The edits in their order, then the reactions, then the deletion.
     pub changes: Vec<ImportChange>,
+    /// Why reactions of the line are not imported. The message is, because it matters more than a reaction.
+    pub left_out: Vec<LineRefusal>,
     /// JSON text: the metadata of the message with the original ids added.
     metadata: String,
     /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
@@ -59,7 +64,8 @@ struct MessageLine {
     at: Option<OriginalTime>,
     reply_to: Option<OriginalId>,
     edits: Option<Vec<EditForm>>,
-    reactions: Option<Vec<ReactionForm>>,
+    /// Each is parsed on its own, so that a wrong one does not refuse the message.
+    reactions: Option<Vec<Box<RawValue>>>,
     deleted: Option<DeletionForm>,
 }
 
@@ -111,6 +117,7 @@ impl ImportMessage {
             id,
             reply_to,
             changes: Vec::new(),
+            left_out: Vec::new(),
             metadata,
             line: text.to_owned(),
         };
@@ -118,11 +125,12 @@ impl ImportMessage {
         let draft = message.draft(None, rules.max_message_chars)?;
         let mut changes = ChangeReader { message: &message, rules, changes: Vec::new() };
         changes.read_edits(line.edits.unwrap_or_default(), &draft)?;
-        changes.read_reactions(line.reactions.unwrap_or_default())?;
+        let left_out = changes.read_reactions(line.reactions.unwrap_or_default());
         if let Some(DeletionForm { at, by }) = line.deleted {
             changes.push(by, &at, "deleted", Action::Delete)?;
         }
         message.changes = changes.changes;
+        message.left_out = left_out;
         Ok(message)
     }
 
@@ -172,7 +180,7 @@ impl ChangeReader<'_> {
     fn read_edits(&mut self, edits: Vec<EditForm>, draft: &Draft) -> Result<(), LineRefusal> {
         let mut content = draft.content.clone();
         for edit in edits {
-            content = edit.content.unwrap_or(content);
+            content = edit.content.map_or(content, normalize_line_ends);
             check_text(&content, "edits", self.rules.max_message_chars)?;
             if content.is_empty() && draft.attachments.is_empty() {
                 let reason = "an edit removes all text; use `deleted` instead";
@@ -187,18 +195,35 @@ impl ChangeReader<'_> {
         Ok(())
     }
 
-    fn read_reactions(&mut self, reactions: Vec<ReactionForm>) -> Result<(), LineRefusal> {
+    /// Returns the reasons of the reactions that are left out.
+    fn read_reactions(&mut self, reactions: Vec<Box<RawValue>>) -> Vec<LineRefusal> {
         let mut emojis = BTreeSet::new();
-        for ReactionForm { user, emoji, at } in reactions {
-            let emoji = check_emoji(emoji)?;
-            emojis.insert(emoji.clone());
-            let name = format!("reaction {emoji}");
-            self.push(Some(user), &at, &name, Action::AddReaction { emoji })?;
+        let read = reactions.iter().map(|reaction| self.read_reaction(reaction, &mut emojis));
+        let refused = read.filter_map(Result::err);
+        let left_out = |LineRefusal { code, reason }| {
+            LineRefusal::new(code, format!("a reaction is left out: {reason}"))
+        };
+        refused.map(left_out).collect()
+    }
+
+    fn read_reaction(
+        &mut self,
+        reaction: &RawValue,
+        emojis: &mut BTreeSet<String>,
+    ) -> Result<(), LineRefusal> {
+        let ReactionForm { user, emoji, at } = parse_json(reaction.get())?;
+        // The name has the emoji as the line spells it, so that it is the same as in earlier versions.
+        let name = format!("reaction {emoji}");
+        let emoji = check_emoji(emoji)?;
+        if !user.may_be_new() {
+            return Err(LineRefusal::new(RefusalCode::BadField, "the user id holds a bidi control"));
         }
-        if emojis.len() > MAX_EMOJI {
-            let reason = format!("reactions with more than {MAX_EMOJI} different emoji");
+        if emojis.len() >= MAX_EMOJI && !emojis.contains(&emoji) {
+            let reason = format!("the message has {MAX_EMOJI} different emoji");
             return Err(LineRefusal::new(RefusalCode::BadField, reason));
         }
+        self.push(Some(user), &at, &name, Action::AddReaction { emoji: emoji.clone() })?;
+        emojis.insert(emoji);
         Ok(())
     }
 
@@ -242,89 +267,4 @@ fn with_imported(metadata: Option<&str>, imported: &str) -> Result<String, LineR
         )));
     }
     Ok(metadata)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<ImportMessage, LineRefusal> {
-        ImportMessage::parse(text, &LineRules { max_message_chars: 5, latest_ms: 1_600_000_000_000 })
-    }
-
-    #[test]
-    fn message_keeps_original_time_and_ids() {
-        let message = parse(
-            r#"{"type":"message","room":"r","id":"m 1","sender":"alice","at":"2019-05-06T07:08:09Z","content":"hi\n",
-               "metadata":{"b":1.0, "a":2 },"reply_to":17,"kind":"note","sender_name":"Alice"}"#,
-        )
-        .unwrap();
-        let draft = message.draft(Some(Seq(4)), 1000).unwrap();
-        assert_eq!(
-            (draft.client_id.as_str(), draft.kind.as_str(), draft.reply_to),
-            ("import:m 1", "note", Some(Seq(4)))
-        );
-        assert!(draft.first_attempt);
-        assert_eq!(
-            draft.metadata.unwrap().get(),
-            r#"{"b":1.0, "a":2,"imported":{"id":"m 1","reply_to":"17"}}"#
-        );
-        assert_eq!((message.at_ms, message.sender_name.as_deref()), (Some(1_557_126_489_000), Some("Alice")));
-        assert_eq!(message.reply_to.as_deref(), Some("17"));
-    }
-
-    #[test]
-    fn changes_are_read_with_authors_times_and_texts() {
-        let message = parse(
-            r#"{"type":"message","room":"r","id":1,"sender":"alice","at":10,"content":"a",
-               "reactions":[{"user":"bob","emoji":"👍","at":30}],
-               "edits":[{"at":11,"content":"b"},{"at":12,"by":"carol"}],"deleted":{"at":40,"by":"carol"}}"#,
-        )
-        .unwrap();
-        let seen: Vec<_> = message
-            .changes
-            .iter()
-            .map(|change| {
-                let text = match &change.action {
-                    Action::Edit { content, .. } => content.as_str(),
-                    Action::AddReaction { emoji } => emoji.as_str(),
-                    _ => "deleted",
-                };
-                (change.by.as_str(), change.at_ms, text)
-            })
-            .collect();
-        let expected = [("alice", 11, "b"), ("carol", 12, "b"), ("bob", 30, "👍"), ("carol", 40, "deleted")];
-        assert_eq!(seen, expected);
-        let ids: BTreeSet<&str> = message.changes.iter().map(|change| change.client_id.as_str()).collect();
-        assert_eq!(ids.len(), message.changes.len());
-    }
-
-    #[test]
-    fn invalid_message_is_refused_with_code_and_reason() {
-        use RefusalCode::{BadField, BadLine, BadTime};
-        for (fields, code, expected) in [
-            (r#""id":"","content":"x""#, BadField, "id"),
-            (r#""id":"1""#, BadField, "content"),
-            (r#""id":"1","content":"abcdef""#, BadField, "over 5"),
-            (r#""id":"1","content":"x","metadata":[]"#, BadField, "metadata"),
-            (r#""id":"1","content":"x","metadata":{"imported":1}"#, BadField, "imported"),
-            (r#""id":"1","content":"x","sender_name":"a\u0000""#, BadField, "sender_name"),
-            (r#""id":"1","content":"x","at":true"#, BadLine, "match"),
-            (r#""id":"1","content":"x","at":"May 6""#, BadTime, "at"),
-            (r#""id":"1","content":"x","edits":[{"at":5,"content":"y"}]"#, BadTime, "at of the message"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":8}]"#, BadTime, "earlier at"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":"abcdef"}]"#, BadField, "over 5"),
-            (r#""id":"1","content":"x","at":9,"edits":[{"at":9,"content":""}]"#, BadField, "deleted"),
-            (
-                r#""id":"1","content":"x","at":9,"reactions":[{"user":"b","emoji":" ","at":9}]"#,
-                BadField,
-                "emoji",
-            ),
-            (r#""id":"1","content":"x","at":9,"deleted":true"#, BadLine, "DeletionForm"),
-        ] {
-            let text = format!(r#"{{"type":"message","room":"r","sender":"a",{fields}}}"#);
-            let refusal = parse(&text).unwrap_err();
-            assert!(refusal.code == code && refusal.reason.contains(expected), "{text}: {refusal}");
-        }
-    }
 }

@@ -51,7 +51,8 @@ fn membership_of_bob(plan: &BatchPlan<'_>) -> Option<FinalMembership> {
 fn membership(was_removed: bool, role: Option<&str>, added: Option<u16>) -> Option<FinalMembership> {
     let added = added.map(|seq| (Seq(seq.into()), 1000 + i64::from(seq)));
     let left_as = was_removed.then(|| role::REMOVED.to_owned());
-    Some(FinalMembership { was_removed, left_as, role: role.map(str::to_owned), added })
+    let added_by_other = added.is_some();
+    Some(FinalMembership { was_removed, left_as, role: role.map(str::to_owned), added, added_by_other })
 }
 
 #[test]

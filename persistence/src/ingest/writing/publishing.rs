@@ -9,17 +9,23 @@ use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::log::{AppendError, Session, WatermarkUpdate, keys::Partition};
 use tidings_shared::sabotage;
 
-use crate::batch::{HeadAdvance, PartitionAdvance};
+use crate::batch::PartitionAdvance;
 use crate::ingest::{Ingest, announcing, partition_backoff::PartitionBackoff};
 use crate::writer::outcome::{Exception, WrittenBatch};
 
-/// For each partition a room and its new head. While PostgreSQL has this head, it has lost no earlier commit of the
-/// partition either.
-pub(super) fn proofs_of(heads: &BTreeMap<RoomId, HeadAdvance>) -> BTreeMap<Partition, (RoomId, Seq)> {
+/// For each partition a room and a seq that the batch stored. While PostgreSQL has this event, it has lost no earlier
+/// commit of the partition either. If an earlier batch stored all events of a partition, the last one is the proof: the
+/// process that stored it may have ended before it wrote the watermark and the proof.
+pub(super) fn proofs_of(written: &mut WrittenBatch) -> BTreeMap<Partition, (RoomId, Seq)> {
+    let mut proofs = std::mem::take(&mut written.stored_before);
+    if sabotage::is_removed("events that are read again are a proof") {
+        proofs.clear();
+    }
     // One room of each partition is enough, so the others are not cloned.
     let by_partition: BTreeMap<_, _> =
-        heads.iter().map(|(room, advance)| (Partition::of(room), (room, advance.to))).collect();
-    by_partition.into_iter().map(|(partition, (room, seq))| (partition, (room.clone(), seq))).collect()
+        written.heads.iter().map(|(room, advance)| (Partition::of(room), (room, advance.to))).collect();
+    proofs.extend(by_partition.into_iter().map(|(partition, (room, seq))| (partition, (room.clone(), seq))));
+    proofs
 }
 
 /// Announces membership changes, then writes each partition's watermark to Redis. A partition whose watermark was not

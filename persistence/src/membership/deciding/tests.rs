@@ -2,7 +2,8 @@
 
 use super::*;
 
-const LARGE_LIMITS: MembershipLimits = MembershipLimits { members_per_room: 100, rooms_per_user: 100 };
+const LARGE_LIMITS: MembershipLimits =
+    MembershipLimits { members_per_room: 100, rooms_per_user: 100, rooms_by_others: 100 };
 const NO_MEMBER: &str = "";
 
 fn user(name: &str) -> UserId {
@@ -232,7 +233,7 @@ fn only_changes_of_owners_depend_on_all_memberships() {
 
 #[test]
 fn full_room_and_room_limit_refuse_new_members() {
-    let bounds = MembershipLimits { members_per_room: 5, rooms_per_user: 3 };
+    let bounds = MembershipLimits { members_per_room: 5, rooms_per_user: 1, rooms_by_others: 3 };
     let alice = user("alice");
     let code = |snapshot: &MembershipContext, request: &MembershipRequest| {
         let requester = Requester { user: &alice, admin: true };

@@ -17,6 +17,7 @@ use crate::log::{
     process_id::ProcessId,
     shard_map::NodeAddress,
 };
+use crate::sabotage;
 
 /// After this time without an answer a command fails, although it may have taken effect. Appends are safe to repeat.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -92,6 +93,10 @@ impl Shard {
 }
 
 /// Connects to the Redis process behind the client's address. Returns the connection and the identity of the process.
+///
+/// # Errors
+/// Fails at a replica. An epoch that was opened there would decide bases before the replica has everything that its
+/// master accepts until the promotion.
 pub async fn connect_to_process(
     client: &RedisClient,
     config: AsyncConnectionConfig,
@@ -99,6 +104,9 @@ pub async fn connect_to_process(
     let config = with_limits(config).set_connection_timeout(Some(CONNECT_TIMEOUT));
     let mut connection = client.connect(&config).await?;
     let process = ProcessId::read(&mut connection).await?.ok_or(SessionError::NoRunId)?;
+    if process.is_replica && !sabotage::is_removed("no epoch is opened at a replica") {
+        return Err(SessionError::Replica);
+    }
     Ok((connection, process))
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::{Attachment, AttachmentSource, Dimensions};
 use crate::{
     error::Refusal,
-    ids::FileId,
+    ids::{FileId, is_bidi_control},
     limits::{
         MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_PIXELS, MAX_ATTACHMENT_URL_CHARS, MAX_BLURHASH_CHARS,
         MIN_BLURHASH_CHARS,
@@ -35,8 +35,13 @@ impl TryFrom<AttachmentFields> for Attachment {
 
     fn try_from(fields: AttachmentFields) -> Result<Self, Refusal> {
         let AttachmentFields { name, url, file, media_type, size, width, height, blurhash } = fields;
-        check_text(&name, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
-        check_text(&media_type, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
+        for text in [&name, &media_type] {
+            check_text(text, "attachments", MAX_ATTACHMENT_NAME_CHARS)?;
+            // `a\u{202e}gnp.exe` would be shown as `aexe.png`.
+            if text.chars().any(is_bidi_control) {
+                return Err(refuse("`name` and `media_type` of an attachment must not hold bidi controls"));
+            }
+        }
         if size > i64::MAX as u64 {
             return Err(refuse("`size` of an attachment is out of range"));
         }
@@ -131,6 +136,8 @@ mod tests {
             file(r#","url":"https://x""#),
             r#"{"url":"ftp://x"}"#.to_owned(),
             r#"{"file":""}"#.to_owned(),
+            file(",\"name\":\"a\u{202e}gnp.exe\""),
+            file(",\"name\":\"a\u{2066}b\""),
             format!(r#"{{"file":"{}"}}"#, FILE.to_uppercase()),
             format!(r#"{{"file":"{}"}}"#, FILE.replace('-', "")),
             format!(r#"{{"file":"{}"}}"#, FILE.replace("-7", "-4")),

@@ -45,7 +45,8 @@ fn invalid_field_is_refused_with_its_name() {
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":""}"#, "emoji"),
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":".."}"#, "emoji"),
         (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"a b"}"#, "emoji"),
-        (ChangeKind::RemoveReaction, r#"{"seq":1,"emoji":"012345678901234567890123456789012"}"#, "emoji"),
+        (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"\ufe0f"}"#, "emoji"),
+        (ChangeKind::AddReaction, r#"{"seq":1,"emoji":"a\u202eb"}"#, "emoji"),
     ];
     for (kind, json, field) in cases {
         assert_eq!(change(kind, json).unwrap_err().field.as_deref(), Some(field), "{json}");
@@ -53,9 +54,24 @@ fn invalid_field_is_refused_with_its_name() {
 }
 
 #[test]
-fn emoji_may_have_thirty_two_bytes() {
-    let json = format!(r#"{{"seq":1,"emoji":"{}"}}"#, "é".repeat(16));
-    assert!(change(ChangeKind::AddReaction, &json).is_ok());
+fn emoji_may_have_sixty_four_bytes() {
+    let react = |emoji: &str| change(ChangeKind::AddReaction, &format!(r#"{{"seq":1,"emoji":"{emoji}"}}"#));
+    assert!(react("👩🏿‍❤️‍💋‍👨🏽").is_ok(), "the longest recommended emoji");
+    assert!(react(&"é".repeat(32)).is_ok());
+    assert_eq!(react(&format!("{}x", "é".repeat(32))).unwrap_err().field.as_deref(), Some("emoji"));
+}
+
+#[test]
+fn spellings_of_emoji_and_line_ends_become_one_form() {
+    for kind in [ChangeKind::AddReaction, ChangeKind::RemoveReaction] {
+        let action = change(kind, r#"{"seq":1,"emoji":"👍\ufe0e"}"#).unwrap().action;
+        assert!(
+            matches!(&action, Action::AddReaction { emoji } | Action::RemoveReaction { emoji } if emoji == "👍"),
+            "{action:?}"
+        );
+    }
+    let edit = change(ChangeKind::Edit, r#"{"seq":1,"content":"a\r\nb"}"#).unwrap();
+    assert!(matches!(&edit.action, Action::Edit { content, .. } if content == "a\nb"), "{edit:?}");
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! Reads presence with the rights of a Redis user that may not write, for programs that have no part in the log. It
+//! opens no epoch. So it may read the states of a process that was demoted until the map of the shards is read again,
+//! which takes up to 10 s.
+
+use std::{collections::HashMap, sync::Arc};
+
+use redis::AsyncConnectionConfig;
+use tokio::sync::Mutex;
+
+use super::{PresencePartition, PresenceState, user_states::state_read_only};
+use crate::{
+    ids::UserId,
+    log::{MapWatch, RedisClient, RedisConnection, SessionError, connect_to_process, shard_map::NodeAddress},
+};
+
+/// Reads the presence of users, and keeps a connection to each Redis process that it has read from.
+pub struct PresenceReader {
+    client: RedisClient,
+    map: Arc<MapWatch>,
+    /// Locked while a connection is opened, so that one attempt runs at a time.
+    connections: Mutex<HashMap<NodeAddress, RedisConnection>>,
+}
+
+impl PresenceReader {
+    /// Creates the reader on the current runtime. A connection is opened when it is first needed.
+    #[must_use]
+    pub fn new(client: RedisClient) -> Self {
+        Self { map: MapWatch::start(client.clone()), client, connections: Mutex::default() }
+    }
+
+    /// Reads the present state of a user. Needs Redis 7.0.
+    ///
+    /// # Errors
+    /// When the process of the user's shard does not answer. The next call opens another connection.
+    pub async fn state(&self, user: &UserId) -> Result<PresenceState, SessionError> {
+        let partition = PresencePartition::of(user).partition();
+        let map = self.map.get().await?;
+        let address = map.master(partition).ok_or(SessionError::NoMaster(partition.0))?;
+        let mut connection = self.connection(address).await?;
+        Ok(state_read_only(&mut connection, user).await?)
+    }
+
+    /// Closes all connections and reads the map again, because a read failed or took too long.
+    pub async fn reset(&self) {
+        self.connections.lock().await.clear();
+        self.map.refresh();
+    }
+
+    async fn connection(&self, address: &NodeAddress) -> Result<RedisConnection, SessionError> {
+        let mut connections = self.connections.lock().await;
+        if let Some(connection) = connections.get(address) {
+            return Ok(connection.clone());
+        }
+        let (connection, process) =
+            connect_to_process(&self.client.at(address), AsyncConnectionConfig::new()).await?;
+        let connection = RedisConnection::new(connection, process.layout);
+        connections.insert(address.clone(), connection.clone());
+        Ok(connection)
+    }
+}
