@@ -125,6 +125,16 @@ impl ClientTransport {
         }
     }
 
+    /// How long ago the last bytes came from the client: see [`Connection::silence`]. A poll has no silence, because it
+    /// is one request.
+    pub fn silence(&self) -> Duration {
+        match self {
+            Self::Socket(connection) => connection.silence(),
+            Self::Poll(_) => Duration::ZERO,
+            Self::SocketIo(socket) => socket.silence(),
+        }
+    }
+
     /// The id of the connection or poll, which is unique on this worker.
     pub fn id(&self) -> u64 {
         match self {

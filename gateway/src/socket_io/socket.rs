@@ -251,6 +251,10 @@ impl NamespaceSocket {
         }
     }
 
+    pub fn silence(&self) -> Duration {
+        self.shared.connection.silence()
+    }
+
     pub fn queued_bytes(&self) -> usize {
         self.shared.connection.queued_bytes()
     }
