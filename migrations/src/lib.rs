@@ -30,6 +30,7 @@ pub mod m0023_emptied_files;
 pub mod m0024_file_parts;
 pub mod m0025_push_tickets;
 pub mod m0026_rejoin_roles;
+pub mod m0027_search_folding;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -167,6 +168,11 @@ impl MigratorTrait for Migrator {
             name: "m0026_rejoin_roles",
             up: m0026_rejoin_roles::UP,
             down: m0026_rejoin_roles::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0027_search_folding",
+            up: m0027_search_folding::UP,
+            down: m0027_search_folding::DOWN,
         }));
         migrations
     }

@@ -40,6 +40,7 @@ mod poll_limits;
 mod replay_storm;
 mod search;
 mod search_blocks;
+mod search_folding;
 mod search_hidden;
 mod search_look;
 mod socket_io;
