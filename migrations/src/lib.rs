@@ -33,6 +33,7 @@ pub mod m0026_rejoin_roles;
 pub mod m0027_daily_usage;
 pub mod m0028_emoji_forms;
 pub mod m0029_audit_log;
+pub mod m0030_search_folding;
 pub mod online;
 pub mod reachable;
 pub mod schema;
@@ -185,6 +186,11 @@ impl MigratorTrait for Migrator {
             name: "m0029_audit_log",
             up: m0029_audit_log::UP,
             down: m0029_audit_log::DOWN,
+        }));
+        migrations.push(Box::new(OnlineMigration {
+            name: "m0030_search_folding",
+            up: m0030_search_folding::UP,
+            down: m0030_search_folding::DOWN,
         }));
         migrations
     }

@@ -1,10 +1,12 @@
 //! Keeps the search index up to date with the stored logs. Runs in the background, in batches of rooms; each replica
 //! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log. No
 //! changed room stays unindexed, even if a replica crashes, because all rooms are scanned: at the start, when a
-//! partition is taken over from another replica, and at intervals by one elected replica.
+//! partition is taken over from another replica, and at intervals by one elected replica. The elected replica also
+//! makes blocks again whose signatures are outdated.
 
 mod changed_rooms;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ pub use changed_rooms::ChangedRooms;
 use changed_rooms::UnindexedRoom;
 
 use crate::metrics::Metrics;
+use crate::writer::search::Block;
 use crate::writer::{failure, leases, limit::within, search};
 
 /// Maximum number of blocks, and of rooms, that one transaction indexes.
@@ -36,6 +39,9 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The scan pauses while more rooms than this are due to be indexed.
 const MAX_DUE_ROOMS_FOR_SCAN: usize = 2000;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
+/// How long after its start, and how often, a replica asks whether it is elected to make outdated blocks again. A start
+/// has other work.
+const ELECTION_PAUSE: Duration = Duration::from_secs(10);
 
 /// The background task that updates the search index.
 pub struct Indexer {
@@ -62,6 +68,25 @@ impl ScanState {
     }
 }
 
+/// The progress of making outdated blocks again.
+struct OutdatedScan {
+    /// The last block that was made again, or that cannot be made.
+    after: Block,
+    /// Number of blocks of the next transaction: fewer after a failure, to find the block that fails.
+    limit: i64,
+    due: Instant,
+}
+
+impl OutdatedScan {
+    fn begin(due: Instant) -> Self {
+        Self { after: Block::default(), limit: MAX_BLOCKS_PER_TRANSACTION, due }
+    }
+
+    fn is_due(&self) -> bool {
+        self.due <= Instant::now()
+    }
+}
+
 impl Indexer {
     /// Indexes until `stop` is cancelled. Rooms that are not indexed by then are found by the scans of other replicas.
     pub async fn run(self, stop: CancellationToken) {
@@ -70,18 +95,21 @@ impl Indexer {
 
     async fn index_forever(&self) {
         let mut scan = ScanState::begin(true);
+        let mut outdated = OutdatedScan::begin(Instant::now() + ELECTION_PAUSE);
         let mut backoff = RETRY_BACKOFF[0];
         let mut left = false;
         loop {
             let pause = match scan {
                 _ if left => TURN_PAUSE,
+                _ if outdated.is_due() => SCAN_PAUSE,
                 ScanState::After { .. } => SCAN_PAUSE,
                 ScanState::Done(_) => IDLE_PAUSE,
             };
             tokio::time::sleep(pause).await;
             let done = async {
                 left = self.index_due().await?;
-                self.scan_next_page(&mut scan).await
+                self.scan_next_page(&mut scan).await?;
+                self.rebuild_next_blocks(&mut outdated).await
             };
             match done.await {
                 Ok(()) => backoff = RETRY_BACKOFF[0],
@@ -185,6 +213,43 @@ impl Indexer {
             }
             None => ScanState::Done(Instant::now()),
         };
+        Ok(())
+    }
+
+    /// Makes the next outdated blocks again, if the scan for them is due: one transaction between two turns of the
+    /// indexer, so new messages do not wait.
+    async fn rebuild_next_blocks(&self, scan: &mut OutdatedScan) -> Result<(), DbErr> {
+        if !scan.is_due() {
+            return Ok(());
+        }
+        if !within(ANSWER_DEADLINE, leases::is_elected(&self.db, &self.replica)).await? {
+            scan.due = Instant::now() + ELECTION_PAUSE;
+            return Ok(());
+        }
+        let find = search::outdated_blocks(&self.db, &scan.after, scan.limit);
+        let blocks = within(ANSWER_DEADLINE, find).await?;
+        let (Some(last), count) = (blocks.last().cloned(), blocks.len()) else {
+            // Nodes of the previous version may still write such blocks, and a block that failed is tried again.
+            *scan = OutdatedScan::begin(Instant::now() + SCAN_INTERVAL);
+            return Ok(());
+        };
+        match within(ANSWER_DEADLINE, search::rebuild(&self.db, BTreeSet::from_iter(blocks))).await {
+            Ok(messages) => {
+                self.metrics.search_indexed.inc_by(messages as u64);
+                scan.limit = (scan.limit * 2).min(MAX_BLOCKS_PER_TRANSACTION);
+            }
+            Err(error) if failure::is_connection_error(&error) => return Err(error),
+            Err(_) if count > 1 => {
+                scan.limit = (scan.limit / 2).max(1);
+                return Ok(());
+            }
+            Err(error) => {
+                let (cause, room) = (failure::redacted_cause(&error), &last.room);
+                tracing::error!(cause, %room, "an outdated block cannot be indexed for search");
+                self.metrics.search_failures.inc();
+            }
+        }
+        scan.after = last;
         Ok(())
     }
 }

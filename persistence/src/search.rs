@@ -1,6 +1,7 @@
 //! Text processing for search: the words that are indexed and queried, the signatures of blocks, and the snippets of
 //! results. Pure. The index, queries and snippets split a text into the same words.
 
+pub mod fold;
 pub mod signature;
 pub mod snippet;
 pub mod words;

@@ -83,6 +83,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("messages/replay_storm", "uses proxies, own settings, reads logs"),
     ("messages/search", "stops nodes, disturbs Redis, uses SQL"),
     ("messages/search_blocks", "disturbs Redis, uses SQL"),
+    ("messages/search_folding", "stops nodes, own settings, uses SQL"),
     ("messages/search_hidden", "stops nodes, uses SQL"),
     ("messages/search_look", "stops nodes, own settings, uses SQL"),
     ("messages/socket_io_ends", "stops nodes, own settings"),

@@ -41,6 +41,7 @@ mod replay_storm;
 mod rules_log;
 mod search;
 mod search_blocks;
+mod search_folding;
 mod search_hidden;
 mod search_look;
 mod socket_io;

@@ -50,7 +50,7 @@ impl SearchedRoom {
              INSERT INTO search_progress VALUES ('{room}', {indexed}) \
                ON CONFLICT (room_id) DO UPDATE SET indexed_seq = EXCLUDED.indexed_seq; \
              INSERT INTO search_blocks (room_id, block, first_at, last_at, signature) \
-             SELECT '{room}', n, t, t, '\\xffffffffffffffff' FROM generate_series(0, {blocks} - 1) n, \
+             SELECT '{room}', n, t, t, '\\xffffffffffffffffffffffff' FROM generate_series(0, {blocks} - 1) n, \
                LATERAL (SELECT timestamptz '2026-01-01' + n * interval '700 milliseconds') v (t)"
         ))
         .await
@@ -153,7 +153,7 @@ async fn search_page_ends_at_same_block_for_any_word() -> Result<()> {
     searched.set_index(640_000, 640_000, 10_000).await?;
     let with_word = searched.pages("needle", 50).await?;
     assert_eq!((with_word.len(), count_results(&with_word)?), (2, 1), "{with_word:?}");
-    searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000' WHERE block > 0").await?;
+    searched.query("UPDATE search_blocks SET signature = '\\x00000000' WHERE block > 0").await?;
     assert_eq!(searched.pages("needle", 50).await?, with_word);
     Ok(())
 }
@@ -172,7 +172,7 @@ async fn unindexed_message_is_not_found_by_hidden_words() -> Result<()> {
     searched.set_index(2000, 1, 1).await?;
     let with_word = searched.pages("needle", 50).await?;
     assert_eq!((with_word.len(), count_results(&with_word)?), (1, 0), "{with_word:?}");
-    searched.query("UPDATE search_blocks SET signature = '\\x0000000000000000'").await?;
+    searched.query("UPDATE search_blocks SET signature = '\\x00000000'").await?;
     assert_eq!(searched.pages("needle", 50).await?, with_word);
     Ok(())
 }

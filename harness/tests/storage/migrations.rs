@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use tidings_harness::postgres::{Database, Postgres};
 use tidings_harness::{node, ports};
 
-pub const MIGRATION_COUNT: usize = 28;
+pub const MIGRATION_COUNT: usize = 29;
 const TABLES: &[&str] = &[
     "audit_log",
     "batches",

@@ -39,6 +39,41 @@ async fn migration_waiting_for_lock_delays_others_briefly() -> Result<()> {
 }
 
 #[tokio::test]
+async fn outdated_blocks_are_indexed_beside_writes() -> Result<()> {
+    let database = Postgres::shared().await?.database().await?;
+    run_migrations(&database, &["up"]).await?;
+    run_migrations(&database, &["down", "--steps", &(MIGRATION_COUNT - 28).to_string()]).await?;
+    let write = |room: &str, count: usize| {
+        format!(
+            "INSERT INTO search_blocks SELECT '{room}', n, now(), now(), decode(repeat('00', 8 + n % 2 * 4), 'hex') \
+             FROM generate_series(1, {count}) n"
+        )
+    };
+    database.query(&write("old", 10_000)).await?;
+    let mut upgrade = std::pin::pin!(run_migrations(&database, &["up"]));
+    let mut rooms = 0;
+    let upgraded = loop {
+        rooms += 1;
+        tokio::select! {
+            upgraded = &mut upgrade => break upgraded?,
+            written = database.query(&write(&format!("r{rooms}"), 10)) => drop(written?),
+        }
+    };
+    ensure!(upgraded.contains("m0030_search_folding: applied"), "{upgraded}");
+    let counts = "SET enable_seqscan = off; \
+                  SELECT (SELECT count(*) FROM search_blocks WHERE octet_length(signature) % 8 = 0) = \
+                    (SELECT count(*) FROM search_blocks WHERE octet_length(signature) = 8)";
+    assert_eq!(database.query(counts).await?, [["t"]]);
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'search_blocks_outdated'::regclass";
+    assert_eq!(database.value(valid).await?, "t");
+    // The previous version indexes again.
+    run_migrations(&database, &["down", "--steps", "1"]).await?;
+    assert_eq!(database.value("SELECT count(*) FROM search_blocks").await?, "0");
+    ensure!(run_migrations(&database, &["up"]).await?.contains("m0030_search_folding: applied"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn client_ids_stay_unique_when_their_index_is_replaced() -> Result<()> {
     let database = Postgres::shared().await?.database().await?;
     let message = |seq: u32| {

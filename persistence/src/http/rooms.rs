@@ -139,7 +139,7 @@ async fn answer(
 #[utoipa::path(
     get, path = "/v1/rooms", operation_id = "listPublicRooms", tag = "rooms",
     params(
-        ("query" = Option<NameForm>, Query, description = "Part of the name, in any case"),
+        ("query" = Option<NameForm>, Query, description = "Part of the name. Case and accents make no difference"),
         ("cursor" = Option<ListCursorForm>, Query),
         ("limit" = Option<LimitForm>, Query),
     ),

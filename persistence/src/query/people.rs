@@ -7,6 +7,7 @@ use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::MAX_PEOPLE;
 use utoipa::ToSchema;
 
+use crate::search::fold::fold;
 use crate::search::words::{Word, split_words};
 use crate::sql::statement;
 
@@ -77,11 +78,16 @@ pub async fn people(
     let mut found = Person::find_by_statement(statement(PEOPLE_SQL, values)).all(db).await?;
     let words = split_words(query);
     found.retain(|person| is_found(person, query, &words));
-    found.sort_by_cached_key(|person| {
-        (person.name.as_deref().unwrap_or(&person.user).to_lowercase(), person.user.clone())
-    });
+    found.sort_by_cached_key(sort_key);
     found.truncate(MAX_PEOPLE);
     Ok(found)
+}
+
+/// The place of a person among others: by the folded name, so that Émile is beside Emile and before Fritz. Equal names
+/// are ordered as they are written, then by id. Letters of different scripts are ordered by their code points.
+fn sort_key(person: &Person) -> (String, String, String) {
+    let name = person.name.as_ref().unwrap_or(&person.user);
+    (fold(name), name.clone(), person.user.clone())
 }
 
 /// Whether the id begins with the query, or each word of the query begins a word of the name or the id.
@@ -98,10 +104,35 @@ fn is_found(person: &Person, query: &str, words: &[Word]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::fold::SAME;
+
+    fn named(name: &str) -> Person {
+        Person { user: "u-42".into(), name: Some(name.into()), picture: None }
+    }
+
+    #[test]
+    fn names_are_found_in_any_form_of_their_letters() {
+        for (one, other) in SAME {
+            for (query, name) in [(one, other), (other, one)] {
+                assert!(is_found(&named(name), query, &split_words(query)), "{query} in {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn people_are_ordered_by_folded_names() {
+        let mut names =
+            ["zoe", "Øystein", "Émile", "emil", "Fritz", "Łukasz", "Lukas", "Emile", "Ольга", "ölaf"];
+        names.sort_by_cached_key(|name| sort_key(&named(name)));
+        assert_eq!(
+            names,
+            ["emil", "Emile", "Émile", "Fritz", "Lukas", "Łukasz", "ölaf", "Øystein", "zoe", "Ольга"]
+        );
+    }
 
     #[test]
     fn query_finds_beginnings_of_words_of_name_and_id() {
-        let person = Person { user: "u-42".into(), name: Some("Zoë Lang-Weiß".into()), picture: None };
+        let person = named("Zoë Lang-Weiß");
         let finds = |query: &str| is_found(&person, query, &split_words(query));
         for query in ["", "z", "ZOE", "zoë l", "weiß", "lang zo", "u-", "U-4", "42"] {
             assert!(finds(query), "{query:?}");

@@ -1,6 +1,7 @@
 //! Reads lists of rooms, newest activity first: the rooms of a member, and the public rooms.
 //! A page continues exactly after the previous one, unless rooms have new activity in between.
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::UserId;
@@ -10,7 +11,8 @@ use super::cursor::ActivityCursor;
 use super::page_budget::{PageBudget, truncate_page};
 use super::room::{MyRoom, Room, my_room, room_columns, select_my_rooms};
 use super::sql::{budget_begin, budget_end, epoch_of, message_bytes, message_columns, reactions, visible};
-use crate::sql::statement;
+use crate::search::fold::fold;
+use crate::sql::{column, statement};
 
 /// A page of public rooms, the same for every viewer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,29 +59,45 @@ pub async fn my_rooms(
     Ok((rooms, next))
 }
 
-/// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
+/// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed. The
+/// longest names have 4 MB together.
 const MAX_NAMES_PER_PAGE: i64 = 5_000;
 
-/// `$1` and `$3` are the activity time and room id of the cursor or NULL, `$2` is the name pattern or NULL, `$5` the
-/// number of rooms to read. Rooms with the cursor's time and older rooms are two ranges of one index.
-const PUBLIC_ROOMS_SQL: &str = concat!(
-    "WITH looked AS MATERIALIZED (SELECT * FROM (\
+/// A public room at its position in the list.
+#[derive(FromQueryResult)]
+struct ListedRoom {
+    id: String,
+    updated_at: DateTime<Utc>,
+    name: Option<String>,
+}
+
+impl ListedRoom {
+    /// The cursor of the page after the one that ends with this room.
+    fn cursor(&self) -> String {
+        ActivityCursor { updated_at: self.updated_at, room: self.id.clone() }.pack()
+    }
+}
+
+/// `$1` and `$2` are the activity time and room id of the cursor or NULL, `$3` is the number of rooms to read. Rooms
+/// with the cursor's time and older rooms are two ranges of one index.
+const LISTED_ROOMS_SQL: &str = "\
+    SELECT l.id, l.updated_at, (SELECT r.name FROM rooms r WHERE r.id = l.id) AS name FROM (SELECT * FROM (\
       (SELECT p.room_id AS id, p.updated_at FROM public_rooms p WHERE p.updated_at = $1::timestamptz \
-        AND p.room_id > $3 ORDER BY p.room_id LIMIT $5) UNION ALL \
+        AND p.room_id > $2 ORDER BY p.room_id LIMIT $3) UNION ALL \
       (SELECT p.room_id, p.updated_at FROM public_rooms p WHERE p.updated_at < COALESCE($1::timestamptz, 'infinity') \
-        ORDER BY p.updated_at DESC, p.room_id LIMIT $5)) l \
-      ORDER BY updated_at DESC, id LIMIT $5), \
-     page AS (SELECT l.id, l.updated_at FROM looked l \
-      WHERE $2::text IS NULL OR (SELECT r.name FROM rooms r WHERE r.id = l.id) ILIKE $2 \
-      ORDER BY l.updated_at DESC, l.id LIMIT $4 + 1), \
-     last AS (SELECT l.updated_at, l.id FROM looked l ORDER BY l.updated_at, l.id DESC LIMIT 1) \
-     SELECT (SELECT count(*) FROM looked) AS looked, last.updated_at AS last_at, last.id AS last_id, ",
+        ORDER BY p.updated_at DESC, p.room_id LIMIT $3)) u \
+      ORDER BY updated_at DESC, id LIMIT $3) l ORDER BY l.updated_at DESC, l.id";
+
+/// The rooms `$1`, in this order.
+const ROOMS_SQL: &str = concat!(
+    "SELECT ",
     room_columns!(),
-    " FROM last LEFT JOIN page ON true LEFT JOIN rooms r ON r.id = page.id ORDER BY page.updated_at DESC, page.id"
+    " FROM unnest($1::text[]) WITH ORDINALITY AS v (room, place) \
+      CROSS JOIN LATERAL (SELECT * FROM rooms w WHERE w.id = v.room LIMIT 1) r ORDER BY v.place"
 );
 
-/// A page of the public rooms whose names contain `query`, in any case. One page reads a limited number of names, so it
-/// may hold fewer rooms than match, or none, and still have a next page.
+/// A page of the public rooms whose names contain `query`, in the folded form of both. One page reads a limited number
+/// of names, so it may hold fewer rooms than match, or none, and still have a next page.
 pub async fn public_rooms(
     db: &impl ConnectionTrait,
     query: Option<&str>,
@@ -88,21 +106,23 @@ pub async fn public_rooms(
 ) -> Result<PublicRooms, DbErr> {
     let [at, room] = cursor_values(cursor);
     let read_limit = if query.is_some() { MAX_NAMES_PER_PAGE } else { limit + 1 };
-    let values = [at, query.map(like_pattern).into(), room, limit.into(), read_limit.into()];
-    let mut rows = db.query_all_raw(statement(PUBLIC_ROOMS_SQL, values)).await?;
-    // If no name matches, the result is one row that holds the position at which the read ended.
-    let end = match rows.first() {
-        Some(row) if row.try_get::<i64>("", "looked")? == read_limit => {
-            let (updated_at, room) = (row.try_get("", "last_at")?, row.try_get("", "last_id")?);
-            Some(ActivityCursor { updated_at, room }.pack())
-        }
-        _ => None,
-    };
-    rows.retain(|row| row.try_get::<Option<String>>("", "r_room").is_ok_and(|id| id.is_some()));
+    let values = [at, room, read_limit.into()];
+    let mut listed = ListedRoom::find_by_statement(statement(LISTED_ROOMS_SQL, values)).all(db).await?;
+    let is_end = usize::try_from(read_limit).is_ok_and(|read_limit| listed.len() < read_limit);
+    let end = listed.last().filter(|_| !is_end).map(ListedRoom::cursor);
+    if let Some(query) = query.map(fold) {
+        listed.retain(|room| room.name.as_deref().is_some_and(|name| fold(name).contains(&query)));
+    }
+    listed.truncate(usize::try_from(limit + 1).unwrap_or_default());
+    let ids = column(&listed, |room| room.id.clone());
+    let rows = db.query_all_raw(statement(ROOMS_SQL, [ids])).await?;
     let rooms = rows.iter().map(|row| Room::from_query_result(row, "r_"));
     let mut rooms = rooms.collect::<Result<Vec<_>, DbErr>>()?;
     let more = truncate_page(&mut rooms, limit);
-    let next = rooms.last().filter(|_| more).map(cursor_after).or(end);
+    // The cursor has the time of the list. A room that became active since would move the next page to the top.
+    let last = rooms.last().filter(|_| more);
+    let last = last.and_then(|last| listed.iter().find(|room| room.id == last.room));
+    let next = last.map(ListedRoom::cursor).or(end);
     Ok(PublicRooms { rooms, next })
 }
 
@@ -113,21 +133,4 @@ fn cursor_values(cursor: Option<&ActivityCursor>) -> [Value; 2] {
 /// The cursor of the page after the one that ends with this room.
 fn cursor_after(last: &Room) -> String {
     ActivityCursor { updated_at: last.updated_at, room: last.room.clone() }.pack()
-}
-
-/// A LIKE pattern that finds `text` anywhere in a name. Special characters of LIKE in `text` are escaped.
-fn like_pattern(text: &str) -> String {
-    let escape = |c: char| matches!(c, '%' | '_' | '\\').then_some('\\');
-    let escaped: String = text.chars().flat_map(|c| escape(c).into_iter().chain([c])).collect();
-    format!("%{escaped}%")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::like_pattern;
-
-    #[test]
-    fn search_pattern_matches_literally() {
-        assert_eq!(like_pattern("50%_a\\b"), "%50\\%\\_a\\\\b%");
-    }
 }

@@ -1,5 +1,5 @@
 //! The signature of a block of messages: a Bloom filter of its words. Pure.
-//! PostgreSQL stores signatures and tests their bits, so this format must not change without a migration:
+//! PostgreSQL stores signatures and tests their bits, so this format must not change without another size:
 //!
 //! - An *item* is the beginning of a folded word: its first 1, 2, 3, 4, 6, 8 and 12 characters, up to its length.
 //! - The hash of an item is XXH3 (64 bits, seed 0) of its UTF-8 bytes. With `h` for the hash and `step` for the hash
@@ -7,6 +7,9 @@
 //!   7.
 //! - A signature of `n` bytes contains an item if it has the bits `number mod 8n` of all its numbers. Bit 0 is the
 //!   lowest bit of the first byte, as in `get_bit` of PostgreSQL.
+//! - The size of a signature, modulo 8, tells how its words were folded. It is 4 for the folded form of `fold.rs`, and
+//!   was 0 before. A signature of an earlier form is *outdated*: a search cannot test it, and the indexer makes it
+//!   again.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +26,15 @@ const PREFIX_CHARS: [usize; 7] = [1, 2, 3, 4, 6, 8, 12];
 /// block costs over a hundred times as much as testing the block.
 const BITS_PER_ITEM: u64 = 8;
 const BYTES_PER_ITEM: usize = 2;
-/// Sizes of signatures are multiples of this.
+/// Sizes of signatures are the first size and multiples of the step more.
 const SIZE_STEP_BYTES: usize = 8;
+const MIN_SIGNATURE_BYTES: usize = 4;
+/// The condition of SQL that a signature in the column `signature` is outdated. The index `search_blocks_outdated` has
+/// the same condition.
+pub const IS_OUTDATED_SQL: &str = "octet_length(signature) % 8 = 0";
 /// Size of the longest signature, in bytes; a page of PostgreSQL holds two. If a block has more words than fit, its
 /// signature has more bits set, and more often seems to contain a word that the block does not contain.
-const MAX_SIGNATURE_BYTES: usize = 3840;
+const MAX_SIGNATURE_BYTES: usize = 3836;
 /// Maximum number of items of a query that are tested; the longest are tested. This bounds the cost of a test.
 const MAX_QUERY_ITEMS: usize = 16;
 
@@ -49,8 +56,9 @@ impl SignatureBuilder {
     pub fn finish(mut self) -> Vec<u8> {
         self.hashes.sort_unstable();
         self.hashes.dedup();
-        let size = (self.hashes.len() * BYTES_PER_ITEM).next_multiple_of(SIZE_STEP_BYTES);
-        let mut signature = vec![0; size.clamp(SIZE_STEP_BYTES, MAX_SIGNATURE_BYTES)];
+        let bytes = (self.hashes.len() * BYTES_PER_ITEM).saturating_sub(MIN_SIGNATURE_BYTES);
+        let size = MIN_SIGNATURE_BYTES + bytes.next_multiple_of(SIZE_STEP_BYTES);
+        let mut signature = vec![0; size.min(MAX_SIGNATURE_BYTES)];
         let bits = signature.len() as u64 * 8;
         for number in self.hashes.into_iter().flat_map(bit_numbers) {
             let bit = number % bits;
@@ -114,7 +122,7 @@ mod tests {
 
     #[test]
     fn stored_format_does_not_change() {
-        assert_eq!(signature(["Ab"]), [96, 136, 9, 2, 4, 73, 80, 48]);
+        assert_eq!(signature(["Ab"]), [100, 201, 89, 50]);
     }
 
     #[test]
@@ -130,7 +138,7 @@ mod tests {
         let texts = ["zyxwv needle", "needles and pins"];
         assert!(finds(&signature(texts), "zyxwv") && finds(&signature(texts), "needle pi"));
         assert!(!finds(&signature([texts[1]]), "zyxwv"));
-        assert_eq!(signature([""]), [0; SIZE_STEP_BYTES]);
+        assert_eq!(signature([""]), [0; MIN_SIGNATURE_BYTES]);
     }
 
     #[test]
@@ -139,7 +147,8 @@ mod tests {
             let block =
                 (0..words).map(|n| format!("{:x}", xxh3_64(&[n as u8, (n >> 8) as u8]))).collect::<Vec<_>>();
             let signature = signature(block.iter().map(String::as_str));
-            assert!(signature.len() <= MAX_SIGNATURE_BYTES && signature.len() % SIZE_STEP_BYTES == 0);
+            let size = signature.len();
+            assert!(size <= MAX_SIGNATURE_BYTES && size % SIZE_STEP_BYTES == MIN_SIGNATURE_BYTES);
             let wrong = (0..10_000).filter(|n| finds(&signature, &format!("q{n}zzzz"))).count();
             assert!(wrong <= per_mille * 10, "{words} words: {wrong} of 10,000");
         }

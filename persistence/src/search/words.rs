@@ -1,10 +1,11 @@
-//! Splits a text in any language into words, and a query into words that must occur.
-//! Ignores case, accents of Latin, Greek and Cyrillic letters, and compatibility forms. In scripts without spaces each
-//! letter is a word, and a query matches adjacent letters.
+//! Splits a text in any language into words, and a query into words that must occur. Words are compared in their folded
+//! form (`fold.rs`). In scripts without spaces each letter is a word, and a query matches adjacent letters.
 
 use std::ops::Range;
 
-use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
+use unicode_normalization::char::is_combining_mark;
+
+use super::fold::{clusters, is_written_without_spaces, push_folded};
 
 /// Number of significant characters of a word. Longer words are compared by these first characters only.
 const MAX_WORD_CHARS: usize = 64;
@@ -14,82 +15,65 @@ const MAX_TERMS: usize = 20;
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// The form in which words are compared: only letters, digits and their marks, in lower case.
+    /// The form in which words are compared: only folded letters, digits and their marks.
     pub folded: String,
     /// The byte range of the word in the text.
     pub range: Range<usize>,
-    /// Whether this word directly follows the previous word, without a character in between.
+    /// Whether this word directly follows the previous word, without a character in between in the folded text.
     pub is_adjacent: bool,
 }
 
-/// The words of a text, in their order.
+/// The words of a text, in their order. Splits the folded text, because one character may fold to several words, and
+/// several characters to one letter.
 #[must_use]
 pub fn split_words(text: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
-    // Whether the next letter belongs to the last word.
+    // Whether the next letter directly follows the last word.
     let mut open = false;
-    for (start, c) in text.char_indices() {
-        let end = start + c.len_utf8();
-        if is_joiner(c) || is_combining_mark(c) {
-            if open && let Some(word) = words.last_mut() {
-                word.range.end = end;
-                push_folded(&mut word.folded, c);
+    let mut folded = String::new();
+    for range in clusters(text) {
+        folded.clear();
+        push_folded(&mut folded, &text[range.clone()]);
+        let is_apart = has_words_of_its_own(&folded);
+        open &= !is_apart;
+        for c in folded.chars() {
+            if !c.is_alphanumeric() && !is_mark(c) {
+                open = false;
+                continue;
             }
-            continue;
-        }
-        if !c.is_alphanumeric() {
-            open = false;
-            continue;
-        }
-        let alone = is_written_without_spaces(c);
-        let follows = words.last().is_some_and(|last| open && last.range.end == start);
-        match words.last_mut() {
-            Some(word)
-                if follows && !alone && !text[word.range.clone()].starts_with(is_written_without_spaces) =>
-            {
-                word.range.end = end;
-                push_folded(&mut word.folded, c);
+            match words.last_mut() {
+                Some(word) if open && continues_word(&word.folded, c) => {
+                    word.range.end = range.end;
+                    if word.folded.chars().count() < MAX_WORD_CHARS {
+                        word.folded.push(c);
+                    }
+                }
+                _ if is_mark(c) => continue,
+                _ => words.push(Word { folded: c.to_string(), range: range.clone(), is_adjacent: open }),
             }
-            _ => {
-                let mut folded = String::new();
-                push_folded(&mut folded, c);
-                words.push(Word { folded, range: start..end, is_adjacent: follows });
-            }
+            open = true;
         }
-        open = true;
+        open &= !is_apart;
     }
-    words.retain(|word| !word.folded.is_empty());
     words
 }
 
-/// Whether `c` is a zero-width joiner or the soft hyphen, which are parts of words but are not compared.
-fn is_joiner(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200c}' | '\u{200d}')
+/// Whether a folded cluster is separate from its neighbours, because it has several words: ½ is `1⁄2`, ㋀ is `1月`.
+/// Otherwise the query ½ would not find 2½.
+fn has_words_of_its_own(cluster: &str) -> bool {
+    let mut letters = cluster.chars().filter(|c| !is_mark(*c));
+    let Some(first) = letters.next() else { return false };
+    let alone = is_written_without_spaces(first);
+    !first.is_alphanumeric() || letters.any(|c| !c.is_alphanumeric() || is_written_without_spaces(c) != alone)
 }
 
-fn push_folded(folded: &mut String, c: char) {
-    if is_joiner(c) || folded.chars().count() >= MAX_WORD_CHARS {
-        return;
-    }
-    if c.is_ascii() {
-        folded.push(c.to_ascii_lowercase());
-        return;
-    }
-    // Drops Combining Diacritical Marks, because people omit these accents when they search.
-    let kept = std::iter::once(c).nfkd().filter(|d| !('\u{300}'..='\u{36f}').contains(d));
-    for d in kept.flat_map(char::to_lowercase).filter(|d| d.is_alphanumeric() || is_combining_mark(*d)) {
-        // Both lower-case forms of sigma count as one, because the lower case of a single Σ depends on whether the word
-        // ends there.
-        folded.push(if d == 'ς' { 'σ' } else { d });
-    }
+fn is_mark(c: char) -> bool {
+    !c.is_ascii() && is_combining_mark(c)
 }
 
-/// Whether `c` is Han, Kana, Thai, Lao, Burmese or Khmer, which are written without spaces.
-fn is_written_without_spaces(c: char) -> bool {
-    matches!(c,
-        '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
-        | '\u{31f0}'..='\u{31ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}'
-        | '\u{ff66}'..='\u{ff9f}' | '\u{20000}'..='\u{3ffff}')
+/// Whether `c` is a part of the folded word that it directly follows.
+fn continues_word(word: &str, c: char) -> bool {
+    is_mark(c) || !is_written_without_spaces(c) && !word.starts_with(is_written_without_spaces)
 }
 
 /// The words of a text as the index keeps them: each once, in alphabetical order. One allocation holds the words,
@@ -101,12 +85,12 @@ pub struct DistinctWords {
 }
 
 impl DistinctWords {
-    /// Collects the distinct words of a text, in lower case and without accents.
+    /// Collects the distinct words of a text.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         let mut distinct = Self { folded: String::with_capacity(text.len()), words: Vec::new() };
         if text.is_ascii() {
-            // ASCII has no accents or marks, so lower-casing is enough.
+            // The folded form of ASCII is its lower case.
             for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
                 distinct.push(word.get(..MAX_WORD_CHARS).unwrap_or(word));
             }
@@ -246,6 +230,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::search::fold::SAME;
 
     fn folded(text: &str) -> Vec<String> {
         split_words(text).into_iter().map(|word| word.folded).collect()
@@ -257,10 +242,9 @@ mod tests {
 
     #[test]
     fn case_accents_and_compatibility_forms_are_ignored() {
-        assert_eq!(folded("Zoë's CAFÉ, ﬁne ½ ＡＢ"), ["zoe", "s", "cafe", "fine", "12", "ab"]);
-        for (query, text) in [("ΟΔΟΣ", "οδος"), ("Йод", "иод"), ("cafe\u{301} ", "CAFÉ"), ("i\u{307}", "İ")]
-        {
-            assert!(finds(query, text), "{query} in {text}");
+        assert_eq!(folded("Zoë's CAFÉ, ﬁne 2½ ＡＢ"), ["zoe", "s", "cafe", "fine", "2", "1", "2", "ab"]);
+        for (one, other) in SAME {
+            assert!(finds(one, other) && finds(other, one), "{one} and {other}");
         }
         assert!(
             !finds("zo ", "zoë") && finds("zo", "zoë"),
@@ -277,12 +261,22 @@ mod tests {
         assert!(finds("東 議", text), "separate terms need not be adjacent");
         assert!(finds("ที่", "อยู่ที่นี่"));
         assert!(finds("tokyo", "東京tokyo東京"));
+        assert!(finds("〇", "二〇〇一年") && finds("々木", "佐々木さん") && finds("株式", "㍿"));
+        assert_eq!(folded("x㋀y"), ["x", "1", "月", "y"]);
+        assert!(!finds("か", "が"), "a voiced letter is another letter");
+    }
+
+    #[test]
+    fn ignored_characters_are_part_of_their_word() {
+        let words = split_words("عـربـ، a\u{200d}\u{ad}b\u{301}");
+        let ranges: Vec<_> = words.iter().map(|word| word.range.clone()).collect();
+        assert_eq!(ranges, [0..10, 13..22]);
+        assert!(finds("محمـ", "محمد"), "a query that ends with tatweel is the beginning of a word");
     }
 
     #[test]
     fn marks_that_distinguish_letters_are_kept() {
         assert!(!finds("की ", "का"));
-        assert!(finds("می\u{200c}خواهم", "میخواهم"));
     }
 
     #[test]

@@ -9,9 +9,11 @@ use std::collections::BTreeSet;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait, Value};
 use tidings_shared::ids::RoomId;
 
+use crate::search::signature::IS_OUTDATED_SQL;
 use crate::search::{BLOCK_SEQS, block_of};
 use crate::sql::{column, room_column, statement};
-use blocks::{Block, rebuild_blocks};
+pub use blocks::Block;
+use blocks::rebuild_blocks;
 
 /// The result of one indexing transaction.
 #[derive(Debug, Default)]
@@ -128,9 +130,7 @@ async fn advance_progress(
     let new: Vec<String> =
         ranges.iter().filter(|range| range.since == 0).map(|range| range.room.clone()).collect();
     if !new.is_empty() {
-        let sql = "INSERT INTO search_progress (room_id, indexed_seq) \
-                   SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
-        transaction.execute_raw(statement(sql, [new.into()])).await?;
+        transaction.execute_raw(statement(INSERT_PROGRESS_SQL, [new.into()])).await?;
     }
     let moved = transaction.query_all_raw(statement(ADVANCE_PROGRESS_SQL, range_columns(&ranges))).await?;
     let owned: BTreeSet<String> =
@@ -168,15 +168,53 @@ async fn edited_blocks(
         .collect()
 }
 
+/// Adds a row of progress for each of the rooms `$1` that has none.
+const INSERT_PROGRESS_SQL: &str = "\
+    INSERT INTO search_progress (room_id, indexed_seq) \
+    SELECT v.room, 0 FROM unnest($1::text[]) AS v (room) ORDER BY v.room ON CONFLICT DO NOTHING";
+
 /// Locks the search index of a room: the indexer does not change it until the transaction ends.
 pub async fn lock_room(transaction: &DatabaseTransaction, room: &str) -> Result<(), DbErr> {
-    for sql in [
-        "INSERT INTO search_progress (room_id, indexed_seq) VALUES ($1, 0) ON CONFLICT DO NOTHING",
-        "SELECT FROM search_progress WHERE room_id = $1 FOR UPDATE",
-    ] {
-        transaction.execute_raw(statement(sql, [room.into()])).await?;
+    lock_rooms(transaction, &[room]).await
+}
+
+/// Locks the search index of rooms, in the order of all transactions that lock several.
+async fn lock_rooms(transaction: &DatabaseTransaction, rooms: &[&str]) -> Result<(), DbErr> {
+    let lock =
+        "SELECT FROM search_progress p WHERE p.room_id = ANY ($1::text[]) ORDER BY p.room_id FOR UPDATE";
+    for sql in [INSERT_PROGRESS_SQL, lock] {
+        let rooms = column(rooms, |room| (*room).to_owned());
+        transaction.execute_raw(statement(sql, [rooms])).await?;
     }
     Ok(())
+}
+
+/// Up to `limit` blocks after `after` whose signatures are outdated, in their order. Reads only the index
+/// `search_blocks_outdated`, which has no other blocks.
+pub async fn outdated_blocks(
+    db: &impl ConnectionTrait,
+    after: &Block,
+    limit: i64,
+) -> Result<Vec<Block>, DbErr> {
+    let sql = format!(
+        "SELECT room_id, block FROM search_blocks WHERE {IS_OUTDATED_SQL} AND (room_id, block) > ($1, $2) \
+         ORDER BY room_id, block LIMIT $3"
+    );
+    let values = [after.room.as_str().into(), after.block.into(), limit.into()];
+    let rows = db.query_all_raw(statement(&sql, values)).await?;
+    rows.iter()
+        .map(|row| Ok(Block { room: row.try_get_by("room_id")?, block: row.try_get_by("block")? }))
+        .collect()
+}
+
+/// Makes blocks again from the present texts. Returns the number of their messages.
+pub async fn rebuild(db: &DatabaseConnection, blocks: BTreeSet<Block>) -> Result<usize, DbErr> {
+    let transaction = db.begin().await?;
+    let rooms: BTreeSet<&str> = blocks.iter().map(|block| block.room.as_str()).collect();
+    lock_rooms(&transaction, &Vec::from_iter(rooms)).await?;
+    let messages = rebuild_blocks(&transaction, &blocks).await?;
+    transaction.commit().await?;
+    Ok(messages)
 }
 
 /// A page of all rooms: the id of its last room, and the rooms that are not indexed up to their heads, each with the

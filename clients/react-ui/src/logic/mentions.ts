@@ -1,4 +1,5 @@
 import type { Member, Message, VisibleTo } from "@tidings/client";
+import { fold } from "./fold.js";
 import { displayName } from "./names.js";
 
 /** The most people whom a message can mention. */
@@ -26,9 +27,6 @@ interface MentionPart {
 }
 
 const isWordPart = (character: string | undefined): boolean => /[\p{L}\p{N}_]/u.test(character ?? "");
-
-/** Lower case without accents, so that "Zoe" finds "Zoë". */
-const fold = (text: string): string => text.normalize("NFKD").replace(/\p{M}/gu, "").toLocaleLowerCase();
 
 /** Finds the mention that is being typed before the cursor: the position of its `@`, and the text after the `@`. */
 export function mentionAt(text: string, cursor: number): { from: number; query: string } | undefined {

@@ -10,6 +10,7 @@ import {
   useSyncExternalStore,
 } from "react";
 import { isDown } from "../logic/connection.js";
+import { fold } from "../logic/fold.js";
 import { isQuiet } from "../logic/muted.js";
 import { newestByRoom } from "../logic/preview.js";
 import { archivedLast } from "../logic/roomOrder.js";
@@ -50,9 +51,9 @@ export function RoomList({ query = "", onBrowse, onNew }: RoomListProps): ReactN
   const [focusedRoom, setFocusedRoom] = useState<string>();
   const outbox = useOutbox().items;
   const newestEntries = useMemo(() => newestByRoom(outbox), [outbox]);
-  const filter = query.toLocaleLowerCase();
+  const filter = fold(query);
   const shownRooms = archivedLast(
-    filter === "" ? items : items.filter((room) => roomTitle(room).toLocaleLowerCase().includes(filter)),
+    filter === "" ? items : items.filter((room) => fold(roomTitle(room)).includes(filter)),
   );
   const firstArchived = shownRooms.find((room) => room.archived);
 

@@ -1,5 +1,6 @@
 import { useRooms } from "@tidings/react";
 import { type KeyboardEvent, type ReactNode, useEffect, useId, useMemo, useState } from "react";
+import { fold } from "../logic/fold.js";
 import { archivedLast } from "../logic/roomOrder.js";
 import { badgeText, roomTitle } from "../logic/title.js";
 import { useChatRoute, useChatUi } from "../state/chatUi.js";
@@ -18,9 +19,9 @@ export function RoomSwitcher({ onClose }: { readonly onClose: () => void }): Rea
   const [query, setQuery] = useState("");
   const [chosenIndex, setChosenIndex] = useState(0);
   const id = useId();
-  const words = query.toLocaleLowerCase().split(/\s+/);
+  const words = fold(query).split(/\s+/);
   const matchingRooms = items
-    .filter((room) => words.every((word) => roomTitle(room).toLocaleLowerCase().includes(word)))
+    .filter((room) => words.every((word) => fold(roomTitle(room)).includes(word)))
     // Puts the current room last, so that Enter without a query goes to the room that was open before.
     .sort((a, b) => Number(a.id === current) - Number(b.id === current))
     .slice(0, MAX_SHOWN_ROOMS);

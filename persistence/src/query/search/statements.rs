@@ -1,6 +1,7 @@
 //! The SQL of a search.
 
 use crate::query::sql::{budget_begin, budget_end, message_bytes, message_columns, reactions, visible};
+use crate::search::signature::IS_OUTDATED_SQL;
 
 macro_rules! rooms_with_progress {
     ($rooms:literal) => {
@@ -100,7 +101,7 @@ pub fn test_blocks_sql(numbers: usize) -> String {
         "SELECT v.room, t.block, t.last_at, s.seq IS NOT NULL AS is_candidate, t.place = $5 AS is_last \
          FROM unnest($1::text[], $3::timestamptz[], $4::bigint[]) AS v (room, at, block) \
          {join_role}CROSS JOIN LATERAL (SELECT * FROM (SELECT w.block, w.last_at, \
-             w.first_at <= $7{bits} AS bits_are_set, \
+             w.first_at <= $7 AND ({IS_OUTDATED_SQL} OR (true{bits})) AS bits_are_set, \
              row_number() OVER (ORDER BY w.last_at DESC, w.block DESC) AS place \
            FROM search_blocks w WHERE w.room_id = v.room AND (w.last_at, w.block) < (v.at, v.block) \
            ORDER BY w.last_at DESC, w.block DESC LIMIT $5) t WHERE t.bits_are_set OR t.place = $5) t \

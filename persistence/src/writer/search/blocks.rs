@@ -13,7 +13,8 @@ use crate::sql::{column, statement, write_rows};
 /// Maximum number of blocks whose texts are in memory at a time.
 const MAX_BLOCKS_IN_MEMORY: usize = 64;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A block of a room. The default is before all blocks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Block {
     pub room: String,
     pub block: i64,
