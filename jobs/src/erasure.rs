@@ -137,11 +137,13 @@ impl Eraser {
     async fn leave_rooms(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             // Reads from the start each time, because the list no longer contains the rooms that the user left.
-            let page = export::memberships(&self.db, user, "").await?;
+            let page = self.db.query_all_raw(export::memberships(user, String::new())).await?;
             if page.is_empty() {
                 return Ok(());
             }
-            let rooms: Vec<RoomId> = page.iter().filter_map(|room| RoomId::parse(&room.room).ok()).collect();
+            let rooms =
+                page.iter().map(|row| row.try_get::<String>("", "room")).collect::<Result<Vec<_>, _>>()?;
+            let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             // Drops the tails, because a message that could not be stored may exist only there.
             self.log.drop_tails(&rooms).await?;
             let departures = rooms.into_iter().map(|room| {
