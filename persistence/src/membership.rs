@@ -23,7 +23,7 @@ use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 use crate::writer::users::{self, UnknownUserPolicy};
 
-pub use appending::{check_against_log, membership_entry, wait_stored};
+pub use appending::{Profile, check_against_log, membership_entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
 pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
@@ -87,7 +87,8 @@ impl MembershipService {
             {
                 return Err(Refusal::not_found("user").into());
             }
-            let entry = membership_entry(room, requester.user, user, &change, head);
+            let profile = Profile { name: snapshot.name.as_deref(), picture: snapshot.picture.as_deref() };
+            let entry = membership_entry(room, requester.user, user, &change, head, profile);
             match self.log.append(&entry).await {
                 Ok(accepted) => {
                     self.invalidate_cache(user).await;
