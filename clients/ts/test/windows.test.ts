@@ -360,8 +360,14 @@ test("a room opens at the first unread message although the newest page ends ear
   world.server.http = (method, path, body) => {
     const request = world.server.requests.at(-1) ?? "";
     if (!path.endsWith("/messages") || request.includes("around")) return http?.(method, path, body);
-    const messages = world.server.room().log.slice(-10).map((event) => world.server.message(event, "alice"));
-    return { status: 200, body: { messages, head: world.server.head("r"), has_before: true, has_after: false } };
+    const messages = world.server
+      .room()
+      .log.slice(-10)
+      .map((event) => world.server.message(event, "alice"));
+    return {
+      status: 200,
+      body: { messages, head: world.server.head("r"), has_before: true, has_after: false },
+    };
   };
   const { room, pages, seqs } = await openRoomAt(world, "unread");
   expect(pages()).toHaveLength(2);
