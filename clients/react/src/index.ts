@@ -7,7 +7,7 @@ export { type DraftResult, useDraft } from "./useDraft.js";
 export { type FileUrlResult, useFileUrl } from "./useFileUrl.js";
 export { useLocalFile } from "./useLocalFile.js";
 export { useMe } from "./useMe.js";
-export { type MembersResult, useMembers } from "./useMembers.js";
+export { type MembersOptions, type MembersResult, useMembers } from "./useMembers.js";
 export { type MessagesOptions, type MessagesResult, useMessages } from "./useMessages.js";
 export { type OutboxResult, useOutbox } from "./useOutbox.js";
 export { type PresenceMap, usePresence } from "./usePresence.js";

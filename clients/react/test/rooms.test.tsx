@@ -130,6 +130,23 @@ test("members are loaded after mounting, and a new member is added", async () =>
   release();
 });
 
+test("members of a large room are loaded by page, and only by a hook that wants them", async () => {
+  const { network, server } = startServer();
+  const others = Array.from({ length: 299 }, (_, n) => `user-${n + 100}`);
+  server.addRoom("kitchen", others);
+  const { client, wrapper } = clientOf(network);
+  const watching = renderHook(() => useMembers("kitchen", { load: false }), { wrapper });
+  await client.connect();
+  const requests = () => server.requests.filter((request) => request.includes("/members")).length;
+  expect([watching.result.current.items, requests()]).toEqual([undefined, 0]);
+  const { result } = renderHook(() => useMembers("kitchen"), { wrapper });
+  await waitFor(() => expect(result.current.items?.length).toBe(200));
+  expect([result.current.hasMore, watching.result.current.items?.length]).toEqual([true, 200]);
+  await act(() => result.current.loadMore());
+  await waitFor(() => expect(result.current.items?.length).toBe(300));
+  expect([result.current.hasMore, requests()]).toEqual([false, 2]);
+});
+
 test("a failed load of members sets an error until a reload succeeds", async () => {
   const { network, server } = startServer();
   server.addRoom("kitchen", ["bob"]);

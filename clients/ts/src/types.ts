@@ -412,10 +412,18 @@ export interface Member {
   readonly joinedAt?: number;
 }
 
-/** The members of a room. The value is undefined until they are loaded, and is then kept current. */
+/**
+ * The members of a room, by their ids, as far as they are loaded. The value is undefined until the first page is loaded, and
+ * is then kept current by events. When a room with more than one page closes, or has missed events, its later pages are
+ * dropped.
+ */
 export interface Members extends Store<readonly Member[] | undefined> {
-  /** Reads all members. Rejects with TidingsError. */
+  /** Whether the room has members after the loaded ones. */
+  readonly hasMore: boolean;
+  /** Reads the first page, of up to 200 members, in place of the loaded ones. Rejects with TidingsError. */
   readonly load: () => Promise<readonly Member[]>;
+  /** Reads the next page, if there is one. Resolves to all loaded members. Rejects with TidingsError. */
+  readonly loadMore: () => Promise<readonly Member[]>;
 }
 
 /** A message in the outbox. */

@@ -352,3 +352,57 @@ test("an error of an earlier window is not shown in the next one", async () => {
   expect(await jump).toBe(true);
   expect(room.messages.get().error).toBeUndefined();
 });
+
+test("a room opens at the first unread message although the newest page ends early", async () => {
+  const world = worldWithMessages(400, 370);
+  // The newest page ends at 1 MiB, as with long messages.
+  const { http } = world.server;
+  world.server.http = (method, path, body) => {
+    const request = world.server.requests.at(-1) ?? "";
+    if (!path.endsWith("/messages") || request.includes("around")) return http?.(method, path, body);
+    const messages = world.server
+      .room()
+      .log.slice(-10)
+      .map((event) => world.server.message(event, "alice"));
+    return {
+      status: 200,
+      body: { messages, head: world.server.head("r"), has_before: true, has_after: false },
+    };
+  };
+  const { room, pages, seqs } = await openRoomAt(world, "unread");
+  expect(pages()).toHaveLength(2);
+  expect(seqs()).toContain(371);
+  expect(room.messages.get().hasOlder).toBe(true);
+  await Promise.all([room.jumpToLatest(), world.clock.pass(1_000)]);
+  expect(seqs()).not.toContain(371);
+  const [moved] = await Promise.all([room.jumpTo("unread"), world.clock.pass(1_000)]);
+  expect(moved).toBe(true);
+  expect(seqs()).toContain(371);
+});
+
+test.each([1_000, 4_500])("a room that is opened again after %i ms begins at its position", async (ms) => {
+  const world = worldWithMessages(400, 400);
+  const { room, release, seqs } = await openRoomAt(world, "end");
+  for (let pages = 0; pages < 4; pages++) await Promise.all([room.loadOlder(), world.clock.pass(100)]);
+  expect(seqs()).toContain(160);
+  release();
+  room.trim();
+  await world.clock.pass(ms);
+  expect(seqs()).not.toContain(160);
+  // A list that is shown at the first page must find the position in it.
+  const shown: boolean[] = [];
+  room.openAround(160);
+  const check = () => {
+    const { phase } = room.state.get();
+    if (phase === "live" || phase === "catching-up") shown.push(seqs().includes(160));
+  };
+  room.state.subscribe(check);
+  check();
+  await world.clock.pass(1_000);
+  expect(room.state.get().phase).toBe("live");
+  expect(new Set(shown)).toEqual(new Set([true]));
+  world.server.appendMessage("while away from the end");
+  await world.clock.pass(100);
+  await Promise.all([room.jumpToLatest(), world.clock.pass(1_000)]);
+  expect(seqs().at(-1)).toBe(401);
+});

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::channel::UserChannel;
 use crate::room_log::{RoomLog, WAIT_TIMEOUT, hold};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
-use tidings_harness::{Http, Stack, System};
+use tidings_harness::{Http, ServerFrame, Stack, System};
 use tidings_shared::{
     ids::{Epoch, Seq, UserId},
     internal::{ConnectUserRequest, InternalClient},
@@ -242,6 +242,33 @@ async fn admin_scope_creates_changes_and_blocks_user() -> Result<()> {
     ensure!(back["name"] == "Bob", "{back}");
     bob.my_rooms("").await?.expect(200);
     root.put_user("b b", json!({})).await?.expect(400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn addition_tells_name_and_picture_of_the_new_member() -> Result<()> {
+    let stack = Stack::start().await?;
+    let (alice, root) = (stack.http("alice"), admin_http(&stack));
+    root.put_user("carol", json!({"name": "Carol", "picture": "https://x/c"})).await?.expect(200);
+    let room = alice.new_room(&["bob"]).await?;
+    let bob = stack.connect("bob").await?;
+    bob.join(&room).await?;
+    alice.put_member(&room, "carol", "vip").await?.expect(200);
+    let ServerFrame::Other(live) = bob.wait_for("member:added", WAIT_TIMEOUT).await? else {
+        bail!("an addition of an unexpected form");
+    };
+    ensure!((&live["name"], &live["picture"]) == (&json!("Carol"), &json!("https://x/c")), "{live}");
+    let logged = async || -> Result<Value> {
+        Ok(alice.events(&room, "after=0").await?.expect(200).body["events"][0].clone())
+    };
+    let event = logged().await?;
+    ensure!((&event["name"], &event["picture"]) == (&live["name"], &live["picture"]), "{event}");
+    // The log stores neither, so a change and an erasure of the user also hold for earlier events.
+    let stored = "SELECT count(*) FROM events WHERE body::text LIKE '%Carol%' OR body::text LIKE '%https:%'";
+    ensure!(stack.database().value(stored).await? == "0");
+    root.put_user("carol", json!({"name": "Caroline", "picture": ""})).await?.expect(200);
+    let event = logged().await?;
+    ensure!(event["name"] == "Caroline" && event.get("picture").is_none(), "{event}");
     Ok(())
 }
 

@@ -1,8 +1,13 @@
 //! Turns a record into a row: a message, another event, or a void. Pure.
 //! Refuses a record that lacks a needed field. The reason never quotes the record.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tidings_shared::{
+    events::MEMBER_ADDED,
     ids::{RoomId, Seq},
     log::{IngestId, Record, record::Visibility},
     message::events::MessageJsonFields,
@@ -88,7 +93,7 @@ pub struct EventRow {
     pub target: Option<Seq>,
     pub target_id: Option<Uuid>,
     pub at_ms: i64,
-    /// The JSON text of the event as clients get it.
+    /// The JSON text of the event as clients get it, without the name and the picture of a new member.
     pub body: String,
     pub visibility: Visibility,
     pub void: Option<VoidReason>,
@@ -100,6 +105,19 @@ pub struct EventRow {
 struct TargetFields {
     target: Option<Seq>,
     target_id: Option<Uuid>,
+}
+
+/// The body of an event as it is stored. It lacks the name and the picture of a new member, because they change and are
+/// erased with the user. Reads take them from `users`.
+fn stored_body(kind: &str, body: &str) -> Result<String, &'static str> {
+    if kind != MEMBER_ADDED {
+        return Ok(body.to_owned());
+    }
+    let unreadable = |_| "an addition whose body has an unexpected form";
+    let mut fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(body).map_err(unreadable)?;
+    fields.remove("name");
+    fields.remove("picture");
+    serde_json::to_string(&fields).map_err(unreadable)
 }
 
 impl EventRow {
@@ -124,7 +142,7 @@ impl EventRow {
             target,
             target_id,
             at_ms: record.at_ms,
-            body: body.to_owned(),
+            body: stored_body(record.kind(), body)?,
             visibility: visibility(record)?,
             void: None,
             void_type: String::new(),

@@ -194,6 +194,17 @@ fn event_keeps_its_json_and_target() {
 }
 
 #[test]
+fn addition_is_stored_without_name_and_picture() {
+    let json =
+        r#"{"type":"member:added","user":"bob","name":"B","picture":"https://b","role":"vip","by":"alice"}"#;
+    let sample =
+        Sample { kind: "member:added", json: json.to_owned(), visibility: "", ..Sample::message(1, 1) };
+    let (room, entry) = (room(), sample.entry(1));
+    let row = EventRow::from_record(&room, entry.record.as_ref().unwrap()).unwrap();
+    assert_eq!(row.body, r#"{"by":"alice","role":"vip","type":"member:added","user":"bob"}"#);
+}
+
+#[test]
 fn incomplete_change_becomes_a_void_with_its_target() {
     let id = r#""target_id":"0190163d-8694-739b-aea5-966c26f8ad91""#;
     let cases = [

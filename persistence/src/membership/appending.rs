@@ -15,16 +15,25 @@ use crate::batch::{MEMBER_ADDED, MEMBER_REMOVED};
 use crate::query::wait_until_stored;
 use crate::request_error::RequestError;
 
-/// The log entry of a change that was decided from the state at `head`.
+/// The name and the picture of a user.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Profile<'a> {
+    pub name: Option<&'a str>,
+    pub picture: Option<&'a str>,
+}
+
+/// The log entry of a change that was decided from the state at `head`. An addition contains the profile of the user.
 pub fn membership_entry<'a>(
     room: &'a RoomId,
     by: &'a UserId,
     user: &'a UserId,
     change: &'a RoleChange,
     head: Seq,
+    profile: Profile<'_>,
 ) -> Entry<'a> {
     let removed = change.role == role::REMOVED;
-    let body = MemberBody { user, role: (!removed).then_some(change.role.as_str()), by };
+    let Profile { name, picture } = if change.kind == MEMBER_ADDED { profile } else { Profile::default() };
+    let body = MemberBody { user, name, picture, role: (!removed).then_some(change.role.as_str()), by };
     let body = serde_json::to_string(&body).expect("strings always serialise");
     Entry {
         sender: Some(by),
@@ -99,15 +108,21 @@ mod tests {
         let room = RoomId::parse("r").unwrap();
         let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
         let added = change(MEMBER_ADDED, "vip", false);
-        let added = membership_entry(&room, &alice, &bob, &added, Seq(7));
-        assert_eq!(added.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
+        let profile = Profile { name: Some("Bob"), picture: Some("https://b") };
+        let unnamed = membership_entry(&room, &alice, &bob, &added, Seq(7), Profile::default());
+        assert_eq!(unnamed.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
+        let added = membership_entry(&room, &alice, &bob, &added, Seq(7), profile);
+        assert_eq!(
+            added.body,
+            r#"{"user":"bob","name":"Bob","picture":"https://b","role":"vip","by":"alice"}"#
+        );
         assert_eq!((added.members_delta, added.members_upto), (1, Some(KnownMemberships::User(Seq(7)))));
         assert!(!added.exempt_from_backlog && !added.allowed_in_archive);
         let changed = change(MEMBER_CHANGED, "member", true);
-        let changed = membership_entry(&room, &alice, &bob, &changed, Seq(7));
+        let changed = membership_entry(&room, &alice, &bob, &changed, Seq(7), profile);
         assert_eq!((changed.members_delta, changed.members_upto), (0, Some(KnownMemberships::Room(Seq(7)))));
         let removed = change(MEMBER_REMOVED, "removed", false);
-        let removed = membership_entry(&room, &bob, &bob, &removed, Seq(7));
+        let removed = membership_entry(&room, &bob, &bob, &removed, Seq(7), profile);
         assert_eq!(removed.body, r#"{"user":"bob","by":"bob"}"#);
         assert_eq!(removed.membership.map(|(_, role)| role), Some("removed"));
         assert!(removed.exempt_from_backlog && removed.members_delta == -1);

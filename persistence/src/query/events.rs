@@ -6,6 +6,7 @@ mod frame;
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
+use tidings_shared::events::MEMBER_ADDED;
 use tidings_shared::ids::{Epoch, RoomId};
 use utoipa::ToSchema;
 
@@ -175,7 +176,14 @@ pub(super) fn frame_of_row(row: &QueryResult, room: &RoomId) -> Result<Option<Ra
     if let Some(kind) = event {
         let (seq, at) = (row.try_get("", "m_seq")?, row.try_get("", "m_at")?);
         let body: String = row.try_get("", "event_body")?;
-        let body = if row.try_get("", "event_blank")? { frame::without_content(&body)? } else { body };
+        let body = if row.try_get("", "event_blank")? {
+            frame::without_content(&body)?
+        } else if kind == MEMBER_ADDED {
+            let (name, picture) = (row.try_get("", "m_sender_name")?, row.try_get("", "m_sender_picture")?);
+            frame::with_profile(&body, name, picture)?
+        } else {
+            body
+        };
         return frame::event_frame(&kind, &body, room.as_str(), seq, &at).map(Some);
     }
     Message::from_row(row, room.as_str())?.map(|message| frame::message_frame(&message)).transpose()

@@ -24,6 +24,9 @@ pub struct MembershipContext {
     pub user: Option<String>,
     /// The role with which the affected user may join, `removed` if not at all; None if nothing restricts the user.
     pub rejoin_role: Option<String>,
+    /// The name and the picture of the affected user.
+    pub name: Option<String>,
+    pub picture: Option<String>,
     /// Whether the affected user is erased or being erased.
     pub erased: bool,
     /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
@@ -52,8 +55,8 @@ pub async fn membership_context(
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $2) AS requester, \
              (SELECT role FROM members WHERE room_id = $1 AND user_id = $3) AS \"user\", \
              (SELECT role FROM rejoin_roles WHERE user_id = $3 AND room_id = $1) AS rejoin_role, \
-             EXISTS (SELECT FROM users u WHERE u.id = $3 AND u.erasing_at IS NOT NULL) AS erased \
-           FROM rooms r WHERE r.id = $1) s"
+             u.name, u.picture, u.erasing_at IS NOT NULL AS erased \
+           FROM rooms r LEFT JOIN users u ON u.id = $3 WHERE r.id = $1) s"
     );
     MembershipContext::find_by_statement(statement(&sql, values)).one(db).await
 }

@@ -74,10 +74,12 @@ macro_rules! message_row {
     };
 }
 
-/// The columns of [`message_row!`] for an event `e` without a message: the columns of the message are NULL.
+/// The columns of [`message_row!`] for an event `e` without a message: the columns of the message are NULL. The sender of
+/// a `member:added` is the new member, so that the join with `users` finds the name and the picture.
 macro_rules! row_without_message {
     () => {
-        "e.room_id, e.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL, NULL"
+        "e.room_id, e.seq, NULL, NULL, CASE WHEN e.type = 'member:added' THEN e.body->>'user' END, NULL, \
+         NULL, NULL, NULL, NULL, NULL, NULL, e.at, NULL, NULL, NULL, NULL"
     };
 }
 

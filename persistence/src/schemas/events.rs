@@ -64,8 +64,8 @@ fn event_schemas() -> Vec<(&'static str, Object)> {
         change(REACTION_REMOVED, "", &["emoji"], &["content", "metadata", "mentions"]),
         event_schema::<VoidBody<'_>>(MESSAGE_VOID, "The event at `target` has no effect.", &[], &[]),
         event_schema::<MemberBody<'_>>(MEMBER_ADDED, "", &["role"], &[]),
-        event_schema::<MemberBody<'_>>(MEMBER_CHANGED, "", &["role"], &[]),
-        event_schema::<MemberBody<'_>>(MEMBER_REMOVED, removed, &[], &["role"]),
+        event_schema::<MemberBody<'_>>(MEMBER_CHANGED, "", &["role"], &["name", "picture"]),
+        event_schema::<MemberBody<'_>>(MEMBER_REMOVED, removed, &[], &["role", "name", "picture"]),
         event_schema::<RoomBody<'_>>(ROOM_UPDATED, "Omitted fields stay as they are.", &[], &[]),
         frame_schema(VOID, nothing.build()),
     ]

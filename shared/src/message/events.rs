@@ -106,11 +106,18 @@ pub struct ChangeBody<'a> {
     pub by: &'a UserId,
 }
 
-/// A change of a membership. `role` is missing if the user was removed.
+/// A change of a membership. `role` is missing if the user was removed. Only an addition has `name` and `picture`, and
+/// only if the user has them.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MemberBody<'a> {
     pub user: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub picture: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<RoleForm>))]
     pub role: Option<&'a str>,

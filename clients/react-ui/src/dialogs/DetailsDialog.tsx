@@ -1,12 +1,13 @@
 import type { Member, Message } from "@tidings/client";
 import { messageVersions } from "@tidings/client/http";
-import { useMembers, useReceipts, useRoom, useTidings } from "@tidings/react";
+import { useReceipts, useRoom, useTidings } from "@tidings/react";
 import { useCallback } from "react";
 import { displayName, senderName } from "../logic/names.js";
 import { importedAt, originalTime } from "../logic/originalTime.js";
 import { audienceOf, recipientsOf, seenBy } from "../logic/ticks.js";
 import { exactTime } from "../logic/time.js";
 import { mayManage } from "../room/permissions.js";
+import { useAllMembers, useIsSmall } from "../room/useRoomMembers.js";
 import { useZone } from "../state/useNow.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { Dialog } from "../ui/Dialog.js";
@@ -21,7 +22,8 @@ interface DetailsProps {
 /** A dialog that shows when a message was sent and who received it. Admins and owners also see its earlier versions. */
 export function DetailsDialog({ room, message, onClose }: DetailsProps) {
   const receipts = useReceipts(room);
-  const members = useMembers(room).items;
+  const members = useAllMembers(room);
+  const isSmall = useIsSmall(room);
   const { summary } = useRoom(room);
   useZone();
   const { read, delivered } = recipientsOf(message, receipts, audienceOf(message, members));
@@ -48,14 +50,33 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
           </>
         )}
       </dl>
-      <People title="Read by" users={read} members={members} empty="Nobody yet" />
-      {delivered.length > 0 && <People title="Delivered to" users={delivered} members={members} />}
-      {missing.length > 0 && <People title="Not delivered yet" users={missing} members={members} />}
+      {isSmall ? (
+        <>
+          <People title="Read by" users={read} members={members} empty="Nobody yet" />
+          {delivered.length > 0 && <People title="Delivered to" users={delivered} members={members} />}
+          {missing.length > 0 && <People title="Not delivered yet" users={missing} members={members} />}
+        </>
+      ) : (
+        <section className="tidings-details-part">
+          <h3>Read by</h3>
+          <p className="tidings-hint">{readersText(read.length)}</p>
+        </section>
+      )}
       {message.seq !== undefined && message.editedAt !== undefined && mayManage(summary) && (
         <Versions room={room} seq={message.seq} now={message.content} />
       )}
     </Dialog>
   );
+}
+
+/** The server names at most this many readers of a room, those who read last. */
+const MAX_RECEIPTS = 1_000;
+
+/** The number of readers of a message in a room that is too large for names. */
+function readersText(count: number): string {
+  if (count === 0) return "Nobody yet";
+  if (count === 1) return "1 person";
+  return `${count >= MAX_RECEIPTS - 1 ? "At least " : ""}${count.toLocaleString()} people`;
 }
 
 interface PeopleProps {

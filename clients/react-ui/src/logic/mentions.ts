@@ -38,7 +38,7 @@ export function mentionAt(text: string, cursor: number): { from: number; query: 
 /** The labels of users with their current names. */
 export function mentionLabels(
   users: readonly string[],
-  members: readonly Member[] | undefined,
+  members: readonly Pick<Member, "user" | "name">[] | undefined,
 ): readonly MentionLabel[] {
   return users.map((user) => {
     const name = displayName(user, members?.find((member) => member.user === user)?.name);
@@ -82,7 +82,7 @@ export function keepMentions(
   before: string,
   after: string,
   mentions: readonly string[],
-  members: readonly Member[] | undefined,
+  members: readonly Pick<Member, "user" | "name">[] | undefined,
 ): readonly string[] {
   if (mentions.length === 0) return mentions;
   const labels = mentionLabels(mentions, members);

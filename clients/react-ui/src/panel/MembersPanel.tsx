@@ -8,6 +8,7 @@ import { useChatUi } from "../state/chatUi.js";
 import { Button } from "../ui/Button.js";
 import { ConfirmDialog } from "../ui/ConfirmDialog.js";
 import { LoadError } from "../ui/LoadError.js";
+import { MoreMembers } from "../ui/MoreMembers.js";
 import { useToast } from "../ui/Toasts.js";
 import { AddMember } from "./AddMember.js";
 import { MemberRow } from "./MemberRow.js";
@@ -18,8 +19,6 @@ import { sortMembers } from "./sortMembers.js";
 
 /** The panel watches the presence of this many members at most. */
 const MAX_WATCHED_MEMBERS = 100;
-/** The number of members that "Show more" adds. */
-const PAGE_SIZE = 200;
 
 /** What the user is asked to confirm. `user` and `name` are those of the member to remove. */
 type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: string };
@@ -27,14 +26,14 @@ type Confirmation = { what: "leave" } | { what: "remove"; user: string; name: st
 /** The panel with the members of a room: shows, adds, changes and removes members, and leaves the room. */
 export function MembersPanel({ room }: { readonly room: string }): ReactNode {
   const client = useTidings();
-  const { items, error, reload } = useMembers(room);
+  const { items, error, hasMore, reload, loadMore } = useMembers(room);
   const { summary } = useRoom(room);
   const { go, user } = useChatUi();
   const toast = useToast();
   const [confirmation, setConfirmation] = useState<Confirmation>();
-  const [limit, setLimit] = useState(PAGE_SIZE);
   const presence = usePresence((items ?? []).slice(0, MAX_WATCHED_MEMBERS).map((member) => member.user));
   const groupSummary = summary?.kind === "direct" ? undefined : summary;
+  const count = hasMore ? (summary?.members ?? 0) : (items?.length ?? 0);
   const sortedMembers = sortMembers(items ?? [], (id) => presence.get(id)?.status);
   return (
     <Panel title="Members" onClose={() => go({ room })}>
@@ -43,9 +42,9 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
       {groupSummary && mayManage(groupSummary) && !groupSummary.archived && <AddMember room={room} />}
       {error && <LoadError text="The members could not be loaded." error={error} onRetry={reload} />}
       {items === undefined && !error && <MemberSkeleton />}
-      {items && <h3 className="tidings-side-heading">{plural(items.length, "member")}</h3>}
+      {items && <h3 className="tidings-side-heading">{plural(count, "member")}</h3>}
       <ul className="tidings-members">
-        {sortedMembers.slice(0, limit).map((member) => (
+        {sortedMembers.map((member) => (
           <MemberRow
             key={member.user}
             member={member}
@@ -62,11 +61,7 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
           />
         ))}
       </ul>
-      {sortedMembers.length > limit && (
-        <Button variant="quiet" onClick={() => setLimit(limit + PAGE_SIZE)}>
-          Show more members
-        </Button>
-      )}
+      {hasMore && !error && <MoreMembers onMore={loadMore} />}
       {groupSummary && !groupSummary.archived && (
         <div className="tidings-panel-foot">
           <Button variant="danger" icon="exit" onClick={() => setConfirmation({ what: "leave" })}>

@@ -1,5 +1,4 @@
 import type { Message } from "@tidings/client";
-import { useMembers } from "@tidings/react";
 import { memo } from "react";
 import { ChatErrorBoundary } from "../ChatErrorBoundary.js";
 import { Attachments } from "../files/Attachments.js";
@@ -19,6 +18,7 @@ import { useActions } from "./actions.js";
 import { MessageText } from "./MessageText.js";
 import { Quote } from "./Quote.js";
 import { SendsIn } from "./SlowMode.js";
+import { useAllMembers, useIsSmall, useNamesIn } from "./useRoomMembers.js";
 
 interface BubbleProps {
   readonly message: Message;
@@ -108,14 +108,17 @@ function DeletedText({ message }: { message: Message }) {
 function DeletedByText({ room, by }: { room: string; by: string }) {
   const { nameOf } = useActions();
   const { user } = useChatUi();
-  // Renders again when the names are loaded.
-  useMembers(room);
+  // Renders again when the name is known.
+  useNamesIn(room, [by]);
   return <>{by === user ? "You" : nameOf(by)} deleted this message</>;
 }
 
 function PrivateLine({ message }: { message: Message }) {
   const { nameOf } = useActions();
-  const namesKnown = useMembers(message.room).items !== undefined;
+  const isSmall = useIsSmall(message.room);
+  const members = useAllMembers(message.room);
+  useNamesIn(message.room, message.visibleTo?.users ?? []);
+  const namesKnown = !isSmall || members !== undefined;
   return (
     <div className="tidings-private-line tidings-line">
       <Icon name="lock" size={14} />

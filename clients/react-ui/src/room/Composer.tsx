@@ -1,5 +1,5 @@
 import { editMessage } from "@tidings/client/changes";
-import { useDraft, useMe, useMembers, useTidings, useTyping } from "@tidings/react";
+import { useDraft, useMe, useTidings, useTyping } from "@tidings/react";
 import {
   type KeyboardEvent,
   type ReactNode,
@@ -32,6 +32,7 @@ import { SlowModeLine } from "./SlowMode.js";
 import { hasTouchKeyboard, useComposerFocus } from "./useComposerFocus.js";
 import { useEmojiNames } from "./useEmojiNames.js";
 import { useMentions } from "./useMentions.js";
+import { useAllMembers } from "./useRoomMembers.js";
 
 /**
  * The input for messages, or a notice when the user may only read. What the user types is the room's draft, which all
@@ -59,7 +60,7 @@ function MessageInput() {
   const composer = useRef<HTMLDivElement>(null);
   const { attach, remove, onPaste, dropping, isEnabled } = useAttach(room, composer, mode === undefined);
   const [editing, setEditing] = useState<{ text: string; mentions: readonly string[] }>();
-  const members = useMembers(room).items;
+  const members = useAllMembers(room);
   const [open, setOpen] = useState<{ what: "private" } | { what: "emoji"; anchor: HTMLElement }>();
 
   const shownText = editing?.text ?? text;

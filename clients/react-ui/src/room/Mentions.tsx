@@ -1,7 +1,7 @@
-import { useMembers } from "@tidings/react";
 import { createContext, type ReactNode, useContext, useMemo } from "react";
 import { type MentionLabel, mentionLabels, splitMentions } from "../logic/mentions.js";
 import { useChatUi } from "../state/chatUi.js";
+import { useNamesIn } from "./useRoomMembers.js";
 
 const LabelsContext = createContext<readonly MentionLabel[]>([]);
 
@@ -14,8 +14,8 @@ interface MentionsProps {
 
 /** Gives the text inside the mentions of its message. */
 export function Mentions({ room, users, children }: MentionsProps) {
-  const members = useMembers(room).items;
-  const labels = useMemo(() => mentionLabels(users, members), [users, members]);
+  const named = useNamesIn(room, users);
+  const labels = useMemo(() => mentionLabels(users, named), [users, named]);
   return <LabelsContext.Provider value={labels}>{children}</LabelsContext.Provider>;
 }
 

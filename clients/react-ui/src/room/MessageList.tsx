@@ -1,5 +1,5 @@
 import type { Message } from "@tidings/client";
-import { useConnection, useMembers, useMessages, useRead, useReceipts, useTidings } from "@tidings/react";
+import { useConnection, useMessages, useRead, useReceipts, useTidings } from "@tidings/react";
 import { type ReactNode, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { isDown } from "../logic/connection.js";
 import { buildRows, countsAsUnread, isMessageKey, type Row } from "../logic/rows.js";
@@ -20,6 +20,7 @@ import { useJump } from "./useJump.js";
 import { useListKeys } from "./useListKeys.js";
 import { useNames } from "./useNames.js";
 import { useReadUpTo } from "./useReadUpTo.js";
+import { useAllMembers } from "./useRoomMembers.js";
 import { useSystemEvents } from "./useSystemEvents.js";
 import { type ListHandle, VirtualList } from "./VirtualList.js";
 
@@ -33,7 +34,7 @@ export function MessageList(): ReactNode {
     messages;
   const { jumpTo, jumpToLatest } = messages;
   const receipts = useReceipts(room);
-  const members = useMembers(room).items;
+  const members = useAllMembers(room);
   const { observe } = useRead(room);
   const actions = useActions();
   const handle = useTidings().room(room);
@@ -45,7 +46,7 @@ export function MessageList(): ReactNode {
   const [atEnd, setAtEnd] = useState(true);
 
   const events = useSystemEvents(room, messages, phase === "live");
-  const nameOf = useNames(members, items);
+  const nameOf = useNames(members, items, events);
   const zone = useZone();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the days of the rows depend on the zone
   const rows = useMemo(

@@ -4,6 +4,7 @@ import { displayName } from "../logic/names.js";
 import { Button } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
 import { Dialog } from "../ui/Dialog.js";
+import { MoreMembers } from "../ui/MoreMembers.js";
 
 /** The properties of the dialog. */
 export interface PrivatePickerProps {
@@ -20,7 +21,7 @@ export interface PrivatePickerProps {
 
 /** A dialog to choose the recipients of the next messages. */
 export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePickerProps): ReactNode {
-  const { items } = useMembers(room);
+  const { items, hasMore, loadMore } = useMembers(room);
   const [pickedUsers, setPickedUsers] = useState<ReadonlySet<string>>(new Set(chosen));
   const others = (items ?? []).filter((member) => member.user !== me);
   const toggle = (user: string) =>
@@ -68,6 +69,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
           </li>
         ))}
       </ul>
+      {hasMore && <MoreMembers onMore={loadMore} />}
     </Dialog>
   );
 }

@@ -10,6 +10,7 @@ import { attachmentKind } from "../logic/attachments.js";
 import { errorText } from "../logic/connection.js";
 import { displayName } from "../logic/names.js";
 import { useChatPlace, useChatUi } from "../state/chatUi.js";
+import { namesOf } from "../state/names.js";
 import { useToast } from "../ui/Toasts.js";
 import { ActionsProvider, type MessageActions } from "./actions.js";
 import type { ComposerMode } from "./ComposerBar.js";
@@ -119,7 +120,7 @@ export function RoomScope({ room, children }: RoomProps & { readonly children?: 
         const sender = member?.name
           ? undefined
           : loadedMessages().findLast((message) => message.sender.id === user)?.sender;
-        return displayName(user, member?.name ?? sender?.name);
+        return displayName(user, member?.name ?? sender?.name ?? namesOf(client).nameOf(user));
       },
     };
   }, [client, handle, quotes, toast, openFile]);

@@ -1,6 +1,7 @@
 import { useTidings } from "@tidings/react";
 import { useEffect, useRef, useState } from "react";
 import { isSystemEvent, systemLines } from "../logic/systemLines.js";
+import { namesOf } from "../state/names.js";
 
 /** The number of announcements that stay in the page. */
 const MAX_ANNOUNCED_LINES = 5;
@@ -45,6 +46,7 @@ export function SystemAnnouncer({ room, user, nameOf, live }: SystemAnnouncerPro
       client.on("event", (event) => {
         if (event.room !== room || !latest.current.live) return;
         if (!isSystemEvent(event) || event.by === user) return;
+        if (event.type === "member:added") namesOf(client).learn([event]);
         const added = systemLines([event], latest.current.nameOf, user).map((text, index) => ({
           key: `${event.seq}-${index}`,
           text,

@@ -7,7 +7,8 @@ import { displayName, listNames, parsePeople } from "../logic/names.js";
 import { type OptionsState, useOptions } from "../ui/useOptions.js";
 import { useChatUi } from "./chatUi.js";
 
-const TYPING_DELAY_MS = 200;
+/** How long a field waits after the last key before it asks the server for people, in milliseconds. */
+export const TYPING_DELAY_MS = 200;
 
 /** The state of a field for the names of people. */
 export interface PeopleFieldState {

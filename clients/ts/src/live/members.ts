@@ -6,55 +6,46 @@ import type { LogEvent, MemberEvent } from "../protocol/frames.js";
 import type { MemberObject } from "../protocol/objects.js";
 import type { RoomImpl } from "../room/room.js";
 import { cell } from "../store.js";
-import { Timer } from "../timers.js";
 import type { Member, Members } from "../types.js";
 
 const PAGE_SIZE = 200;
-/**
- * How long after an addition the list is read again, in milliseconds, because events do not contain the names of new
- * members. One read serves all members that were added meanwhile. Each further delay doubles, up to the maximum.
- */
-const FIRST_NAME_READ_DELAY_MS = 1_000;
-const MAX_NAME_READ_DELAY_MS = 30_000;
-/** The number of recent events that are kept. The kit applies them to each list that it reads. */
+/** The number of recent events that are kept. The kit applies them to each page that it reads. */
 const MAX_RECENT_EVENTS = 200;
 
-/** The members of a room: read on demand, then kept current by events. */
+/** The first members of a room by their ids: read by page on demand, then kept current by events. */
 export class MembersFeature implements Feature, Members {
   readonly #store = cell<readonly Member[] | undefined>(undefined);
   readonly #room: RoomImpl;
-  readonly #nameTimer: Timer;
-  #loading: Promise<readonly Member[]> | undefined;
+  /** The newest read, and whether it reads the page after the loaded ones. Reads run one after the other. */
+  #running: { more: boolean; done: Promise<readonly Member[]> } | undefined;
+  /** The cursor of the next page, and the id of the last member before it. Undefined if all members are loaded. */
+  #next: { cursor: string; after: string } | undefined;
   #recentEvents: MemberEvent[] = [];
   /** Whether the list comes from the storage, so that it must be read again once the room is joined. */
   #restored = false;
-  /** Members that an event added and whose names have not been read yet. */
-  readonly #newMembers = new Set<string>();
+  /** Changes when another user connects. The kit ignores answers that were requested before the change. */
+  #generation = 0;
   readonly get = this.#store.get;
   readonly subscribe = this.#store.subscribe;
+  readonly load = (): Promise<readonly Member[]> => this.#read(false);
+  readonly loadMore = (): Promise<readonly Member[]> => this.#read(true);
 
   constructor(room: RoomImpl) {
     this.#room = room;
-    this.#nameTimer = new Timer(room.core.env.timers);
   }
 
-  readonly load = (): Promise<readonly Member[]> => {
-    if (this.#loading) return this.#loading;
-    const loading = this.#read().finally(() => {
-      if (this.#loading === loading) this.#loading = undefined;
-    });
-    this.#loading = loading;
-    return loading;
-  };
+  get hasMore(): boolean {
+    return this.#next !== undefined;
+  }
 
-  /** Shows a list that was kept in the storage, unless a list is loaded. */
+  /** Shows a list of all members that was kept in the storage, unless a list is loaded. */
   restore(list: readonly Member[]): void {
     if (this.get()) return;
     this.#restored = true;
     this.#store.set(list);
   }
 
-  /** Reads a loaded list again, because events were missed. */
+  /** Reads the first page of a loaded list again, because events were missed. */
   missed(): void {
     this.#recentEvents = [];
     if (this.get()) this.#room.detach(this.load);
@@ -63,83 +54,84 @@ export class MembersFeature implements Feature, Members {
   event(event: LogEvent): void {
     if (!("user" in event)) return;
     this.#recentEvents = [...this.#recentEvents, event].slice(-MAX_RECENT_EVENTS);
-    if (event.type === "member:removed") this.#newMembers.delete(event.user);
     const list = this.get();
-    if (!list) return;
-    this.#store.set(applyMemberEvent(list, event));
-    if (event.type !== "member:added") return;
-    this.#newMembers.add(event.user);
-    if (!this.#nameTimer.pending) this.#readNamesIn(FIRST_NAME_READ_DELAY_MS);
+    if (list) this.#store.set(this.#applied(list, event));
   }
 
-  /**
-   * After a join, reads a restored list again, and the missing names, because a disconnect may have cancelled the timer.
-   */
+  /** After a join, reads a restored list again. */
   joined(): void {
     if (this.#restored) this.#room.detach(this.load);
-    if (this.#newMembers.size) this.#readNamesIn(FIRST_NAME_READ_DELAY_MS);
   }
 
-  down(): void {
-    this.#nameTimer.clear();
+  /** Drops the pages of a large room. */
+  closed(): void {
+    if (this.hasMore || (this.get()?.length ?? 0) > PAGE_SIZE) this.#drop();
   }
 
   /** Drops the members, because another user has connected. */
   userChanged(): void {
-    this.#newMembers.clear();
-    this.#loading = undefined;
     this.#recentEvents = [];
+    this.#drop();
+  }
+
+  #drop(): void {
+    this.#generation++;
+    this.#running = this.#next = undefined;
     this.#restored = false;
     this.#store.set(undefined);
   }
 
-  /** Reads the list again after `ms` milliseconds, then with doubled pauses until it contains all new members. */
-  #readNamesIn(ms: number): void {
-    this.#nameTimer.set(ms, () => {
-      const { core } = this.#room;
-      core
-        .limit(this.load)
-        .catch((thrown) => core.env.report(thrown))
-        .then(() => {
-          const { up } = core.connection;
-          if (up && this.#newMembers.size && !this.#nameTimer.pending && ms < MAX_NAME_READ_DELAY_MS)
-            this.#readNamesIn(2 * ms);
-        });
-    });
+  #read(more: boolean): Promise<readonly Member[]> {
+    const before = this.#running;
+    if (before?.more === more) return before.done;
+    const task = {
+      more,
+      done: (async () => {
+        await before?.done.catch(() => {});
+        return this.#readPage(more);
+      })().finally(() => {
+        if (this.#running === task) this.#running = undefined;
+      }),
+    };
+    this.#running = task;
+    return task.done;
   }
 
-  async #read(): Promise<readonly Member[]> {
-    let list: readonly Member[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = await this.#room.read<{ members: unknown; next?: string | null }>(
-        `/members${queryString({ limit: PAGE_SIZE, cursor })}`,
-      );
-      list = [...list, ...filterShape<MemberObject>(page?.members, SHAPES.member).map(toMember)];
-      cursor = page?.next ?? undefined;
-    } while (cursor);
+  async #readPage(more: boolean): Promise<readonly Member[]> {
+    const loaded = (more && this.get()) || [];
+    const cursor = more ? this.#next?.cursor : undefined;
+    if (loaded.length && !cursor) return loaded;
+    const generation = this.#generation;
+    const page = await this.#room.read<{ members: unknown; next?: string | null }>(
+      `/members${queryString({ limit: PAGE_SIZE, cursor })}`,
+    );
+    const read = filterShape<MemberObject>(page?.members, SHAPES.member).map(toMember);
+    if (generation !== this.#generation) return read;
     this.#restored = false;
-    for (const { user } of list) this.#newMembers.delete(user);
-    // The list from PostgreSQL may lack recent events. Applying an event twice changes nothing.
-    for (const event of this.#recentEvents) list = applyMemberEvent(list, event);
+    const after = read.at(-1)?.user;
+    this.#next = page?.next && after !== undefined ? { cursor: page.next, after } : undefined;
+    // Events may have changed the earlier pages meanwhile.
+    let list: readonly Member[] = [...((cursor && this.get()) || []), ...read];
+    // The page from PostgreSQL may lack recent events. Applying an event twice changes nothing.
+    for (const event of this.#recentEvents) list = this.#applied(list, event);
     this.#store.set(list);
     return list;
+  }
+
+  #applied(list: readonly Member[], event: MemberEvent): readonly Member[] {
+    const { user } = event;
+    if (event.type === "member:removed") return list.filter((member) => member.user !== user);
+    const { role } = event;
+    if (list.some((member) => member.user === user)) {
+      return list.map((member) => (member.user === user ? { ...member, role } : member));
+    }
+    // The page that is read next contains the members after the loaded ones.
+    if (this.#next && user > this.#next.after) return list;
+    return [...list, toMember({ ...event, joined_at: event.at })].sort((a, b) => (a.user < b.user ? -1 : 1));
   }
 }
 
 function toMember({ user, name, picture, role, joined_at }: MemberObject): Member {
   const joinedAt = Date.parse(joined_at ?? "") || undefined;
   return omitNullish({ user, name: name || undefined, picture: picture || undefined, role, joinedAt });
-}
-
-function applyMemberEvent(list: readonly Member[], event: MemberEvent): readonly Member[] {
-  const { user } = event;
-  if (event.type === "member:removed") return list.filter((member) => member.user !== user);
-  const { role } = event;
-  if (!list.some((member) => member.user === user)) {
-    return [...list, { user, role, joinedAt: Date.parse(event.at) }].sort((a, b) =>
-      a.user < b.user ? -1 : 1,
-    );
-  }
-  return list.map((member) => (member.user === user ? { ...member, role } : member));
 }

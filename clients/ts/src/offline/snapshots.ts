@@ -137,8 +137,9 @@ export class RoomSnapshots {
 }
 
 function membersOf(room: RoomImpl): readonly Member[] | undefined {
-  const members = room.opened ? room.features.of(MembersFeature).get() : undefined;
-  return members && members.length <= MAX_MEMBERS ? members : undefined;
+  const members = room.opened ? room.features.of(MembersFeature) : undefined;
+  const list = members?.hasMore ? undefined : members?.get();
+  return list && list.length <= MAX_MEMBERS ? list : undefined;
 }
 
 /** Whether two records have the same content. The parts of a closed room are the same objects and need no JSON. */

@@ -148,7 +148,13 @@ export interface MessageVoid extends EventFields {
 
 /** An event that adds or removes a member, or changes the role of a member. */
 export type MemberEvent = EventFields & { readonly user: string; readonly by: string } & (
-    | { readonly type: "member:added" | "member:changed"; readonly role: string }
+    | {
+        readonly type: "member:added";
+        readonly role: string;
+        readonly name?: string | null;
+        readonly picture?: string | null;
+      }
+    | { readonly type: "member:changed"; readonly role: string }
     | { readonly type: "member:removed" }
   );
 

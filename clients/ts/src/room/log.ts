@@ -137,6 +137,12 @@ export class Log {
     }
   }
 
+  /** Loads the messages around a position. The caller has dropped those that were loaded. */
+  loadAround(at: RoomPosition): void {
+    this.target = at;
+    void this.#load();
+  }
+
   /** Loads the room again, for example after a change of the user's own role. */
   reload(): void {
     this.#stale = true;
@@ -239,7 +245,8 @@ export class Log {
     this.#setPhase("loading");
     const { timeline, listing, reader } = this.#room;
     const limit = Math.min(PAGE_SIZE, this.#core.env.windowSize);
-    if (!timeline.loaded && this.target === "unread" && !listing.summary.value) await listing.refresh(0);
+    const isFirst = !timeline.loaded;
+    if (isFirst && this.target === "unread" && !listing.summary.value) await listing.refresh(0);
     if (job !== this.#job) return;
     const around = () => (timeline.loaded ? timeline.anchor : reader.resolve(this.target, limit));
     // The server answers once PostgreSQL has all events up to `upto`, which never happens if Redis has lost some of
@@ -269,7 +276,14 @@ export class Log {
       return true;
     });
     // A listener may have started a newer job.
-    if (loaded && job === this.#job) void this.#join(job);
+    if (!loaded || job !== this.#job) return;
+    const at = isFirst && timeline.loaded ? reader.resolve(this.target, limit) : undefined;
+    if (at === undefined || timeline.includes(at)) void this.#join(job);
+    else {
+      // The newest page ended at 1 MiB, after the first unread message.
+      timeline.clear();
+      this.loadAround(at);
+    }
   }
 
   async #fill(head: Cursor): Promise<void> {

@@ -48,11 +48,19 @@ export class MessageReader {
   /** Returns the seq of a position, undefined for the end. `limit` is the number of messages in a page. */
   resolve(at: RoomPosition, limit: number): number | undefined {
     if (at !== "unread") return at === "end" ? undefined : at;
-    const { unread, readSeq = 0 } = this.#room.listing.summary.value ?? {};
-    // The newest page contains at least `limit` seqs, so it contains all unread messages if they are fewer. Only a page
-    // of very long messages, which ends at 1 MiB, may begin after the first unread message.
-    const fitNewestPage = (this.#room.log.cursor?.seq ?? Number.POSITIVE_INFINITY) - readSeq < limit;
-    return unread && readSeq && !fitNewestPage ? readSeq + 1 : undefined;
+    const { listing, log, timeline } = this.#room;
+    const { unread, readSeq = 0 } = listing.summary.value ?? {};
+    // The newest page contains at least `limit` seqs, unless it ends at 1 MiB. Once it is loaded, its first seq is known.
+    let firstSeq = (log.cursor?.seq ?? Number.POSITIVE_INFINITY) - limit + 1;
+    if (timeline.loaded && !timeline.hasNewer) firstSeq = (timeline.hasOlder && timeline.firstSeq) || 0;
+    return unread && readSeq && firstSeq > readSeq + 1 ? readSeq + 1 : undefined;
+  }
+
+  /** Drops all messages and loads those around a position, as if the room were opened. Ends an earlier move. */
+  openAt(at: RoomPosition): void {
+    this.#moveCount++;
+    this.#room.timeline.clear();
+    this.#room.log.loadAround(at);
   }
 
   /** Replaces the messages by those around a position. Resolves to true if the position is then loaded. */
@@ -71,6 +79,9 @@ export class MessageReader {
         // If the log has loaded a page meanwhile, that page may be newer than this one.
         if (timeline.generation !== generation) return this.moveTo(position);
         timeline.load(page);
+        // The newest page may end before the first unread message.
+        if (at === undefined && !timeline.includes(this.resolve(position, PAGE_SIZE)))
+          return this.moveTo(position);
       }
       return timeline.includes(at);
     });

@@ -11,7 +11,7 @@ import { retryUntilDone, Timer } from "../timers.js";
 import type { Message, Room, RoomPosition, RoomState, SendOptions } from "../types.js";
 import { isRemoval, Listing } from "./listing.js";
 import { Log } from "./log.js";
-import { MessageReader } from "./reader.js";
+import { MessageReader, PAGE_SIZE } from "./reader.js";
 import { Timeline } from "./timeline.js";
 
 /** How long a room stays open after the app has released it for the last time, in milliseconds. */
@@ -90,7 +90,12 @@ export class RoomImpl implements Room {
 
   openAround(at: RoomPosition): () => void {
     const release = this.#open(at);
-    if (this.timeline.loaded) this.detach(() => this.jumpTo(at));
+    const { timeline, reader } = this;
+    if (!timeline.loaded || timeline.includes(reader.resolve(at, PAGE_SIZE))) return release;
+    // The room is open, but at another position, for example because its older messages were dropped. Lists begin at
+    // the position when it is loaded, so until then nothing is loaded.
+    if (this.core.connection.up && !this.error) reader.openAt(at);
+    else this.detach(() => this.jumpTo(at));
     return release;
   }
 

@@ -82,7 +82,10 @@ export async function answerRequest(
   }
   if (what === "members") {
     const others = server.room(id).others.map((user) => ({ user, role: "member" }));
-    return { status: 200, body: { members: [{ user: me, role: "owner" }, ...others], next: null } };
+    const all = [{ user: me, role: "owner" }, ...others].sort((a, b) => (a.user < b.user ? -1 : 1));
+    const end = (number("cursor") ?? 0) + limit;
+    const next = end < all.length ? `${end}` : null;
+    return { status: 200, body: { members: all.slice(end - limit, end), next } };
   }
   return { status: 404, body: { code: "not_found" } };
 }

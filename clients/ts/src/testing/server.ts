@@ -109,9 +109,9 @@ export class ScriptedServer {
   }
 
   /** Adds a user to a room. */
-  addMember(room: string, user: string): void {
+  addMember(room: string, user: string, name?: string): void {
     this.room(room).others.push(user);
-    this.append(room, { type: "member:added", user, role: "member", by: "bob" });
+    this.append(room, { type: "member:added", user, ...(name && { name }), role: "member", by: "bob" });
   }
 
   /** Gives a room another name. */

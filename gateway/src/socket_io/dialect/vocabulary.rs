@@ -55,7 +55,7 @@ const FRAMES: &[(&str, &[&str])] = &[
     ("message:void", &["room", "seq", "at", "target", "client_id", "by", "reason", "of", "message"]),
     ("reaction:added", &["room", "seq", "at", "target", "target_id", "emoji", "by"]),
     ("reaction:removed", &["room", "seq", "at", "target", "target_id", "emoji", "by"]),
-    ("member:added", &["room", "seq", "at", "user", "role", "by"]),
+    ("member:added", &["room", "seq", "at", "user", "name", "picture", "role", "by"]),
     ("member:changed", &["room", "seq", "at", "user", "role", "by"]),
     ("member:removed", &["room", "seq", "at", "user", "by"]),
     ("room:updated", &["room", "seq", "at", "name", "metadata", "archived", "slow_mode_s", "by"]),

@@ -57,6 +57,30 @@ pub(super) fn without_content(edit: &str) -> Result<String, DbErr> {
     serde_json::to_string(&fields).map_err(|error| frame_error(&error))
 }
 
+/// Adds the present name and picture of the new member to an addition.
+pub(super) fn with_profile(
+    addition: &str,
+    name: Option<String>,
+    picture: Option<String>,
+) -> Result<String, DbErr> {
+    let mut own: BTreeMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(addition).map_err(|error| frame_error(&error))?;
+    // During an update the previous version may store the values at the time of the addition.
+    own.remove("name");
+    own.remove("picture");
+    serde_json::to_string(&Addition { own, name, picture }).map_err(|error| frame_error(&error))
+}
+
+#[derive(Serialize)]
+struct Addition<'a> {
+    #[serde(flatten)]
+    own: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<String>,
+}
+
 #[derive(Serialize)]
 struct EventFrame<'a, Own: Serialize> {
     r#type: &'a str,
@@ -103,6 +127,15 @@ mod tests {
         let edit =
             r#"{"target":2,"content":"secret","metadata":{"secret":1},"mentions":["bob"],"by":"alice"}"#;
         assert_eq!(without_content(edit).unwrap(), r#"{"by":"alice","content":"","target":2}"#);
+    }
+
+    #[test]
+    fn addition_has_the_present_profile_of_its_member() {
+        let addition = r#"{"user":"bob","name":"old","picture":"https://old","role":"vip","by":"alice"}"#;
+        let named = with_profile(addition, Some("Bob \"B\"".into()), None).unwrap();
+        assert_eq!(named, r#"{"by":"alice","role":"vip","user":"bob","name":"Bob \"B\""}"#);
+        let erased = with_profile(addition, None, None).unwrap();
+        assert_eq!(erased, r#"{"by":"alice","role":"vip","user":"bob"}"#);
     }
 
     #[test]

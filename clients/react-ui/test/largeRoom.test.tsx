@@ -1,0 +1,94 @@
+// @vitest-environment jsdom
+// A room of 10,000 members reads no member list: only the panel and dialogs do, by page.
+import { act, fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { draft } from "@tidings/client/drafts";
+import { expect, test } from "vitest";
+import { ChatApp } from "../src/index.js";
+import { show } from "./support.js";
+
+const userOf = (n: number) => `user-${String(n).padStart(5, "0")}`;
+
+/** The kitchen with 10,000 members, opened by a user whose requests are counted. */
+async function openLargeRoom() {
+  const page = show(<ChatApp />);
+  const { server } = page;
+  server.room("kitchen").others.push(...Array.from({ length: 9_999 }, (_, n) => userOf(n)));
+  const link = await screen.findByRole("link", { name: /kitchen/ });
+  server.requests.length = 0;
+  fireEvent.click(link);
+  const feed = await screen.findByRole("feed", { name: "Messages of kitchen" });
+  await within(feed).findByText("tea?");
+  const requests = (path: string) => server.requests.filter((request) => request.includes(path));
+  return { ...page, feed, requests };
+}
+
+const pause = (ms: number) => act(() => new Promise<void>((done) => setTimeout(done, ms)));
+
+test("a large room opens with a handful of requests, and joins cause none", async () => {
+  const { server, feed, requests } = await openLargeRoom();
+  await pause(300);
+  expect(requests("/members")).toEqual([]);
+  expect(server.requests.length).toBeLessThan(8);
+  const before = server.requests.length;
+  for (let n = 0; n < 10; n++) act(() => server.addMember("kitchen", `new-${n}`, `Newcomer ${n}`));
+  await within(feed).findByText(/Bob added Newcomer 0, .*others/);
+  // The kit used to read the list of members again after a second.
+  await pause(1_500);
+  expect(server.requests.slice(before)).toEqual([]);
+  expect(screen.getByRole("log", { name: "Changes of the room" }).textContent).toContain("Newcomer 9");
+});
+
+test("the panel of a large room loads one page, and further ones on demand", async () => {
+  const { requests } = await openLargeRoom();
+  fireEvent.click(screen.getByRole("button", { name: "Members" }));
+  const panel = await screen.findByRole("complementary", { name: "Members" });
+  const rows = () => panel.querySelectorAll(".tidings-members > li").length;
+  await waitFor(() => expect(rows()).toBe(200));
+  within(panel).getByText("10001 members");
+  expect(requests("/members")).toHaveLength(1);
+  fireEvent.click(within(panel).getByRole("button", { name: "Show more members" }));
+  await waitFor(() => expect(rows()).toBe(400));
+  expect(requests("/members")).toHaveLength(2);
+});
+
+test("an @ in a large room asks the server for people of the room", async () => {
+  const { server, client, requests } = await openLargeRoom();
+  const input = screen.getByRole<HTMLTextAreaElement>("textbox", { name: "Message to kitchen" });
+  fireEvent.change(input, { target: { value: `@${userOf(7777)}` } });
+  fireEvent.click(await screen.findByRole("option", { name: /User 07777/ }));
+  expect(input.value).toBe("@User 07777 ");
+  expect(draft(client.room("kitchen")).get().mentions).toEqual([userOf(7777)]);
+  expect(requests("/me/people")).toEqual([expect.stringContaining("room=kitchen")]);
+  fireEvent.keyDown(input, { key: "Enter" });
+  await waitFor(() => expect(server.framesOf("message:send")[0]?.mentions).toEqual([userOf(7777)]));
+  expect(requests("/members")).toEqual([]);
+});
+
+test("a mention in a large room has the name of a member whom the page has not met", async () => {
+  const { server, requests } = await openLargeRoom();
+  server.http = (_method, path) =>
+    path === "/me/people"
+      ? { status: 200, body: { people: [{ user: userOf(5), name: "Zoe Five", picture: null }] } }
+      : undefined;
+  for (const text of ["thanks, @Zoe Five!", "again, @Zoe Five"])
+    act(() => void server.say("kitchen", "bob", text, [userOf(5)]));
+  await waitFor(() => expect(screen.getAllByTitle("Zoe Five")).toHaveLength(2));
+  expect(requests("/me/people")).toHaveLength(1);
+});
+
+test("a message in a large room tells how many have read it, and names nobody", async () => {
+  const { server, feed } = await openLargeRoom();
+  const input = screen.getByRole("textbox", { name: "Message to kitchen" });
+  fireEvent.change(input, { target: { value: "hello" } });
+  fireEvent.click(screen.getByRole("button", { name: "Send" }));
+  await within(feed).findByRole("img", { name: "Sent" });
+  const { seq } = server.room("kitchen").log.at(-1) as { seq: number };
+  const marks = Array.from({ length: 37 }, (_, n) => ({ user: userOf(n), seq }));
+  act(() => server.push({ type: "receipt:read", room: "kitchen", marks }));
+  const row = (await within(feed).findByText("hello")).closest("article") as HTMLElement;
+  fireEvent.contextMenu(row.querySelector(".tidings-bubble") as HTMLElement);
+  fireEvent.click(await screen.findByRole("menuitem", { name: /details/i }));
+  const dialog = await screen.findByRole("dialog", { name: "Message details" });
+  await within(dialog).findByText("37 people");
+  expect(dialog.textContent).not.toContain("User 0");
+});
