@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::{
     command::AuthState,
     hub::{Peer, Subscription},
-    limits::AbuseCounter,
+    limits::{AbuseCounter, ActivityAnswer, ActivityCounter},
     request_context::RequestContext,
     transport::{Frame, FrameRun},
 };
@@ -75,6 +75,7 @@ pub struct Client {
     /// Number of commands that wait for their outcomes.
     unanswered: Cell<u16>,
     abuse_counter: Cell<AbuseCounter>,
+    activity_counter: Cell<ActivityCounter>,
     pub(crate) reported_presence: Cell<ReportedPresence>,
     /// The number of the last presence change that was sent to this connection.
     presence_round: Cell<u32>,
@@ -96,6 +97,7 @@ impl Client {
             open_joins: Cell::new(0),
             unanswered: Cell::new(0),
             abuse_counter: Cell::default(),
+            activity_counter: Cell::default(),
             reported_presence: Cell::default(),
             presence_round: Cell::new(0),
             drain_state: Cell::default(),
@@ -206,6 +208,19 @@ impl Client {
         let too_often = abuse_counter.count_excess(now_ms, allowed_per_minute);
         self.abuse_counter.set(abuse_counter);
         too_often
+    }
+
+    /// Sends a notice of activity, or one summary in place of all further notices of a second.
+    pub(crate) fn send_activity(&self, notice: &Frame, now_ms: i64) {
+        let mut counter = self.activity_counter.get();
+        let answer = counter.count_notice(now_ms);
+        self.activity_counter.set(counter);
+        match answer {
+            ActivityAnswer::Notice => self.connection.send(notice.clone()),
+            // After this time the second is over, so what was left out is stored, and a read finds it.
+            ActivityAnswer::Summary => self.reply(&ServerFrame::RoomsActivity { after_ms: 1000 }),
+            ActivityAnswer::Nothing => {}
+        }
     }
 
     /// Sends the presence change number `round`, unless the connection already got this change through another room.

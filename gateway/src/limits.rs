@@ -1,7 +1,8 @@
 //! Rate limits. Each user has one token bucket on this node for each kind of command, shared by all connections of the
 //! user. A user and a room also have buckets for the bytes of large commands. Some limits also apply to the commands of
 //! a user on all nodes together (`worker/limit_reports.rs`). [`AbuseCounter`] counts how often a connection exceeds its
-//! limits, so that an abusive connection can be closed.
+//! limits, so that an abusive connection can be closed. [`ActivityCounter`] limits what a connection is told about rooms
+//! that it has not joined.
 
 mod usage;
 
@@ -169,6 +170,43 @@ impl AbuseCounter {
     }
 }
 
+/// Counts the notices of activity for a connection within a second.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ActivityCounter {
+    /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.
+    second: u32,
+    notices: u32,
+}
+
+/// What a connection gets for a notice of activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivityAnswer {
+    /// The notice itself.
+    Notice,
+    /// One frame for this and all further notices of the second.
+    Summary,
+    Nothing,
+}
+
+impl ActivityCounter {
+    /// The most notices of a second. The next one becomes the summary.
+    const MAX_NOTICES_PER_SECOND: u32 = 10;
+
+    /// Counts one more notice.
+    pub fn count_notice(&mut self, now_ms: i64) -> ActivityAnswer {
+        let second = u32::try_from(now_ms / 1000).unwrap_or_default();
+        if second != self.second {
+            *self = Self { second, notices: 0 };
+        }
+        self.notices = self.notices.saturating_add(1);
+        match self.notices.checked_sub(Self::MAX_NOTICES_PER_SECOND) {
+            None | Some(0) => ActivityAnswer::Notice,
+            Some(1) => ActivityAnswer::Summary,
+            Some(_) => ActivityAnswer::Nothing,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,5 +266,17 @@ mod tests {
         }
         let mut set_back = AbuseCounter::default();
         assert_eq!([9, 8, 7].map(|n| set_back.count_excess(n * 60_000, 1)), [false; 3]);
+    }
+
+    #[test]
+    fn activity_of_a_second_ends_with_one_summary() {
+        let mut counter = ActivityCounter::default();
+        for second in [5, 6, 4] {
+            let mut answers = [0, 999].map(|ms| counter.count_notice(second * 1000 + ms)).to_vec();
+            answers.extend((2..20).map(|_| counter.count_notice(second * 1000 + 500)));
+            assert_eq!(answers[..10], [ActivityAnswer::Notice; 10]);
+            assert_eq!(answers[10], ActivityAnswer::Summary);
+            assert_eq!(answers[11..], [ActivityAnswer::Nothing; 9]);
+        }
     }
 }

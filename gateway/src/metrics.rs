@@ -69,7 +69,7 @@ tidings_shared::metrics! {
         rooms: IntGauge = "tidings_gateway_rooms", "Rooms with a joined connection, counted per worker";
         revoked: IntCounter = "tidings_gateway_revoked_total", "Subscriptions that ended because the user was removed from the room";
         user_channels: IntGauge = "tidings_gateway_user_channels", "User channels that this node is subscribed to: one per connected user";
-        notices: IntCounterVec["kind"] = "tidings_gateway_notices_total", "Notices received on user channels, by kind: frame, read, membership or account; dropped: a worker's queue was full, and the user was checked again";
+        notices: IntCounterVec["kind"] = "tidings_gateway_notices_total", "Notices received on user channels, by kind: frame, read, activity, membership or account; dropped: a worker's queue was full, and the user was checked again";
         resubscribed: IntCounter = "tidings_gateway_resubscribed_total", "Times that the pub/sub connection was established, including the first";
         secrets_in_use: IntGaugeVec["setting", "position", "fingerprint"] = "tidings_gateway_secrets_in_use", "1 for each secret, key file and certificate in use, by setting, position (1 signs, others are only accepted) and fingerprint";
         secret_reloads: IntCounterVec["files", "result"] = "tidings_gateway_secret_reloads_total", "Changed files of secrets, keys and certificates, by files (token-keys, internal-secret or internal-tls) and result: good (in use) or failed (the old ones stay in use)";

@@ -238,7 +238,16 @@ impl Client {
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let frame = self.next_event(left).await?;
-            let aside = ["presence", "receipt:", "typing:", "signal", "rooms:", "room:added", "room:removed"];
+            let aside = [
+                "presence",
+                "receipt:",
+                "typing:",
+                "signal",
+                "rooms:",
+                "room:activity",
+                "room:added",
+                "room:removed",
+            ];
             if !aside.iter().any(|kind| frame.kind().starts_with(kind)) {
                 return Ok(frame);
             }

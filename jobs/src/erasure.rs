@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tidings_persistence::account;
 use tidings_persistence::query::export;
 use tidings_persistence::writer::failure;

@@ -3,6 +3,7 @@
 //! is the rows to insert and the new heads of the rooms. Keeps the prefix invariant: a head only moves to the next seq,
 //! and a record that would leave a gap is a [`Hole`].
 
+mod activity;
 mod change;
 pub mod folding;
 mod members;
@@ -25,6 +26,7 @@ use tidings_shared::{
     sabotage,
 };
 
+pub use activity::RoomActivity;
 pub use change::{Action, ChangeRow};
 pub use members::{
     FinalMembership, MEMBER_ADDED, MEMBER_CHANGED, MEMBER_REMOVED, MemberChanges, MembershipChange,

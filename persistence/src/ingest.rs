@@ -2,6 +2,7 @@
 //! The path of a record: `reader` → bounded channel → `writing` → `writer::batch` → the watermark in Redis. Records are
 //! committed in the order of their stream, exactly once, and reported as stored only after the commit.
 
+mod activity;
 mod announcing;
 mod backlog;
 mod lease;
@@ -43,6 +44,7 @@ pub struct Ingest {
     owned: Mutex<OwnedPartitions>,
     /// Rooms that batches changed, which the indexer takes.
     pub changed_rooms: Arc<ChangedRooms>,
+    activity: activity::ActivityQueue,
     /// Notified when other replicas have released partitions.
     pub wake_lease: Arc<Notify>,
     /// Changed when reading positions may have changed. Each reader has a receiver.
@@ -73,6 +75,7 @@ impl Ingest {
             lease,
             owned: Mutex::default(),
             changed_rooms: Arc::default(),
+            activity: activity::ActivityQueue::default(),
             wake_lease: Arc::default(),
             wake_readers: watch::Sender::new(()),
             wake_settler: Notify::new(),
@@ -86,6 +89,7 @@ impl Ingest {
         let done = CancellationToken::new();
         let mut side_tasks = JoinSet::new();
         side_tasks.spawn(lease::keep_leases(self.clone(), done.clone()));
+        side_tasks.spawn(activity::send_notices(self.clone(), done.clone()));
         side_tasks.spawn(voids::announce_voids(self.clone(), done.clone()));
         side_tasks.spawn(lost_commits::compare_with_redis(self.clone(), done.clone()));
         side_tasks.spawn(backlog::measure_backlog(self.clone(), done.clone()));

@@ -40,6 +40,8 @@ pub enum UserNotice {
     Read { room: RoomId, pushed: bool, frame: Bytes },
     /// The event at `seq` changed the user's membership of `room`. `frame` contains the change.
     Membership { room: RoomId, seq: Seq, frame: Bytes },
+    /// Stored events of this room concern the user. `frame` tells connections that have not joined the room.
+    Activity { room: RoomId, frame: Bytes },
     /// The user's account changed. A node reads it again, and closes the connections of a blocked or deleted user.
     Account,
 }
@@ -53,6 +55,9 @@ impl UserNotice {
                 (format!("read {room} {}", u8::from(*pushed)), frame.as_ref())
             }
             Self::Membership { room, seq, frame } => (format!("membership {room} {seq}"), frame.as_ref()),
+            // A gateway of the previous version ignores the last word, and treats the frame like a pushed read mark:
+            // it sends the frame to connections that have not joined the room.
+            Self::Activity { room, frame } => (format!("read {room} 1 activity"), frame.as_ref()),
             Self::Account => ("account".to_owned(), &b""[..]),
         };
         [head.as_bytes(), b"\n", frame].concat()
@@ -67,7 +72,13 @@ impl UserNotice {
         let mut room = || RoomId::parse(head.next()?).ok();
         Some(match kind {
             "frame" => Self::Frame(frame),
-            "read" => Self::Read { room: room()?, pushed: head.next()? == "1", frame },
+            "read" => {
+                let (room, pushed) = (room()?, head.next()? == "1");
+                match head.next() {
+                    Some("activity") => Self::Activity { room, frame },
+                    _ => Self::Read { room, pushed, frame },
+                }
+            }
             "membership" => Self::Membership { room: room()?, seq: Seq(head.next()?.parse().ok()?), frame },
             "account" => Self::Account,
             _ => return None,
@@ -114,7 +125,8 @@ mod tests {
         for notice in [
             UserNotice::Frame(frame.clone()),
             UserNotice::Read { room: room.clone(), pushed: true, frame: frame.clone() },
-            UserNotice::Membership { room, seq: Seq(7), frame },
+            UserNotice::Membership { room: room.clone(), seq: Seq(7), frame: frame.clone() },
+            UserNotice::Activity { room, frame },
             UserNotice::Account,
         ] {
             assert_eq!(UserNotice::parse(&notice.encode().into()), Some(notice));

@@ -52,6 +52,17 @@ test("unread mentions are counted live and end when they are read, and the notif
   await waitFor(() => expect(result.current.items).toMatchObject([{ unread: 0, unreadMentions: 0 }]));
 });
 
+test("a mention in a room beyond the first page adds its row with the badge", async () => {
+  const { network, server } = startServer();
+  for (let number = 100; number <= 300; number++) server.addRoom(`room${number}`);
+  const { client, wrapper } = clientOf(network);
+  const { result } = renderHook(() => useRooms(), { wrapper });
+  await client.connect();
+  await waitFor(() => expect(result.current.items).toHaveLength(200));
+  act(() => void server.say("room300", "bob", "tea?", ["alice"]));
+  await waitFor(() => expect(result.current.items[0]).toMatchObject({ id: "room300", unreadMentions: 1 }));
+});
+
 test("a memoised row renders for events of its own room only", async () => {
   const { network, server } = startServer();
   server.addRoom("kitchen");

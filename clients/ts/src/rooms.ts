@@ -1,6 +1,7 @@
 import { backoffMs } from "./backoff.js";
 import type { Core } from "./core.js";
 import { asError, TidingsError } from "./errors.js";
+import { ListHead, type ListPage } from "./list-head.js";
 import { queryString } from "./net/http.js";
 import { omitNullish } from "./omit-nullish.js";
 import type { Entry } from "./outbox/entry.js";
@@ -29,6 +30,9 @@ export class Rooms implements RoomList {
   readonly #list = derived<RoomListState>(() => this.#listState());
   #loaded = false;
   #nextCursor: string | null = null;
+  /** The time of the last room before `#nextCursor`; 0 if there is no further page. @internal */
+  endTime = 0;
+  readonly #head: ListHead;
   #roomsVersion: string | undefined;
   #error: TidingsError | undefined;
   #reloading: Promise<void> | undefined;
@@ -46,6 +50,7 @@ export class Rooms implements RoomList {
 
   constructor(core: Core) {
     this.#core = core;
+    this.#head = new ListHead(core.env, this);
   }
 
   room(id: string): RoomImpl {
@@ -90,8 +95,9 @@ export class Rooms implements RoomList {
 
   readonly more = async (): Promise<void> => {
     if (this.#nextCursor === null) return;
-    await this.#page(this.#nextCursor);
-    this.#join();
+    await this.readPage(this.#nextCursor, true);
+    // A room with new activity may have moved to the head of the list before its page was read.
+    await this.#head.read();
   };
 
   /** Joins all rooms after a connect. Reads the list again unless its `version` is still the same. */
@@ -102,13 +108,17 @@ export class Rooms implements RoomList {
       room.up();
       if (room.opened && !room.error) room.log.follow();
     }
-    if (this.#loaded && version === this.#roomsVersion && version !== "unknown") this.#join();
-    else void this.#loadUntilDone(spreadMs);
+    if (this.#loaded && version === this.#roomsVersion && version !== "unknown") {
+      this.#join();
+      // The activity of rooms that are not joined has no replay.
+      this.#head.schedule(0);
+    } else void this.#loadUntilDone(spreadMs);
   }
 
   /** Stops the work of a lost connection. `ended` is set if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.#generation++;
+    this.#head.stop();
     for (const room of this.#rooms.values()) room.down(ended);
   }
 
@@ -157,6 +167,12 @@ export class Rooms implements RoomList {
         return;
       case "rooms:changed":
         if (frame.rooms_version !== this.#roomsVersion) void this.#loadUntilDone(frame.spread_ms);
+        return;
+      case "room:activity":
+        void this.#activity(frame);
+        return;
+      case "rooms:activity":
+        this.#head.schedule(frame.after_ms);
         return;
     }
     const room = this.#rooms.get((frame as { room: string }).room);
@@ -215,8 +231,20 @@ export class Rooms implements RoomList {
     ).catch((error) => env.report(error));
   }
 
+  /** Reads a room that is not joined and has events for the user, then joins it before these events. */
+  async #activity(frame: Extract<ServerFrame, { type: "room:activity" }>): Promise<void> {
+    const { log, listing, opened } = this.room(frame.room);
+    if (log.joined || opened) return;
+    log.cursor ??= frame.from;
+    await listing.refresh(frame.seq);
+    this.#join();
+  }
+
   async #reload(): Promise<void> {
-    const seen = await this.#page(undefined);
+    const page = await this.readPage(undefined, true);
+    this.#roomsVersion = page.version;
+    this.#head.time = page.newest;
+    const seen = new Set(page.ids);
     // The user may have left a known room that is missing in the complete list, so the kit reads this room again.
     if (this.#nextCursor === null) {
       for (const room of this.#rooms.values()) {
@@ -226,8 +254,21 @@ export class Rooms implements RoomList {
     this.#join();
   }
 
-  async #page(cursor: string | undefined): Promise<Set<string>> {
-    const seen = new Set<string>();
+  /** Whether the list may have rooms that the kit has not read, or does not join. @internal */
+  get isPartial(): boolean {
+    return this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS;
+  }
+
+  /** @internal */
+  headRead(): void {
+    this.#join();
+  }
+
+  /**
+   * Reads a page of the list, by default the first, and updates its rooms. `isNew` says that `more` continues after
+   * this page. @internal
+   */
+  async readPage(cursor?: string, isNew = false): Promise<ListPage> {
     const userGeneration = this.#userGeneration;
     const { removals } = Listing;
     try {
@@ -237,19 +278,29 @@ export class Rooms implements RoomList {
         rooms_version?: string;
       }>("GET", `/me/rooms${queryString({ limit: PAGE_SIZE, cursor })}`);
       if (userGeneration !== this.#userGeneration) throw new TidingsError("disconnected");
-      for (const object of filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room)) {
+      const objects = filterShape<MyRoomObject>(assertShape(page, "rooms:a").rooms, SHAPES.room);
+      let hasUnchanged = false;
+      for (const object of objects) {
         const room = this.room(object.room);
-        seen.add(object.room);
+        // Events keep a joined room current.
+        if (!isNew && room.log.joined) continue;
+        hasUnchanged ||= room.listing.summary.value?.updatedAt === timeOf(object);
         // The room may be newer than the list, because it was read separately or because its log is followed.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
           if (!room.listing.applyRoom(object, removals)) continue;
         } else void room.listing.refresh(room.log.cursor.seq);
         if (!room.opened) room.log.cursor ??= object.head;
       }
-      this.#nextCursor = page.next ?? null;
-      if (cursor === undefined) this.#roomsVersion = page.rooms_version;
+      const { next = null, rooms_version: version } = page;
+      const oldest = timeOf(objects.at(-1));
+      if (isNew) {
+        this.#nextCursor = next;
+        this.endTime = next === null ? 0 : oldest;
+      }
       this.#loaded = true;
       this.#error = undefined;
+      const ids = objects.map(({ room }) => room);
+      return { ids, version, newest: timeOf(objects[0]), oldest, hasUnchanged, next };
     } catch (thrown) {
       const error = asError(thrown);
       if (userGeneration === this.#userGeneration) this.#error = error;
@@ -257,11 +308,11 @@ export class Rooms implements RoomList {
     } finally {
       this.#list.refresh();
     }
-    return seen;
   }
 
   /** Joins the rooms of the list that are not joined yet, with up to `MAX_ROOMS_PER_JOIN` rooms in one frame. */
   #join(): void {
+    this.#head.schedule();
     const generation = this.#generation;
     if (this.#joining === generation) return;
     this.#joining = generation;
@@ -304,6 +355,8 @@ export class Rooms implements RoomList {
     }
   }
 }
+
+const timeOf = (object?: MyRoomObject) => Date.parse(object?.updated_at as string) || 0;
 
 type Cursors = { [room: string]: Cursor };
 

@@ -47,6 +47,8 @@ const REQUIRED_FIELDS: { readonly [type: string]: string } = {
   "room:added": "room kind role from",
   "room:removed": "room seq",
   "rooms:changed": "rooms_version",
+  "room:activity": "room seq from",
+  "rooms:activity": "after_ms",
   draining: "reconnect_after_ms",
 };
 

@@ -176,7 +176,7 @@ impl Bus {
 
 impl SharedState {
     /// Sends a notice from a user's channel to the user's connections. Schedules a check of the user if the notice is
-    /// about the account, or if a queue was full and the notice is no read mark.
+    /// about the account, or if a queue was full and the notice is neither a read mark nor activity.
     pub(super) fn handle_user_notice(&self, user: &str, payload: &Bytes) {
         let Some(notice) = UserNotice::parse(payload) else {
             tracing::error!("a published notice for a user cannot be parsed");
@@ -187,16 +187,21 @@ impl SharedState {
             UserNotice::Read { room, pushed, frame } => {
                 ("read", Some(UserEvent::Read { room, pushed, frame: Frame::text(&frame) }))
             }
+            UserNotice::Activity { room, frame } => {
+                ("activity", Some(UserEvent::Activity { room, frame: Frame::text(&frame) }))
+            }
             UserNotice::Membership { room, seq, frame } => {
                 ("membership", Some(UserEvent::Membership { room, seq, frame: Frame::text(&frame) }))
             }
             UserNotice::Account => ("account", None),
         };
         self.metrics.notices.with_label_values(&[kind]).inc();
+        // Whether the notice may be lost, because clients read again what it says.
+        let is_expendable = matches!(kind, "read" | "activity");
         let (workers, user) = {
             let mut connections = lock(&self.connections);
             let connected =
-                if kind == "read" { connections.find_user(user) } else { connections.count_notice(user) };
+                if is_expendable { connections.find_user(user) } else { connections.count_notice(user) };
             // `None` means that the user's last connection ended before the notice arrived.
             let Some(user) = connected else { return };
             match kind {
@@ -207,7 +212,7 @@ impl SharedState {
             (connections.workers(&user), user)
         };
         let Some(event) = event else { return self.recheck.schedule_check(&user) };
-        if !self.send_to_workers(&user, workers, &Arc::new(event)) && kind != "read" {
+        if !self.send_to_workers(&user, workers, &Arc::new(event)) && !is_expendable {
             lock(&self.connections).invalidate_rooms(&user);
             self.recheck.schedule_check(&user);
         }

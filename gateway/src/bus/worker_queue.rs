@@ -31,6 +31,8 @@ pub enum UserEvent {
     /// The user's read mark in a room. `pushed` means that the room publishes receipts, so a connection that is live in
     /// the room gets the mark with the receipts and not with this frame.
     Read { room: RoomId, pushed: bool, frame: Frame },
+    /// Stored events of a room concern the user. The frame is for connections that have not joined the room.
+    Activity { room: RoomId, frame: Frame },
     /// The user's membership in a room was changed by the event with this seq.
     Membership { room: RoomId, seq: Seq, frame: Frame },
     /// The user's memberships may have changed. The frame is `rooms:changed`.
@@ -58,6 +60,7 @@ impl UserEvent {
             Self::Frame(frame)
             | Self::RoomsChanged(frame)
             | Self::Read { frame, .. }
+            | Self::Activity { frame, .. }
             | Self::Membership { frame, .. } => frame.len(),
             Self::Account { name, picture } => [name, picture].into_iter().flatten().map(String::len).sum(),
             Self::Blocked | Self::Surplus(_) => 0,

@@ -32,7 +32,7 @@ pub fn create_series(metrics: &Metrics) {
     create(&metrics.key_fetches, ["good", "failed"]);
     create(&metrics.live, ["typing", "signal"]);
     create(&metrics.presence_failures, ["put", "tell", "sweep", "rooms", "read"]);
-    create(&metrics.notices, ["frame", "read", "membership", "account", "dropped"]);
+    create(&metrics.notices, ["frame", "read", "activity", "membership", "account", "dropped"]);
     let session_codes = CloseCode::ALL.into_iter().map(CloseCode::code);
     for code in STANDARD_CLOSE_CODES.chain(session_codes).chain(close_code::ALL).chain([UNDEFINED_CLOSE_CODE])
     {

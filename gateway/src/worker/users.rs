@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use tidings_shared::{
+    clock::unix_ms,
     error::{ErrorCode, Refusal},
     ids::{Epoch, RoomId, Seq, UserId},
     membership::Versions,
@@ -61,6 +62,11 @@ impl Worker {
                 UserEvent::Read { room, pushed, frame } => {
                     if !pushed || !self.receives_live_only(client, room) {
                         client.connection.send(frame.clone());
+                    }
+                }
+                UserEvent::Activity { room, frame } => {
+                    if client.subscription(room).is_none() {
+                        client.send_activity(frame, unix_ms());
                     }
                 }
                 UserEvent::Membership { room, seq, frame } => {

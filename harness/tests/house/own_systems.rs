@@ -123,6 +123,7 @@ const OWN_SYSTEMS: &[(&str, &str)] = &[
     ("rooms/lagging", "stops nodes, own settings, uses SQL"),
     ("rooms/large_room", "own settings"),
     ("rooms/limits", "own settings, reads metrics"),
+    ("rooms/many_rooms", "uses SQL, uses Redis"),
     ("rooms/membership", "own settings, uses SQL"),
     ("rooms/membership_behind", "own settings, uses SQL, uses Redis"),
     ("rooms/membership_concurrency", "disturbs Redis, own settings, uses SQL"),

@@ -108,6 +108,7 @@ async fn existing_empty_direct_room_is_announced_again() -> Result<()> {
     let again = channel.next_frame().await?;
     ensure!((&again["role"], &again["kind"]) == (&json!("member"), &json!("direct")), "{again}");
     alice.send(room.as_str().unwrap_or_default(), "a1", "hi").await?.expect(201);
+    ensure!(matches!(channel.next_notice().await?, UserNotice::Activity { .. }));
     let before = rooms_version(&stack, "bob").await?;
     alice.create_room("direct", &["bob"]).await?.expect(200);
     ensure!(rooms_version(&stack, "bob").await? == before && channel.is_silent());

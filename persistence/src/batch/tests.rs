@@ -305,3 +305,36 @@ proptest! {
         prop_assert_eq!(head, survivors.len() as u64);
     }
 }
+
+#[test]
+fn activity_is_what_all_members_see_and_what_mentions_users() {
+    let public = |seq, json: &str| Sample { visibility: "", json: json.into(), ..Sample::message(1, seq) };
+    let plain = r#"{"kind":"text","content":"hi"}"#;
+    let mention = r#"{"kind":"text","content":"hi","mentions":["bob"]}"#;
+    let edit = |seq, mentions| Sample {
+        kind: "message:edited",
+        json: format!(
+            r#"{{"target":1,"target_id":"0190163d-8694-739b-aea5-966c26f8ad91","content":"x"{mentions}}}"#
+        ),
+        ..public(seq, plain)
+    };
+    let entries = entries([
+        public(1, plain),
+        Sample::message(1, 2),
+        public(3, plain),
+        public(4, mention),
+        Sample { json: mention.into(), ..Sample::message(1, 5) },
+        edit(6, ""),
+        edit(7, r#","mentions":["bob"]"#),
+    ]);
+    let plan = plan_records(&entries, &stored(0, ""), None).unwrap();
+    assert_eq!(plan.messages.len() + plan.changes.len(), entries.len());
+    let activity = plan.activity();
+    let seen: Vec<_> = activity
+        .iter()
+        .map(|item| (item.first.0, item.last.0, item.mentions.len(), &*item.sender, &*item.visibility))
+        .collect();
+    let expected =
+        [(1, 3, 0, "", ""), (4, 4, 1, "alice", ""), (5, 5, 1, "alice", "u=bob"), (7, 7, 1, "alice", "")];
+    assert_eq!(seen, expected);
+}

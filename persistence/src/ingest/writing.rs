@@ -246,8 +246,10 @@ impl BatchWriter<'_> {
                         ingest.owned().advance_committed(partition, part.pass, claim.upto);
                         self.stuck_backoff.reset(partition);
                     }
+                    let activity = std::mem::take(&mut written.activity);
                     let (committing_at, committed_at) = (written.committing_at, SystemTime::now());
                     publish_stored(ingest, &mut self.watermark_backoff, &claims, proofs, written).await;
+                    ingest.activity.add(activity);
                     // Creates the spans after the watermark is written, because senders wait for the watermark.
                     create_spans(&entries, begun_at, committing_at, committed_at);
                     return Ok(());

@@ -1,4 +1,5 @@
-//! Reads memberships for gateways: all rooms of some users, the recent rooms of one user, or the roles of many users in many rooms.
+//! Reads memberships for gateways: all rooms of some users, the recent rooms of one user, or the
+//! roles of many users in many rooms. Reads who is in direct rooms, for notices.
 //! Reads `members`, `rooms` and the epochs of `partitions`.
 
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use tidings_shared::internal::{UserRooms, UsersOfRoom};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use crate::sql::{column, epoch_column, newest_epoch, room_column, seq_column, statement};
+use crate::sql::{LIST_SEPARATOR, column, epoch_column, newest_epoch, room_column, seq_column, statement};
 
 /// Number of recently active rooms in the answer: the number that a join of `"mine"` joins.
 const MAX_RECENT_ROOMS: usize = 200;
@@ -95,4 +96,22 @@ pub async fn roles(
         rows.iter().map(|row| row.try_get_by("role")).collect::<Result<_, DbErr>>()?;
     let mut roles = roles.into_iter();
     Ok(rooms.iter().map(|of| roles.by_ref().take(of.users.len()).collect()).collect())
+}
+
+/// The members of each room that is direct; nobody for the other rooms. Rooms that do not exist are left out.
+pub async fn direct_members(
+    db: &impl ConnectionTrait,
+    rooms: &[&RoomId],
+) -> Result<HashMap<RoomId, Vec<UserId>>, DbErr> {
+    let sql = "SELECT r.id, CASE WHEN r.kind = 'direct' THEN \
+                 (SELECT string_agg(m.user_id, chr(30)) FROM members m WHERE m.room_id = r.id) END AS users \
+               FROM rooms r WHERE r.id = ANY ($1)";
+    let rows = db.query_all_raw(statement(sql, [column(rooms, |room| room.to_string())])).await?;
+    let mut members = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let users: Option<String> = row.try_get_by("users")?;
+        let users = users.iter().flat_map(|users| users.split(LIST_SEPARATOR));
+        members.insert(room_column(row, "id")?, users.filter_map(|user| UserId::parse(user).ok()).collect());
+    }
+    Ok(members)
 }

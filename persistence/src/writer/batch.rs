@@ -101,6 +101,7 @@ impl BatchWrite<'_> {
         written.exceptions.extend(rejected);
         written.dead_letters = plan.rejects.len();
         written.voids = plan.events.iter().filter(|event| event.void.is_some()).count();
+        written.activity = plan.activity();
         written.heads = plan.heads;
         let stored_before = plan.already_stored.into_iter();
         written.stored_before =

@@ -11,7 +11,7 @@ use tidings_shared::{
 };
 
 use super::failure;
-use crate::batch::{HeadAdvance, Hole, MembershipChange};
+use crate::batch::{HeadAdvance, Hole, MembershipChange, RoomActivity};
 
 /// A record that became a void. Written to Redis with the watermark, because its sender must be notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct WrittenBatch {
     /// Membership changes to announce. Contains changes that an earlier batch already stored, because this process or
     /// an earlier owner may have failed to announce them.
     pub memberships: Vec<StoredMembership>,
+    /// The events that may concern users who have not joined the room.
+    pub activity: Vec<RoomActivity>,
 }
 
 /// A stored membership change, with the data for its notice.

@@ -31,12 +31,14 @@ pub const ANSWERS: [&str; 9] =
 /// The names of the server's frames that neither answer commands nor are log events: positions, notices for all
 /// connections of a user, live-only frames and the notice of a drain. `typing` and `signal` frames are not listed,
 /// because client frames have the same names.
-pub const OTHER_FRAMES: [&str; 10] = [
+pub const OTHER_FRAMES: [&str; 12] = [
     "room:caught_up",
     "room:gap",
     "room:added",
     "room:removed",
     "rooms:changed",
+    "room:activity",
+    "rooms:activity",
     "receipt:read",
     "receipt:delivered",
     "presence",

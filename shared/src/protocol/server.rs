@@ -163,6 +163,10 @@ pub enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         spread_ms: Option<u64>,
     },
+    #[serde(rename = "room:activity")]
+    RoomActivity { room: &'a RoomId, seq: Seq, mention: bool, from: &'a Cursor },
+    #[serde(rename = "rooms:activity")]
+    RoomsActivity { after_ms: u64 },
     #[serde(rename = "draining")]
     Draining { reconnect_after_ms: u64 },
     #[serde(rename = "pong")]

@@ -45,6 +45,8 @@ const FRAME_SHAPES: { readonly [type: string]: string } = {
   "room:added": "room kind role from:c",
   "room:removed": "room seq:n",
   "rooms:changed": "rooms_version",
+  "room:activity": "room seq:n from:c",
+  "rooms:activity": "after_ms:n",
   draining: "reconnect_after_ms:n",
 };
 

@@ -219,4 +219,12 @@ export type ServerFrame =
     }
   | { readonly type: "room:removed"; readonly room: string; readonly seq: number }
   | { readonly type: "rooms:changed"; readonly rooms_version: string; readonly spread_ms?: number }
+  | {
+      readonly type: "room:activity";
+      readonly room: string;
+      readonly seq: number;
+      readonly mention?: boolean;
+      readonly from: Cursor;
+    }
+  | { readonly type: "rooms:activity"; readonly after_ms: number }
   | { readonly type: "draining"; readonly reconnect_after_ms: number };

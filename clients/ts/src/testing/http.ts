@@ -1,4 +1,5 @@
 /** The HTTP interface of the scripted server, and its long polls. */
+import { activityTime } from "./objects.js";
 import type { Answer, Json, ScriptedServer, Session } from "./server.js";
 
 /** Answers a request of the HTTP interface. */
@@ -19,8 +20,18 @@ export async function answerRequest(
   const me = token.split(".")[0] as string;
   if (path === "/poll") return { status: 200, body: await server.poll(me, body ?? {}) };
   if (path === "/me/rooms") {
-    const rooms = [...server.rooms.keys()].map((id) => server.object(id, me));
-    return { status: 200, body: { rooms, next: null, rooms_version: server.version } };
+    // The key of a room sorts as the list does: the latest activity first.
+    const keyed = [...server.rooms.keys()].map((id) => {
+      const age = Number.MAX_SAFE_INTEGER - Date.parse(activityTime(server, id));
+      return { id, key: `${age} ${id}` };
+    });
+    const after = keyed
+      .sort((a, b) => (a.key < b.key ? -1 : 1))
+      .filter(({ key }) => key > (searchParams.get("cursor") ?? ""));
+    const page = after.slice(0, Number(searchParams.get("limit") ?? 50));
+    const rooms = page.map(({ id }) => server.object(id, me));
+    const next = after.length > page.length ? page.at(-1)?.key : null;
+    return { status: 200, body: { rooms, next, rooms_version: server.version } };
   }
   if (path === "/me/people") {
     const query = searchParams.get("query") ?? "";

@@ -42,6 +42,13 @@ export function messageObject(server: ScriptedServer, event: Json, me: string): 
   return { ...message, reactions };
 }
 
+/** When a room had its last message, or was created. */
+export function activityTime(server: ScriptedServer, id: string): string {
+  const { log, createdAt } = server.room(id);
+  const last = log.filter((event) => event.type === "message:new").at(-1);
+  return (last?.at as string | undefined) ?? createdAt;
+}
+
 /** A room as HTTP returns it. */
 export function roomObject(server: ScriptedServer, id: string, me: string): Json {
   const { log, createdAt } = server.room(id);
@@ -62,7 +69,7 @@ export function roomObject(server: ScriptedServer, id: string, me: string): Json
     name: server.room(id).name,
     created_by: "bob",
     created_at: createdAt,
-    updated_at: last?.at ?? createdAt,
+    updated_at: activityTime(server, id),
     archived: false,
     metadata: null,
     members: server.room(id).others.length + 1,

@@ -156,7 +156,7 @@ export class ScriptedServer {
     attachments: readonly Json[] = [],
   ): Json {
     const id = `m${this.room(room).log.length + 1}-${room}`;
-    return this.append(room, {
+    const message = this.append(room, {
       type: "message:new",
       id,
       client_id: clientId,
@@ -166,6 +166,13 @@ export class ScriptedServer {
       ...(mentions.length && { mentions }),
       ...(attachments.length && { attachments }),
     });
+    const seq = message.seq as number;
+    const from = { epoch: String(this.epoch), seq: seq - 1 };
+    for (const session of [...this.sessions]) {
+      if (!session.joined.has(room) && mentions.includes(session.user ?? ""))
+        session.send({ type: "room:activity", room, seq, mention: true, from });
+    }
+    return message;
   }
 
   /** Begins a new epoch: no earlier event can be replayed. */

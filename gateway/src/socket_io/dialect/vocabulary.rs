@@ -70,6 +70,8 @@ const FRAMES: &[(&str, &[&str])] = &[
     ("room:added", &["room", "kind", "name", "role", "from"]),
     ("room:removed", &["room", "seq"]),
     ("rooms:changed", &["rooms_version", "spread_ms"]),
+    ("room:activity", &["room", "seq", "mention", "from"]),
+    ("rooms:activity", &["after_ms"]),
     ("draining", &["reconnect_after_ms"]),
     ("close", &["code", "reason"]),
 ];

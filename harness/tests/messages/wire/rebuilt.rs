@@ -170,6 +170,13 @@ pub fn rebuild_frame(frame: &Value) -> Option<Value> {
             rooms_version: read.text("rooms_version"),
             spread_ms: frame["spread_ms"].as_u64(),
         }),
+        "room:activity" => json(ServerFrame::RoomActivity {
+            room: &room(),
+            seq: read.get("seq"),
+            mention: read.get("mention"),
+            from: &read.get::<Cursor>("from"),
+        }),
+        "rooms:activity" => json(ServerFrame::RoomsActivity { after_ms: read.get("after_ms") }),
         "draining" => json(ServerFrame::Draining { reconnect_after_ms: read.get("reconnect_after_ms") }),
         "pong" => json(ServerFrame::Pong { reference, server_time: read.text("server_time") }),
         "error" => {

@@ -91,6 +91,7 @@ pub(super) async fn try_write(
     Ok(Some(WrittenBatch {
         messages: plan.messages.len(),
         appended_at_ms: plan.messages.iter().map(|message| message.ingest.ms).collect(),
+        activity: plan.activity(),
         heads: plan.heads,
         committing_at,
         ..WrittenBatch::default()

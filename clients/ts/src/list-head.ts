@@ -1,0 +1,91 @@
+import type { Env } from "./env.js";
+import { Timer } from "./timers.js";
+
+/**
+ * How often the head of a partial list is read, and the longest random delay of an earlier read, in milliseconds. All
+ * clients of a gateway that stops connect again at the same time.
+ */
+const INTERVAL_MS = 60_000;
+const MAX_SPREAD_MS = 5_000;
+/**
+ * How far a read of the head overlaps the one before, in milliseconds: the list is ordered by the times of messages, and
+ * a message is stored some time later.
+ */
+const OVERLAP_MS = 60_000;
+
+/** One page of the user's list of rooms. */
+export interface ListPage {
+  readonly ids: string[];
+  readonly version: string | undefined;
+  /** The times of the last activity in the first and in the last room. */
+  readonly newest: number;
+  readonly oldest: number;
+  /** Whether a room that the kit does not follow is as the kit knew it. So no room with new activity is below it. */
+  readonly hasUnchanged: boolean;
+  /** The cursor of the next page; null if this is the last one. */
+  readonly next: string | null;
+}
+
+/** The list whose head is read. */
+interface PartialList {
+  /** Whether the list may have rooms that the kit has not read, or does not follow. */
+  readonly isPartial: boolean;
+  /** The time of the last room before those that were not read yet; 0 if all were read. */
+  readonly endTime: number;
+  /** Reads a page, by default the first. */
+  readPage(cursor?: string): Promise<ListPage>;
+  /** Called after all changed rooms were read. */
+  headRead(): void;
+}
+
+/**
+ * Reads the head of the list of rooms again. The list is ordered by activity, so rooms with new activity move to its
+ * head, out of the pages that follow. The kit gets no events of rooms that it does not follow.
+ */
+export class ListHead {
+  /** The time of the newest room when the head was last read. */
+  time = 0;
+  readonly #env: Env;
+  readonly #list: PartialList;
+  readonly #timer: Timer;
+  /** When the timer ends. */
+  #due = 0;
+
+  constructor(env: Env, list: PartialList) {
+    this.#env = env;
+    this.#list = list;
+    this.#timer = new Timer(env.timers);
+  }
+
+  /** Reads the head after at least `ms` milliseconds, unless it is read earlier or the kit follows all rooms. */
+  schedule(ms = INTERVAL_MS): void {
+    if (!this.#list.isPartial) return;
+    const { timers, random, report } = this.#env;
+    const due = timers.now() + ms + random() * MAX_SPREAD_MS;
+    if (this.#timer.pending && this.#due <= due) return;
+    this.#due = due;
+    this.#timer.set(due - timers.now(), () => {
+      this.read().catch((error) => {
+        report(error);
+        this.schedule();
+      });
+    });
+  }
+
+  /** Stops the scheduled read. */
+  stop(): void {
+    this.#timer.clear();
+  }
+
+  /** Reads all rooms with activity since the last read. */
+  async read(): Promise<void> {
+    const list = this.#list;
+    const upto = Math.max(this.time - OVERLAP_MS, list.endTime);
+    const first = await list.readPage();
+    let page = first;
+    while (page.next !== null && page.oldest > upto && !page.hasUnchanged)
+      page = await list.readPage(page.next);
+    this.time = first.newest;
+    list.headRead();
+  }
+}

@@ -1,0 +1,135 @@
+/** A user with more rooms than the kit reads and joins at the start. */
+import { expect, test } from "vitest";
+import type { LogEvent, TidingsClient } from "../src/index.js";
+import { World } from "./support/world.js";
+
+const pad = (number: number) => `r${String(number).padStart(5, "0")}`;
+
+/** A world with this number of rooms, of which `r00000` had activity last. */
+function worldOf(count: number): World {
+  const world = new World(Array.from({ length: count }, (_, index) => pad(index)));
+  for (const [id, room] of world.server.rooms)
+    room.createdAt = new Date(Date.UTC(2020, 0, 2) - Number(id.slice(1)) * 60_000).toISOString();
+  return world;
+}
+
+async function connect(world: World): Promise<TidingsClient> {
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(1_000);
+  return client;
+}
+
+async function more(world: World, client: TidingsClient): Promise<void> {
+  const done = client.rooms.more();
+  await world.clock.pass(1_000);
+  await done;
+}
+
+const listReads = (world: World) => world.server.requests.filter((line) => line.startsWith("GET /me/rooms"));
+const ids = (client: TidingsClient) => client.rooms.get().items.map(({ id }) => id);
+
+test("a mention in room 201 gives the event, the row and the badge", async () => {
+  const world = worldOf(10_000);
+  const client = await connect(world);
+  expect(ids(client)).toHaveLength(200);
+  const events: LogEvent[] = [];
+  client.on("event", (event) => events.push(event));
+  const reads = listReads(world).length;
+  world.server.say(pad(200), "bob", "hi @alice", ["alice"]);
+  await world.clock.pass(1_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(200), unread: 1, unreadMentions: 1 });
+  expect(events).toMatchObject([{ type: "message:new", room: pad(200), content: "hi @alice" }]);
+  expect(listReads(world)).toHaveLength(reads);
+  // The kit follows the room from now on.
+  world.server.say(pad(200), "bob", "more");
+  await world.clock.pass(1_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(200), unread: 2, unreadMentions: 1 });
+  expect(events).toHaveLength(2);
+  client.close();
+});
+
+test("more() misses no room that moved, and lists none twice", async () => {
+  const world = worldOf(1_000);
+  const client = await connect(world);
+  const listed = new Set(ids(client));
+  for (let page = 2; client.rooms.get().hasMore; page++) {
+    // A room of the next page moves to the head before the page is read. It mentions nobody.
+    world.server.say(pad(page * 200 - 150), "bob", "hello");
+    await more(world, client);
+    for (const id of ids(client)) listed.add(id);
+    expect(new Set(ids(client)).size).toBe(ids(client).length);
+    expect(ids(client)).toContain(pad(page * 200 - 150));
+  }
+  expect(listed.size).toBe(1_000);
+  client.close();
+});
+
+test("more() reads as many pages of the head as have moved", async () => {
+  const world = worldOf(1_000);
+  const client = await connect(world);
+  // More rooms have moved than a page has.
+  for (let number = 300; number < 600; number++) world.server.say(pad(number), "bob", "hello");
+  await more(world, client);
+  for (let number = 300; number < 600; number++) expect(ids(client)).toContain(pad(number));
+  client.close();
+});
+
+test("plain activity in rooms that are not joined shows within a bounded number of reads", async () => {
+  const world = worldOf(10_000);
+  const client = await connect(world);
+  const reads = listReads(world).length;
+  world.server.say(pad(5_000), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(5_000), unread: 1 });
+  await world.clock.pass(600_000);
+  expect(listReads(world).length - reads).toBeLessThanOrEqual(11);
+  client.close();
+  const end = listReads(world).length;
+  await world.clock.pass(600_000);
+  expect(listReads(world)).toHaveLength(end);
+});
+
+test("the head is read after a summary of activity and after a reconnect", async () => {
+  const world = worldOf(10_000);
+  const client = await connect(world);
+  const reads = listReads(world).length;
+  world.server.say(pad(6_000), "bob", "hello");
+  for (let count = 0; count < 10; count++) {
+    world.server.push({ type: "rooms:activity", after_ms: 1_000 });
+    await world.clock.pass(50);
+  }
+  await world.clock.pass(6_000);
+  expect(client.rooms.get().items[0]?.id).toBe(pad(6_000));
+  expect(listReads(world).length - reads).toBe(1);
+  for (const session of [...world.server.sessions]) session.close(1012);
+  world.server.say(pad(7_000), "bob", "hello", ["alice"]);
+  await world.clock.pass(15_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(7_000), unreadMentions: 1 });
+  client.close();
+});
+
+test("rooms with the same time cost a bounded number of reads when all are listed", async () => {
+  const world = worldOf(2_000);
+  for (const room of world.server.rooms.values())
+    room.createdAt = new Date(Date.UTC(2020, 0, 1)).toISOString();
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  expect(ids(client)).toHaveLength(2_000);
+  const reads = listReads(world).length;
+  world.server.say(pad(1_999), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(client.rooms.get().items[0]?.id).toBe(pad(1_999));
+  // The kit follows 1,000 rooms, which are five pages.
+  expect(listReads(world).length - reads).toBeLessThanOrEqual(2 * 6);
+  client.close();
+});
+
+test("a user with few rooms reads the list once", async () => {
+  const world = worldOf(200);
+  const client = await connect(world);
+  world.server.push({ type: "rooms:activity", after_ms: 1_000 });
+  await world.clock.pass(600_000);
+  expect(listReads(world)).toHaveLength(1);
+  client.close();
+});
