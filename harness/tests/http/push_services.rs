@@ -153,7 +153,7 @@ async fn endpoint_must_be_at_allowed_push_service() -> Result<()> {
     let moved = device(&stack, &node, &service, "bob").await?;
     let post = async |node: &PushNode, endpoint: &str| {
         let form = Browser::with_endpoint(endpoint, "x")?.subscription();
-        node.user(&stack, "bob").post("/me/devices", form).await
+        anyhow::Ok(node.user(&stack, "bob").post("/me/devices", form).await?)
     };
     let elsewhere = post(&node, &service.url().replace("127.0.0.1", "localhost")).await?;
     ensure!(elsewhere.status == 400 && elsewhere.body["field"] == "endpoint", "{elsewhere:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tidings_harness::{Client, ClientError, Cursor, Http, ServerFrame, Stack, System};
+use tidings_harness::{Client, ClientError, Cursor, Http, ServerFrame, Stack};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
