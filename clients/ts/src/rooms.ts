@@ -168,7 +168,7 @@ export class Rooms implements RoomList {
   #failed(id: string, code: string): void {
     const room = this.#rooms.get(id);
     if (!room) return;
-    room.log.down();
+    room.log.down(true);
     if (isRemoval({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
       const generation = this.#generation;
@@ -209,7 +209,7 @@ export class Rooms implements RoomList {
       () => generation === this.#generation,
       this.reload,
       () => {
-        if (!tried) void this.#requestJoin("mine", cursors(this.#rooms.values())).catch(env.report);
+        if (!tried) void this.#requestJoin("mine", [...this.#rooms.values()]).catch(env.report);
         tried = true;
       },
     ).catch((error) => env.report(error));
@@ -270,8 +270,12 @@ export class Rooms implements RoomList {
     });
   }
 
-  #requestJoin(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
+  /** Joins `rooms`. The `known` ones of these rooms continue at their cursors. */
+  #requestJoin(rooms: string[] | "mine", known: RoomImpl[]): Promise<ServerFrame> {
+    const after: { [room: string]: Cursor } = {};
+    for (const { id, log } of known) if (log.cursor) after[id] = log.cursor;
     const answer = this.#core.connection.request({ type: "room:join", rooms, after });
+    for (const { log } of known) log.joinSent(answer);
     const earlier = this.joins;
     this.joins = answer.then(
       () => earlier,
@@ -295,7 +299,7 @@ export class Rooms implements RoomList {
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);
       try {
-        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, cursors(wanted)));
+        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, wanted));
       } catch (thrown) {
         return env.report(thrown);
       }
@@ -303,13 +307,4 @@ export class Rooms implements RoomList {
       if (wanted.every((room) => !room.log.joined && !room.error)) return;
     }
   }
-}
-
-type Cursors = { [room: string]: Cursor };
-
-/** Returns the cursors of these rooms, which are the positions (epoch and seq) from which a join continues. */
-function cursors(rooms: Iterable<RoomImpl>): Cursors {
-  const after: Cursors = {};
-  for (const { id, log } of rooms) if (log.cursor) after[id] = log.cursor;
-  return after;
 }
