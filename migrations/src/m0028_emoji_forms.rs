@@ -1,5 +1,5 @@
-//! Gives the emoji of stored reactions their one form (docs/PROTOCOL.md, "Changing messages"), which the services give to
-//! new ones: `tidings_shared::emoji`.
+//! Gives the emoji of stored reactions their one form (docs/PROTOCOL.md, "Client frames"), which the services give
+//! to new ones: `tidings_shared::emoji`.
 
 use crate::online::Step;
 
@@ -25,22 +25,79 @@ macro_rules! text_by_default {
     };
 }
 
-/// If a user gave an emoji in two forms, one reaction remains. The triggers of `reactions` count again. Reads the whole
-/// table once, and writes only the reactions in another form.
-pub const UP: &[Step] = &[Step::Sql(concat!(
-    r"WITH old AS (SELECT r.room_id, r.seq, r.emoji, r.user_id, regexp_replace(regexp_replace(r.emoji,
-        '[\uFE0E\uFE0F]', '', 'g'), '([",
-    text_by_default!(),
-    r"]|[0-9#*](?=\u20E3))(?![\U0001F3FB-\U0001F3FF])', '\1",
-    "\u{fe0f}",
-    r"', 'g') AS fixed FROM reactions r WHERE r.emoji ~ '[\uFE0E\uFE0F\u20E3",
-    text_by_default!(),
-    r"]'),
-      deleted AS (DELETE FROM reactions r USING old o WHERE r.room_id = o.room_id AND r.seq = o.seq
-        AND r.emoji = o.emoji AND r.user_id = o.user_id AND o.fixed <> o.emoji AND o.fixed <> ''
-        RETURNING r.room_id, r.seq, r.user_id, r.at, r.event_seq, o.fixed)
-      INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq)
-        SELECT room_id, seq, fixed, user_id, at, event_seq FROM deleted ORDER BY event_seq ON CONFLICT DO NOTHING",
-))];
+/// The one form of the emoji in a column. Of selectors alone nothing would be left, so they stay.
+macro_rules! one_form {
+    ($emoji:literal) => {
+        concat!(
+            "COALESCE(NULLIF(regexp_replace(regexp_replace(",
+            $emoji,
+            r", '[\uFE0E\uFE0F]', '', 'g'), '([",
+            text_by_default!(),
+            r"]|[0-9#*](?=\u20E3))(?![\U0001F3FB-\U0001F3FF])', '\1",
+            "\u{fe0f}",
+            "', 'g'), ''), ",
+            $emoji,
+            ")",
+        )
+    };
+}
 
-pub const DOWN: &[Step] = &[];
+/// If a user gave an emoji in two forms, one reaction remains. The triggers of `reactions` count again. The last step
+/// reads the whole table once, 10,000 reactions per transaction, and writes only those in another form. It leaves out
+/// reactions without a count: their message was deleted, and a count would show them again.
+///
+/// Nodes of the previous version still write other forms, which no later change could remove. The trigger `emoji_form`
+/// gives them the one form. A later migration drops it. The function is created with OR REPLACE, because it may exist:
+/// `fresh` drops only tables.
+pub const UP: &[Step] = &[
+    Step::Sql(concat!(
+        "CREATE OR REPLACE FUNCTION set_emoji_form() RETURNS trigger LANGUAGE plpgsql AS $$ \
+         BEGIN \
+           NEW.emoji := ",
+        one_form!("NEW.emoji"),
+        "; RETURN NEW; \
+         END $$",
+    )),
+    Step::Sql(concat!(
+        r"CREATE OR REPLACE TRIGGER emoji_form BEFORE INSERT ON reactions
+            FOR EACH ROW WHEN (NEW.emoji ~ '[\uFE0E\uFE0F\u20E3",
+        text_by_default!(),
+        "]') EXECUTE FUNCTION set_emoji_form()",
+    )),
+    // The batch is limited and not only a range, because PostgreSQL would guess the size of a range, and might read the
+    // whole table for each batch.
+    Step::Sql(concat!(
+        "DO $$ \
+         DECLARE \
+           last_room text COLLATE \"C\" := ''; \
+           last_seq bigint := 0; \
+           last_emoji text COLLATE \"C\" := ''; \
+           last_user text COLLATE \"C\" := ''; \
+         BEGIN \
+           LOOP \
+             WITH batch AS MATERIALIZED (SELECT r.room_id, r.seq, r.emoji, r.user_id, ",
+        one_form!("r.emoji"),
+        " AS fixed FROM reactions r \
+                 WHERE (r.room_id, r.seq, r.emoji, r.user_id) > (last_room, last_seq, last_emoji, last_user) \
+                 ORDER BY r.room_id, r.seq, r.emoji, r.user_id LIMIT 10000), \
+               deleted AS (DELETE FROM reactions r USING batch b WHERE r.room_id = b.room_id AND r.seq = b.seq \
+                   AND r.emoji = b.emoji AND r.user_id = b.user_id AND b.fixed <> b.emoji \
+                   AND EXISTS (SELECT FROM reaction_counts c \
+                     WHERE c.room_id = b.room_id AND c.seq = b.seq AND c.emoji = b.emoji) \
+                 RETURNING r.room_id, r.seq, r.user_id, r.at, r.event_seq, b.fixed), \
+               inserted AS (INSERT INTO reactions (room_id, seq, emoji, user_id, at, event_seq) \
+                 SELECT room_id, seq, fixed, user_id, at, event_seq FROM deleted ORDER BY event_seq \
+                 ON CONFLICT DO NOTHING) \
+             SELECT b.room_id, b.seq, b.emoji, b.user_id INTO last_room, last_seq, last_emoji, last_user \
+               FROM batch b ORDER BY b.room_id DESC, b.seq DESC, b.emoji DESC, b.user_id DESC LIMIT 1; \
+             EXIT WHEN last_room IS NULL; \
+             COMMIT; \
+           END LOOP; \
+         END $$",
+    )),
+];
+
+pub const DOWN: &[Step] = &[
+    Step::Sql("DROP TRIGGER IF EXISTS emoji_form ON reactions"),
+    Step::Sql("DROP FUNCTION IF EXISTS set_emoji_form()"),
+];

@@ -184,7 +184,7 @@ export class Rooms implements RoomList {
   #failed(id: string, code: string): void {
     const room = this.#rooms.get(id);
     if (!room) return;
-    room.log.down();
+    room.log.down(true);
     if (isRemoval({ code })) room.removed(Number.POSITIVE_INFINITY);
     else {
       const generation = this.#generation;
@@ -225,7 +225,7 @@ export class Rooms implements RoomList {
       () => generation === this.#generation,
       this.reload,
       () => {
-        if (!tried) void this.#requestJoin("mine", cursors(this.#rooms.values())).catch(env.report);
+        if (!tried) void this.#requestJoin("mine", [...this.#rooms.values()]).catch(env.report);
         tried = true;
       },
     ).catch((error) => env.report(error));
@@ -321,8 +321,12 @@ export class Rooms implements RoomList {
     });
   }
 
-  #requestJoin(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
+  /** Joins `rooms`. The `known` ones of these rooms continue at their cursors. */
+  #requestJoin(rooms: string[] | "mine", known: RoomImpl[]): Promise<ServerFrame> {
+    const after: { [room: string]: Cursor } = {};
+    for (const { id, log } of known) if (log.cursor) after[id] = log.cursor;
     const answer = this.#core.connection.request({ type: "room:join", rooms, after });
+    for (const { log } of known) log.joinSent(answer);
     const earlier = this.joins;
     this.joins = answer.then(
       () => earlier,
@@ -346,7 +350,7 @@ export class Rooms implements RoomList {
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);
       try {
-        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, cursors(wanted)));
+        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, wanted));
       } catch (thrown) {
         return env.report(thrown);
       }
@@ -357,12 +361,3 @@ export class Rooms implements RoomList {
 }
 
 const timeOf = (object?: MyRoomObject) => Date.parse(object?.updated_at as string) || 0;
-
-type Cursors = { [room: string]: Cursor };
-
-/** Returns the cursors of these rooms, which are the positions (epoch and seq) from which a join continues. */
-function cursors(rooms: Iterable<RoomImpl>): Cursors {
-  const after: Cursors = {};
-  for (const { id, log } of rooms) if (log.cursor) after[id] = log.cursor;
-  return after;
-}

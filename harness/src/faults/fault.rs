@@ -201,7 +201,8 @@ impl Fault {
         }
     }
 
-    /// Whether Redis may lose data by this fault. A killed Redis has written its append-only file before it answers.
+    /// Whether Redis may lose data by this fault. A killed Redis loses nearly nothing, because it usually writes its
+    /// append-only file before it answers.
     pub(super) fn may_lose_redis_data(&self) -> bool {
         match self {
             Fault::TruncateRedis(_) | Fault::EmptyRedis | Fault::FailOver(_) | Fault::SplitBrain(_) => true,

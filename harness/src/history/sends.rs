@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{AckOutcome, CheckCounts, Entry, EntryKind, Rule, StoredEvent, StoredLog, Violation};
 
-/// A gateway may append a message this long after its client last sent it, and use a replaced Redis process for this long.
+/// A gateway may append a message this long after its client last sent it, and use a replaced Redis process for this
+/// long.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// One message of one sender: what was sent, and the answers to it.

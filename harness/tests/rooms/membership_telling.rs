@@ -313,7 +313,7 @@ async fn block_holds_although_its_process_is_killed() -> Result<()> {
     let held = hold(&stack, "SELECT FROM users WHERE id = 'bob' FOR UPDATE", 4.0).await?;
     let blocking = tokio::spawn(async move { root.put_user("bob", json!({"blocked": true})).await });
     let waits = "SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-                 AND query LIKE 'INSERT INTO users%' AND datname = current_database()";
+                 AND query LIKE 'WITH put AS (INSERT INTO users%' AND datname = current_database()";
     stack.database().until(waits, "true").await?;
     // PostgreSQL commits the statement although its client has ended.
     stack.persistence(0).kill();

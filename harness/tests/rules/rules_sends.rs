@@ -89,8 +89,8 @@ async fn repeat_unless_second(system: &ReplaySystem, id: &str) -> Result<BrokenP
     Ok((!again.duplicate).then(|| format!("the room gets a second event: {again:?}")))
 }
 
-/// The clock of Redis jumps to these offsets, in seconds. After each jump a message begins a window of client ids and is
-/// stored.
+/// The clock of Redis jumps to these offsets, in seconds. After each jump a message begins a window of client ids and
+/// is stored.
 async fn begin_windows(system: &ReplaySystem, offsets_s: [i64; 2]) -> Result<()> {
     for offset_s in offsets_s {
         system.stack.redis().clock().shift(offset_s)?;

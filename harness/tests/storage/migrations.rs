@@ -209,7 +209,9 @@ async fn stored_emoji_get_their_one_form() -> Result<()> {
         .query(
             "INSERT INTO reactions SELECT 'r', 100, '👍' || form, 'alice', now(), 100 \
                FROM unnest(ARRAY['', U&'\\FE0E', U&'\\FE0F']) form; \
-             INSERT INTO reactions VALUES ('r', 100, U&'👍\\FE0F', 'bob', now(), 101)",
+             INSERT INTO reactions VALUES ('r', 100, U&'👍\\FE0F', 'bob', now(), 101); \
+             INSERT INTO reactions VALUES ('r', 200, U&'👍\\FE0F', 'bob', now(), 201); \
+             DELETE FROM reaction_counts WHERE seq = 200",
         )
         .await?;
     run_migrations(&database, &["up"]).await?;
@@ -221,6 +223,13 @@ async fn stored_emoji_get_their_one_form() -> Result<()> {
     assert_eq!(database.query(counts).await?, [["👍", "2"]]);
     let users = "SELECT user_id FROM reactions WHERE seq = 100 ORDER BY user_id";
     assert_eq!(database.query(users).await?, [["alice"], ["bob"]]);
+    let uncounted = "SELECT count(*) FROM reaction_counts WHERE seq = 200";
+    assert_eq!(database.value(uncounted).await?, "0", "reactions of a deleted message stay hidden");
+    // Nodes of the previous version still write other forms.
+    database
+        .query("INSERT INTO reactions VALUES ('r', 100, U&'👍\\FE0E', 'carol', now(), 102) ON CONFLICT DO NOTHING")
+        .await?;
+    assert_eq!(database.query(counts).await?, [["👍", "3"]]);
     Ok(())
 }
 

@@ -53,6 +53,9 @@ pub async fn due_erasures(db: &impl ConnectionTrait, limit: usize) -> Result<Vec
 /// Marks the erasure as finished, unless the user is a member of a room. Returns whether it is marked.
 pub async fn finish_erasure(db: &DatabaseConnection, user: &UserId) -> Result<bool, DbErr> {
     let transaction = db.begin().await?;
+    // Before the lock of the user: a creation of a room counts first, and then locks the users.
+    let sql = "DELETE FROM daily_usage WHERE user_id = $1";
+    transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
     // A new membership refers to this row, so its transaction and this lock wait for each other. The next statement
     // sees every membership that was being written, and a later membership sees the finished erasure.
     let lock = "SELECT FROM users WHERE id = $1 FOR UPDATE";
@@ -60,9 +63,8 @@ pub async fn finish_erasure(db: &DatabaseConnection, user: &UserId) -> Result<bo
     let sql = "UPDATE users SET erased_at = now(), erasure_lease = NULL WHERE id = $1 AND erasing_at IS NOT NULL \
                AND NOT EXISTS (SELECT FROM members m WHERE m.user_id = $1)";
     let finished = transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
-    for sql in ["DELETE FROM rejoin_roles WHERE user_id = $1", "DELETE FROM daily_usage WHERE user_id = $1"] {
-        transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
-    }
+    let sql = "DELETE FROM rejoin_roles WHERE user_id = $1";
+    transaction.execute_raw(statement(sql, [user.as_str().into()])).await?;
     transaction.commit().await?;
     Ok(finished.rows_affected() == 1)
 }

@@ -107,13 +107,17 @@ pub async fn public_rooms(
     let [at, room] = cursor_values(cursor);
     let read_limit = if query.is_some() { MAX_NAMES_PER_PAGE } else { limit + 1 };
     let values = [at, room, read_limit.into()];
-    let mut listed = ListedRoom::find_by_statement(statement(LISTED_ROOMS_SQL, values)).all(db).await?;
+    let listed = ListedRoom::find_by_statement(statement(LISTED_ROOMS_SQL, values)).all(db).await?;
     let is_end = usize::try_from(read_limit).is_ok_and(|read_limit| listed.len() < read_limit);
     let end = listed.last().filter(|_| !is_end).map(ListedRoom::cursor);
-    if let Some(query) = query.map(fold) {
-        listed.retain(|room| room.name.as_deref().is_some_and(|name| fold(name).contains(&query)));
-    }
-    listed.truncate(usize::try_from(limit + 1).unwrap_or_default());
+    let query = query.map(fold);
+    let is_found = |room: &ListedRoom| {
+        let Some(query) = &query else { return true };
+        room.name.as_deref().is_some_and(|name| fold(name).contains(query))
+    };
+    // Folds no more names than a page needs.
+    let page_rooms = usize::try_from(limit + 1).unwrap_or_default();
+    let listed: Vec<ListedRoom> = listed.into_iter().filter(is_found).take(page_rooms).collect();
     let ids = column(&listed, |room| room.id.clone());
     let rows = db.query_all_raw(statement(ROOMS_SQL, [ids])).await?;
     let rooms = rows.iter().map(|row| Room::from_query_result(row, "r_"));

@@ -20,8 +20,9 @@ local function parse_new_from(field)
   return epoch == EPOCH and tonumber(ms) or nil
 end
 
--- Whether a client id with this time is new, if no window contains it. `ahead` and `others_ahead` are fields of the hash
--- `{p}:sent:ahead`: the latest time of a client id that was ahead, of this sender and of the senders without a field.
+-- Whether a client id with this time is new, if no window contains it. `ahead` and `others_ahead` are fields of the
+-- hash `{p}:sent:ahead`: the latest time of a client id that was ahead, of this sender and of the senders without a
+-- field.
 local function is_new(id_ms, new_from, now_ms, ahead, others_ahead)
   return id_ms >= new_from and id_ms <= now_ms + MAX_AHEAD_MS and id_ms > tonumber(ahead or 0)
     and id_ms > tonumber(others_ahead or 0)

@@ -5,8 +5,8 @@ local account_key, version_key = unpack(KEYS)
 local version, json, ttl_s = unpack(ARGV)
 
 -- A change raises the version before its COMMIT, and again after it. If the process ends between the two, an account
--- that was read before the COMMIT stays cached. So after a rise an account is cached only briefly. A rise and the COMMIT
--- after it are less than UNCOMMITTED_MS apart, because statements have a time limit.
+-- that was read before the COMMIT stays cached. So after a rise an account is cached only briefly. A rise and the
+-- COMMIT after it are less than UNCOMMITTED_MS apart, because statements have a time limit.
 local UNCOMMITTED_MS, BRIEF_TTL_S = 60000, 5
 
 local present = redis.call('GET', version_key) or '0'

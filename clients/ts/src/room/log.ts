@@ -46,6 +46,9 @@ export class Log {
   #stale = false;
   /** The seq up to which the next load must contain all events. */
   #requiredSeq = 0;
+  /** The number of joins without an answer, and the lowest seq from which one of them continues. */
+  #pendingJoins = 0;
+  #pendingFrom = Number.POSITIVE_INFINITY;
   /** The number of the current load, gap fill or join. A job with an older number stops. */
   #job = 0;
 
@@ -61,12 +64,16 @@ export class Log {
     this.#stale = true;
   }
 
-  /** Stops following the log, for example because the connection was lost. */
-  down(): void {
+  /**
+   * Stops following the log, because the connection was lost or a join was `refused`. After a refusal an earlier join
+   * stays in force. If the log has dropped or held its events, it drops them until the next join is answered, because
+   * the cursor is below the dropped events.
+   */
+  down(refused = false): void {
     this.#job++;
     this.joined = false;
     this.#joinedEpoch = undefined;
-    this.#intake = "open";
+    this.#intake = refused && this.#intake !== "open" ? "closed" : "open";
     this.#requiredSeq = 0;
     this.#setPhase("off");
   }
@@ -83,12 +90,29 @@ export class Log {
     this.#setPhase("catching-up");
   }
 
+  /** Must be called when a join from the cursor was sent. `answer` settles when the join is answered. */
+  joinSent(answer: Promise<unknown>): void {
+    this.#pendingJoins++;
+    this.#pendingFrom = Math.min(this.#pendingFrom, this.cursor?.seq ?? Number.POSITIVE_INFINITY);
+    const settled = () => {
+      if (--this.#pendingJoins === 0) this.#pendingFrom = Number.POSITIVE_INFINITY;
+    };
+    answer.then(settled, settled);
+  }
+
   /** Handles the answer to a join. After the answer the server sends the missed events. */
   onJoined(info: Partial<JoinedRoom>): void {
+    const { head } = info;
+    const { cursor } = this;
     this.joined = true;
     // While a page is read (`closed`), the answer belongs to an older join, so the intake stays closed.
     if (this.#intake === "joining") this.#intake = "open";
-    this.#joinedEpoch = info.head?.epoch;
+    this.#joinedEpoch = head?.epoch;
+    // Events of an earlier join moved the cursor after this join was sent. The new epoch may have lost them, but the
+    // server sends no gap, because it knows only the lower cursor of the join.
+    if (head && cursor && head.epoch !== cursor.epoch && cursor.seq > this.#pendingFrom) {
+      this.onGap(this.#pendingFrom, head);
+    }
     this.#room.joined(info);
   }
 
@@ -181,9 +205,11 @@ export class Log {
           if (this.#intake !== "open") await this.#room.rooms.joins;
           if (job !== this.#job) return undefined;
           if (this.#intake !== "open") this.#intake = "joining";
-          return connection.request(
+          const answer = connection.request(
             omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
           );
+          this.joinSent(answer);
+          return answer;
         },
       );
     } catch (thrown) {
