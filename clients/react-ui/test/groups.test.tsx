@@ -72,16 +72,16 @@ test("an event that becomes void disappears from the messages", async () => {
   await waitFor(() => expect(within(feed).queryByText("Bob added Carol")).toBeNull());
 });
 
-test("messages are shown when the log cannot be read", async () => {
+test("the changes of a room come with its messages, without another request", async () => {
   const { server } = show(<ChatApp />);
-  server.addMember("kitchen", "carol");
-  server.http = (_method, path) =>
-    path.endsWith("/events") ? { status: 403, body: { code: "forbidden" } } : undefined;
+  for (const user of ["ann", "ben", "cy", "di"]) {
+    server.append("kitchen", { type: "member:added", user, role: "member", by: user });
+    server.append("kitchen", { type: "member:removed", user: `${user}-x`, by: `${user}-x` });
+  }
   const feed = await openKitchen();
-  await within(feed).findByText("tea?");
-  act(() => server.rename("kitchen", "larder"));
-  await within(await feedOf("larder")).findByText("Bob renamed the room to “larder”");
-  expect(screen.queryByText(/added/)).toBeNull();
+  await within(feed).findByText("Ann, Ben and 2 others joined");
+  expect(screen.getByTestId("system-row").querySelectorAll("p")).toHaveLength(2);
+  expect(server.requests.filter((request) => request.includes("/events"))).toEqual([]);
 });
 
 test("a removed user sees by whom", async () => {
