@@ -130,8 +130,8 @@ test("an imported message shows its original time", async () => {
   await within(feed).findByText(/2019/);
 });
 
-test("an avatar shows a picture from https only, and initials when it cannot be loaded", () => {
-  const picture = "https://pictures.example/bo.png";
+test("an avatar shows a picture of the page's origin only, and initials when it cannot be loaded", () => {
+  const picture = `${location.origin}/bo.png`;
   const { container, rerender } = render(<Avatar id="bo" name="Bo" picture={picture} />);
   const image = container.querySelector("img");
   expect(image?.src).toBe(picture);
@@ -140,10 +140,11 @@ test("an avatar shows a picture from https only, and initials when it cannot be 
   fireEvent.error(image as HTMLImageElement);
   expect(container.querySelector("img")).toBeNull();
   expect(container.textContent).toBe("B");
-  rerender(<Avatar id="bo" name="Bo" picture="https://pictures.example/new.png" />);
-  expect(container.querySelector("img")?.src).toBe("https://pictures.example/new.png");
+  rerender(<Avatar id="bo" name="Bo" picture="/new.png" />);
+  expect(container.querySelector("img")?.src).toBe(`${location.origin}/new.png`);
   for (const unsafe of [
-    "http://pictures.example/bo.png",
+    "https://pictures.example/bo.png",
+    "//pictures.example/bo.png",
     "javascript:alert(1)",
     "data:image/png;base64,AA",
   ]) {
@@ -152,9 +153,19 @@ test("an avatar shows a picture from https only, and initials when it cannot be 
   }
 });
 
-test("messages and members have the pictures of their users", async () => {
-  const { server } = show(<ChatApp />);
+const PICTURE_ORIGINS = ["https://pictures.example"];
+
+test("messages and members have the pictures of their users from allowed origins", async () => {
+  const { server } = show(<ChatApp pictureOrigins={PICTURE_ORIGINS} />);
   const picture = "https://pictures.example/carol.png";
+  server.append("kitchen", {
+    type: "message:new",
+    id: "n",
+    client_id: "n",
+    sender: { id: "dave", name: "Dave", picture: "https://pictures.example.evil.example/dave.png" },
+    kind: "text",
+    content: "tracked?",
+  });
   server.append("kitchen", {
     type: "message:new",
     id: "m",
@@ -173,6 +184,8 @@ test("messages and members have the pictures of their users", async () => {
   const feed = await openKitchen();
   const message = (await within(feed).findByText("hello")).closest("article");
   expect(message?.querySelector("img")?.src).toBe(picture);
+  const tracking = (await within(feed).findByText("tracked?")).closest("article");
+  expect(tracking?.querySelector("img")).toBeNull();
   fireEvent.click(screen.getByRole("button", { name: "Members" }));
   const panel = await screen.findByRole("complementary", { name: "Members" });
   const member = (await within(panel).findByText("Carol")).closest("li");

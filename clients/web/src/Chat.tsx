@@ -22,7 +22,7 @@ const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
 
 interface ChatProps {
   readonly session: Session;
-  readonly services: Pick<ChatUiProviderProps, "files" | "mutes">;
+  readonly services: Pick<ChatUiProviderProps, "files" | "mutes" | "pictureOrigins">;
   /** `ended` resolves when the client is no longer needed. */
   readonly onSignOut: (ended: Promise<void>) => void;
 }
