@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod gate;
 mod help;
 mod sizes;
 mod stubs;
