@@ -2,8 +2,8 @@
 // Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
 // TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas. If the servers have files,
 // TIDINGS_DEMO_FILES lists the origins from which browsers download them; without it the demo has no files.
-// TIDINGS_DEMO_PUSH=yes says that they have push. TIDINGS_DEMO_PICTURES lists the origins of the pictures of users; other
-// pictures are not shown.
+// TIDINGS_DEMO_PUSH=yes says that they have push. TIDINGS_DEMO_PICTURES lists the origins of the pictures of users;
+// other pictures are not shown.
 // TIDINGS_DEMO_PROGRAMS names companion programs, as `files=ORIGIN,push=ORIGIN`. This server then forwards the
 // whole HTTP API, so that everything has one origin.
 import { fileURLToPath } from "node:url";

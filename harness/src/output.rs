@@ -22,8 +22,8 @@ pub fn print_line(args: Arguments<'_>) {
     }
 }
 
-/// Says that a test cannot check something on this machine. In CI this is red: the gate reads `TIDINGS_GATE_LOG`, because
-/// the output of tests that pass is not shown.
+/// Says that a test cannot check something on this machine. In CI this is red: the gate reads `TIDINGS_GATE_LOG`,
+/// because the output of tests that pass is not shown.
 ///
 /// # Panics
 /// When the log cannot be written.

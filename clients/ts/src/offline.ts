@@ -8,8 +8,8 @@ export type { OfflineOptions } from "./offline/cache.js";
 /** What `signOut` deletes. */
 export interface SignOutOptions {
   /**
-   * Whether also the drafts, and the messages and changes that were not sent, are deleted; by default true. With false they
-   * stay in the storage of the client, where the next user of the device can find them, until the user signs in again.
+   * Whether also the drafts, and the messages and changes that were not sent, are deleted; by default true. With false
+   * they stay in the storage of the client, where the next user of the device can find them, until the user signs in again.
    */
   readonly everything?: boolean | undefined;
 }
@@ -47,8 +47,8 @@ export async function signOut(
 }
 
 /**
- * Signs out when another tab of the account has called `signOut`, then calls the listener. Needs the option `account`, and
- * a platform with `BroadcastChannel`. Returns a function that ends this.
+ * Signs out when another tab of the account has called `signOut`, then calls the listener. Needs the option `account`,
+ * and a platform with `BroadcastChannel`. Returns a function that ends this.
  */
 export function onSignOut(client: TidingsClientLike, listener: () => void): () => void {
   const cache = cacheOf(client);

@@ -25,7 +25,7 @@ use crate::query::versions::{self, Versions};
         ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, including the one at it"),
         ("limit" = Option<LimitForm>, Query),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
-        ("system_events" = Option<bool>, Query, description = "Whether to include the changes of members and of the room"),
+        ("system_events" = Option<bool>, Query, description = "Whether to add changes of members and room"),
     ),
     responses(
         (status = 200, description = "A page", body = MessagePage),

@@ -25,8 +25,8 @@ const MOVES = {
 };
 
 /**
- * Makes the lines of consecutive events. Events of the same kind share a line, such as "Ada, Bo and 3 others joined", and
- * so do all joins and all leaves of a run of both. `me` is the id of the user, who is called "you".
+ * Makes the lines of consecutive events. Events of the same kind share a line, such as "Ada, Bo and 3 others joined",
+ * and so do all joins and all leaves of a run of both. `me` is the id of the user, who is called "you".
  */
 export function systemLines(
   events: readonly SystemEvent[],

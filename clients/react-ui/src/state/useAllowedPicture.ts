@@ -2,8 +2,8 @@ import { useContext } from "react";
 import { ChatUiContext } from "./chatUi.js";
 
 /**
- * Returns the URL of a user's picture if its origin is allowed: that of the page, or one of `pictureOrigins`. The host of
- * a picture learns who reads the room and when, and users or their identity provider choose the URL.
+ * Returns the URL of a user's picture if its origin is allowed: that of the page, or one of `pictureOrigins`. The host
+ * of a picture learns who reads the room and when, and users or their identity provider choose the URL.
  */
 export function useAllowedPicture(url: string | undefined): string | undefined {
   const origins = useContext(ChatUiContext)?.pictureOrigins ?? [];

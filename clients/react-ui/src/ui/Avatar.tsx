@@ -16,8 +16,8 @@ export interface AvatarProps {
   /** The icon that is shown instead of initials. */
   readonly icon?: IconName;
   /**
-   * The URL of the user's picture. It is loaded from the page's own origin and the `pictureOrigins` of the provider only;
-   * otherwise the avatar shows the initials.
+   * The URL of the user's picture. It is loaded from the page's own origin and the `pictureOrigins` of the provider
+   * only; otherwise the avatar shows the initials.
    */
   readonly picture?: string | undefined;
 }

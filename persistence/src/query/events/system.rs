@@ -14,7 +14,7 @@ use super::super::sql::{budget_begin, budget_end, epoch_of, me};
 use super::frame_of_row;
 use crate::sql::statement;
 
-/// Number of seqs that are searched, the last ones of the range. A room may have very many reactions among few messages.
+/// Number of seqs that are searched, the last ones of the range. A room may have many reactions among few messages.
 const MAX_SEARCHED_SEQS: i64 = 10_000;
 
 /// Event frames, ascending.
@@ -40,8 +40,8 @@ const SYSTEM_EVENTS_SQL: &str = concat!(
     ") m ORDER BY m.m_seq DESC"
 );
 
-/// Reads the changes of members and of the room in `range`, at most `MAX_PAGE_ENTRIES` and about `bytes`, those with the
-/// highest seqs. None are found if the viewer may not see the room.
+/// Reads the changes of members and of the room in `range`, at most `MAX_PAGE_ENTRIES` and about `bytes`, those with
+/// the highest seqs. None are found if the viewer may not see the room.
 ///
 /// # Errors
 /// When PostgreSQL cannot be read.
