@@ -2,7 +2,8 @@
 // Serves the demo: node serve.mjs [--port N]. The environment must set TIDINGS_JWT_SECRET, TIDINGS_DEMO_GATEWAYS and
 // TIDINGS_DEMO_PERSISTENCE. The last two are lists of origins, separated by commas. If the servers have files,
 // TIDINGS_DEMO_FILES lists the origins from which browsers download them; without it the demo has no files.
-// TIDINGS_DEMO_PUSH=yes says that they have push.
+// TIDINGS_DEMO_PUSH=yes says that they have push. TIDINGS_DEMO_PICTURES lists the origins of the pictures of users;
+// other pictures are not shown.
 // TIDINGS_DEMO_PROGRAMS names companion programs, as `files=ORIGIN,push=ORIGIN`. This server then forwards the
 // whole HTTP API, so that everything has one origin.
 import { fileURLToPath } from "node:url";
@@ -44,6 +45,7 @@ if (gateways.length === 0 || persistence.length === 0) {
 }
 
 const files = originsFromEnv("TIDINGS_DEMO_FILES");
+const pictures = originsFromEnv("TIDINGS_DEMO_PICTURES");
 
 /** @type {Record<string, string>} */
 const programs = {};
@@ -59,7 +61,7 @@ if (Object.keys(programs).length > 0 && !forwardedTo.every((origin) => origin.st
 
 const root = fileURLToPath(new URL("dist", import.meta.url));
 const push = process.env.TIDINGS_DEMO_PUSH === "yes" || programs.push !== undefined;
-const server = createApp({ root, secret, gateways, persistence, files, programs, push });
+const server = createApp({ root, secret, gateways, persistence, files, pictures, programs, push });
 server.on("error", (error) => fail(error.message));
 // Listens on this machine only, because the server gives a token to everyone who asks for one.
 server.listen(port, "127.0.0.1", () => {

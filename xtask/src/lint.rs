@@ -124,5 +124,23 @@ pub fn check_clients(context: &mut Context, report: &mut Report) -> bool {
     report.step("clients: biome ci", || run(&mut clients::npm(context, &["run", "lint"])));
     report.step("clients: build", || clients::build(context));
     report.step("clients: types", || run(&mut clients::npm(context, &["run", "types"])));
+    check_client_advisories(context, report);
     true
+}
+
+/// Asks the registry of npm for advisories about the packages of the lock file. No registry of packages has a database
+/// of advisories to download, so without this answer nothing is checked.
+fn check_client_advisories(context: &Context, report: &mut Report) {
+    let once = ["--fetch-retries=0", "--fetch-timeout=30000"];
+    let audit = ["audit", "--json", "--package-lock-only", "--audit-level=high"];
+    let answer = clients::npm(context, &[&audit[..], &once].concat()).output();
+    match answer {
+        Ok(answer) if String::from_utf8_lossy(&answer.stdout).contains("\"auditReportVersion\"") => {
+            report.step("clients: npm audit", || match answer.status.code() {
+                Some(0) => Ok(()),
+                _ => Err("npm audit in clients/ names packages with known holes".to_owned()),
+            });
+        }
+        _ => report.not_checked("clients: advisories", "the registry of npm does not answer npm audit"),
+    }
 }

@@ -50,6 +50,9 @@ test("two users in two tabs of one browser stay separate", async () => {
   const bo = await chat.person("Bo", { context: ada.page.context() });
   await bo.account.waitFor({ state: "detached" });
   await bo.signIn();
+  // The sign-out has ended Ada's other tab too.
+  await ada.account.waitFor({ state: "detached" });
+  await ada.signIn();
   const name = chat.name("One browser");
   const room = await chat.room(name, [ada.id, bo.id]);
   await ada.open(name);

@@ -1,14 +1,15 @@
 /**
  * Next.js with the App Router: builds an application with the packed kit and hooks, with Turbopack and with webpack,
- * serves it, and reads it over HTTP as a browser would.
+ * serves it, and reads it over HTTP as a browser would. Then it builds the examples of the docs as its pages.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { blocksOf, pages } from "../../react/test/docs/blocks.js";
 import { install, MARKS, occurrences, output, packKit } from "./support/project.js";
 
 const NEXT = "node_modules/next/dist/bin/next";
@@ -18,7 +19,7 @@ const STOP_MS = 10_000;
 let folder: string;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "tidings-next-"));
-  await install("next", folder, await packKit(folder));
+  await install("next", folder, await packKit(folder, ["ts", "react", "react-ui"]));
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -106,3 +107,55 @@ test.each(["turbopack", "webpack"])(
     }
   },
 );
+
+/** What examples leave to the application: a token of its own server, and a client around a chat without one. */
+const SURROUNDINGS = {
+  "fetchToken.ts":
+    'export const fetchToken = async () => (await fetch("/token", { method: "POST" })).text();\n',
+  "provider.tsx": `"use client";
+
+import { TidingsProvider } from "@tidings/react";
+import type { ReactNode } from "react";
+import { fetchToken } from "./fetchToken";
+
+const options = { url: "https://chat.example.com", token: fetchToken };
+
+export function Provider({ children }: { children: ReactNode }) {
+  return <TidingsProvider options={options}>{children}</TidingsProvider>;
+}
+`,
+} as const;
+
+const PAGE_WITH_PROVIDER = `import { Provider } from "../../provider";
+import App from "./app";
+
+export default function Page() {
+  return (
+    <Provider>
+      <App />
+    </Provider>
+  );
+}
+`;
+
+test("the examples of the docs that are whole applications build as pages, unchanged", async () => {
+  const examples = pages()
+    .flatMap((page) => blocksOf(page))
+    .filter(({ code }) => /^export default function App\b/m.test(code));
+  expect(examples.length).toBeGreaterThanOrEqual(6);
+  for (const [name, code] of Object.entries(SURROUNDINGS)) await writeFile(join(folder, "app", name), code);
+  for (const [at, { page, line, code }] of examples.entries()) {
+    const path = join(folder, "app/examples", String(at));
+    await mkdir(path, { recursive: true });
+    const isWhole = code.includes("<TidingsProvider");
+    const name = code.includes("fetchToken") ? 'import { fetchToken } from "../../fetchToken";\n' : "";
+    await writeFile(join(path, isWhole ? "page.tsx" : "app.tsx"), `// ${page}:${line}\n${code}${name}`);
+    if (!isWhole) await writeFile(join(path, "page.tsx"), PAGE_WITH_PROVIDER);
+  }
+  await rm(join(folder, ".next"), { recursive: true, force: true });
+  await output(process.execPath, [NEXT, "build", "--turbopack"], folder);
+  for (const at of examples.keys()) {
+    const html = await readFile(join(folder, `.next/server/app/examples/${at}.html`), "utf8");
+    expect(html, examples[at]?.page).not.toMatch(/data-dgst|data-msg|Switched to client rendering/);
+  }
+});

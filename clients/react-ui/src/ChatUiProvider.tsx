@@ -30,6 +30,11 @@ export interface ChatUiProviderProps {
    * same function.
    */
   readonly mutes?: ((client: TidingsClientLike) => Mutes) | undefined;
+  /**
+   * The origins from which the pictures of users may be loaded, such as `https://pictures.example.com`, besides that of
+   * the page. By default there are none. It must stay the same array.
+   */
+  readonly pictureOrigins?: readonly string[] | undefined;
   /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */
   readonly userIdOf?: ((name: string) => string) | undefined;
   /** Signs in again after the server has refused the user. Without it the connection banner has no such button. */
@@ -37,11 +42,12 @@ export interface ChatUiProviderProps {
 }
 
 const NO_SLOTS: ChatSlots = {};
+const NO_ORIGINS: readonly string[] = [];
 const sameId = (name: string): string => name;
 
 /** Gives the components inside what they share: the user, the open room, the slots and the notices. */
 export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
-  const { children, slots = NO_SLOTS, userIdOf = sameId, onSignIn } = props;
+  const { children, slots = NO_SLOTS, pictureOrigins = NO_ORIGINS, userIdOf = sameId, onSignIn } = props;
   const me = useMe();
   const user = props.user ?? me?.id;
   const client = useTidings();
@@ -85,12 +91,26 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
       slots,
       files,
       mutes,
+      pictureOrigins,
       userIdOf,
       onSignIn,
       unreadMarks,
       savedPositions,
     }),
-    [user, go, href, goToMessage, slots, files, mutes, userIdOf, onSignIn, unreadMarks, savedPositions],
+    [
+      user,
+      go,
+      href,
+      goToMessage,
+      slots,
+      files,
+      mutes,
+      pictureOrigins,
+      userIdOf,
+      onSignIn,
+      unreadMarks,
+      savedPositions,
+    ],
   );
   const place = useMemo(() => ({ route, target }), [route, target]);
   return (

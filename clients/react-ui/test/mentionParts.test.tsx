@@ -195,7 +195,7 @@ test("an unknown id is added only after a question, and a changed name asks agai
   const field = screen.getByRole<HTMLInputElement>("textbox", { name: "Name" });
   type(field, "bobb");
   fireEvent.click(screen.getByRole("button", { name: "Open conversation" }));
-  await screen.findByText(/Nobody you share a room with is called bobb/);
+  await screen.findByText(/Nobody you share a room with is called bobb. Did you mean Bob\?/);
   expect(posts()).toBe(0);
   type(field, "bobx");
   screen.getByRole("button", { name: "Open conversation" });

@@ -4,10 +4,28 @@ import {
   colourNumberOf,
   displayName,
   initials,
+  isSimilar,
   listNames,
   parsePeople,
   typingText,
 } from "../src/logic/names.js";
+
+it("a mistyped name is similar to the right one, and another name is not", () => {
+  for (const [typed, right] of [
+    ["bobb", "Bob"],
+    ["ada lovelce", "Ada Lovelace"],
+    ["Grcae", "Grace"],
+    ["anne", "ann"],
+  ] as const)
+    expect(isSimilar(typed, right), typed).toBe(true);
+  for (const [typed, other] of [
+    ["bob", "Bella"],
+    ["ann", "Ben"],
+    ["", "Ada"],
+    ["Ada", ""],
+  ] as const)
+    expect(isSimilar(typed, other), typed).toBe(false);
+});
 
 describe("names", () => {
   it("are made from the id when the name is unknown", () => {

@@ -1,12 +1,12 @@
 // Cuts between the characters that users see, names that change no direction, and times of the device's zone.
-import type { RoomSummary } from "@tidings/client";
+import type { RoomSummary, SystemEvent } from "@tidings/client";
 import { afterEach, expect, test, vi } from "vitest";
 import { displayName, initials, listNames } from "../src/logic/names.js";
 import { type NewMessage, notificationText } from "../src/logic/notify.js";
 import { isolate, shorten } from "../src/logic/plainText.js";
 import { isEmojiOnly, lastMessageText, previewText } from "../src/logic/preview.js";
 import { buildRows } from "../src/logic/rows.js";
-import { type SystemEvent, systemLines } from "../src/logic/systemLines.js";
+import { systemLines } from "../src/logic/systemLines.js";
 import { exactTime, listTime, timeOfDay } from "../src/logic/time.js";
 import { roomTitle } from "../src/logic/title.js";
 import { message } from "./message.js";

@@ -11,7 +11,14 @@ function quotes(loaded: readonly Message[]) {
   let items = loaded;
   const listeners = new Set<() => void>();
   const messages = {
-    get: () => ({ items, hasOlder: true, loadingOlder: false, hasNewer: false, loadingNewer: false }),
+    get: () => ({
+      items,
+      hasOlder: true,
+      loadingOlder: false,
+      hasNewer: false,
+      loadingNewer: false,
+      systemEvents: [],
+    }),
     subscribe: (listener: () => void) => {
       listeners.add(listener);
       return () => void listeners.delete(listener);

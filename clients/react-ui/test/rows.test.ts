@@ -1,6 +1,6 @@
+import type { SystemEvent } from "@tidings/client";
 import { describe, expect, it } from "vitest";
 import { buildRows, isMessageKey, type Row } from "../src/logic/rows.js";
-import type { SystemEvent } from "../src/logic/systemLines.js";
 import { bo, me, message } from "./message.js";
 
 const NO_OPTIONS = { hasOlder: false, readUpTo: undefined };

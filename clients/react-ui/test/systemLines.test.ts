@@ -1,7 +1,8 @@
+import type { SystemEvent } from "@tidings/client";
 import { describe, expect, it } from "vitest";
 import { displayName } from "../src/logic/names.js";
 import { importedAt, originalTime } from "../src/logic/originalTime.js";
-import { isSystemEvent, type SystemEvent, systemLines } from "../src/logic/systemLines.js";
+import { isSystemEvent, systemLines } from "../src/logic/systemLines.js";
 
 let seq = 0;
 const base = () => ({ room: "r", seq: ++seq, at: "2026-01-15T12:00:00Z" });
@@ -46,7 +47,21 @@ describe("the lines of events", () => {
       "Ada added Bo and Cy",
       "Ed added Di",
     ]);
-    expect(lines(added("bo"), removed("bo"), added("bo"))).toEqual(["Bo joined", "Bo left", "Bo joined"]);
+  });
+
+  it("have one line for all joins and one for all leaves of a run, whatever their order", () => {
+    const run = ["a", "b", "c", "d", "e"].flatMap((user) => [added(user), removed(`${user}x`)]);
+    expect(lines(...run)).toEqual(["A, B and 3 others joined", "Ax, Bx and 3 others left"]);
+    expect(lines(added("bo"), removed("bo"), added("bo"))).toEqual(["Bo joined"]);
+    expect(lines(added("bo"), removed("cy"), removed("bo"), added("cy"))).toEqual([
+      "Bo joined and left",
+      "Cy left and came back",
+    ]);
+    expect(lines(removed("me"), added("bo", "ada"), added("me"))).toEqual([
+      "You left",
+      "Ada added Bo",
+      "You joined",
+    ]);
   });
 
   it("call the user you", () => {

@@ -5,6 +5,7 @@ import type {
   RoomPosition,
   RoomState,
   SendOptions,
+  SystemEvent,
   TidingsClientLike,
   TidingsError,
 } from "@tidings/client";
@@ -24,6 +25,8 @@ export interface MessagesResult {
   readonly hasNewer: boolean;
   /** Whether newer messages are being loaded. */
   readonly loadingNewer: boolean;
+  /** The changes of members and of the room among `items`, ascending by seq. */
+  readonly systemEvents: readonly SystemEvent[];
   /** The phase of the room. In `live` no message is missing. */
   readonly phase: RoomState["phase"];
   /** The error of the last load, or the reason why the room `failed`. */
@@ -65,6 +68,7 @@ const EMPTY_LIST: MessageList = {
   loadingOlder: false,
   hasNewer: false,
   loadingNewer: false,
+  systemEvents: [],
 };
 
 /**

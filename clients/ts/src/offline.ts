@@ -8,8 +8,8 @@ export type { OfflineOptions } from "./offline/cache.js";
 /** What `signOut` deletes. */
 export interface SignOutOptions {
   /**
-   * Also deletes the drafts, and the messages and changes that were not sent. By default they stay in the storage of the
-   * client until the user signs in again.
+   * Whether also the drafts, and the messages and changes that were not sent, are deleted; by default true. With false
+   * they stay in the storage of the client, where the next user of the device can find them, until the user signs in again.
    */
   readonly everything?: boolean | undefined;
 }
@@ -27,10 +27,38 @@ export function keepOffline(client: TidingsClientLike, options: OfflineOptions =
 }
 
 /**
- * Disconnects, and deletes what `keepOffline` has stored for the account. Other open tabs of the account stay connected
- * and store nothing more. Resolves when the data is deleted. Rejects if the storage fails.
+ * Disconnects, and deletes what the storage of the client has of the account. Tells the other open tabs of the account,
+ * which must call `onSignOut`; without it they stay connected and store no rooms any more. Resolves when the data is
+ * deleted. Rejects if the storage fails.
  */
-export async function signOut(client: TidingsClientLike, options: SignOutOptions = {}): Promise<void> {
+export async function signOut(
+  client: TidingsClientLike,
+  { everything = true }: SignOutOptions = {},
+): Promise<void> {
   client.disconnect();
-  await cacheOf(client)?.wipe(options.everything === true);
+  const cache = cacheOf(client);
+  try {
+    await cache?.wipe(everything);
+  } finally {
+    const channel = cache?.signOutChannel();
+    channel?.postMessage(everything);
+    channel?.close();
+  }
+}
+
+/**
+ * Signs out when another tab of the account has called `signOut`, then calls the listener. Needs the option `account`,
+ * and a platform with `BroadcastChannel`. Returns a function that ends this.
+ */
+export function onSignOut(client: TidingsClientLike, listener: () => void): () => void {
+  const cache = cacheOf(client);
+  const channel = cache?.signOutChannel();
+  if (!cache || !channel) return () => {};
+  channel.onmessage = ({ data }) => {
+    client.disconnect();
+    // The other tab has deleted the same data, and reports a storage that fails.
+    void cache.wipe(data === true).catch(() => {});
+    listener();
+  };
+  return () => channel.close();
 }

@@ -6,7 +6,7 @@ import type { PollLink } from "./net/poll.js";
 import type { Transport } from "./net/transport.js";
 import type { Entry } from "./outbox/entry.js";
 import type { Endpoint, Lifecycle, Timers, WebSocketConstructor } from "./platform.js";
-import type { ClientFrame, LogEvent, ServerFrame } from "./protocol/frames.js";
+import type { ClientFrame, LogEvent, ServerFrame, SystemEvent } from "./protocol/frames.js";
 import type { NotifyLevel, PresenceStatus, RoomKind, VisibleTo } from "./protocol/objects.js";
 import type { EntryStore } from "./storage/tab-entry-store.js";
 
@@ -230,6 +230,11 @@ export interface MessageList {
    */
   readonly hasNewer: boolean;
   readonly loadingNewer: boolean;
+  /**
+   * The changes of members and of the room among `items`, ascending by seq: at most the last 1,000, and the last 200 of
+   * each page of messages.
+   */
+  readonly systemEvents: readonly SystemEvent[];
   readonly error?: TidingsError;
 }
 

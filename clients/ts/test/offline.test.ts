@@ -1,9 +1,10 @@
 // The cache of rooms, members and messages: shown without a connection, resumed by cursor, bounded, private.
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { editMessage } from "../src/changes.js";
+import { draft } from "../src/drafts.js";
 import type { StorageAdapter, TidingsClient } from "../src/index.js";
 import { members } from "../src/live.js";
-import { keepOffline, type OfflineOptions, signOut } from "../src/offline.js";
+import { keepOffline, type OfflineOptions, onSignOut, signOut } from "../src/offline.js";
 import { memoryStorage } from "../src/storage.js";
 import { settle } from "../src/testing.js";
 import { type Options, World } from "./support/world.js";
@@ -318,20 +319,40 @@ test("a client without an account or without a storage cannot keep a cache", () 
   expect(() => keepOffline(world.client({ account: "alice" }))).toThrow("storage");
 });
 
-test("a sign-out deletes the cache, and keeps unsent messages unless all is to be deleted", async () => {
+test("a sign-out deletes the cache and unsent messages, which it keeps if the app says so", async () => {
   const { world, storage } = await visited();
   const client = await openOffline(world, storage);
   client.room("r").send("unsent");
   await world.clock.pass(3_000);
-  await signOut(client);
+  await signOut(client, { everything: false });
   await world.clock.pass(10_000);
   expect(await cacheKeys(storage)).toEqual([]);
   const outboxKeys = async () => ((await storage.keys?.()) ?? []).filter((key) => key.includes("/out/"));
   expect((await outboxKeys()).length).toBe(1);
   expect(client.connection.get().state).toBe("disconnected");
-  await signOut(client, { everything: true });
+  await signOut(client);
   await world.clock.pass(10_000);
   expect(await outboxKeys()).toEqual([]);
+});
+
+test("a sign-out ends the other tabs of the account, and deletes their drafts and unsent messages", async () => {
+  const { world, storage } = await visited();
+  const one = await openPage(world, { storage });
+  const two = await openPage(world, { storage });
+  const other = await openPage(world, { storage, account: "bob" });
+  const ended: string[] = [];
+  const unsubscribe = [onSignOut(two, () => ended.push("two")), onSignOut(other, () => ended.push("other"))];
+  world.server.onSend = "hold";
+  two.room("r").send("unsent");
+  draft(two.room("r")).set({ content: "private" });
+  await world.clock.pass(1_000);
+  await signOut(one);
+  await vi.waitFor(() => expect(ended).toEqual(["two"]));
+  await world.clock.pass(10_000);
+  expect([two, other].map((client) => client.connection.get().state)).toEqual(["disconnected", "connected"]);
+  const keys = ((await storage.keys?.()) ?? []).filter((key) => key.startsWith("tidings/alice/"));
+  expect(keys).toEqual([]);
+  for (const end of unsubscribe) end();
 });
 
 test("each of two tabs keeps the messages of the rooms that it has opened", async () => {

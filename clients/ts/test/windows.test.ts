@@ -27,7 +27,7 @@ async function openRoomAt(world: World, at: RoomPosition, options: Parameters<Wo
 test("a room with 3,000 unread messages opens at the first of them with one request", async () => {
   const world = worldWithMessages(5_400, 2_400);
   const { room, pages, range } = await openRoomAt(world, "unread");
-  expect(pages()).toEqual(["GET /rooms/r/messages?around=2401&limit=50&upto=5400"]);
+  expect(pages()).toEqual(["GET /rooms/r/messages?around=2401&limit=50&upto=5400&system_events=true"]);
   expect(range()[0]).toBeLessThan(2_401);
   expect(range()[1]).toBeGreaterThan(2_401);
   expect(room.messages.get()).toMatchObject({ hasOlder: true, hasNewer: true, loadingNewer: false });
@@ -39,7 +39,7 @@ test.each([
   ["the user has never read the room", 5_400, 0],
 ])("a room opens at its end if %s", async (_, total, read) => {
   const { room, pages, range } = await openRoomAt(worldWithMessages(total, read), "unread");
-  expect(pages()).toEqual(["GET /rooms/r/messages?limit=50&upto=5400"]);
+  expect(pages()).toEqual(["GET /rooms/r/messages?limit=50&upto=5400&system_events=true"]);
   expect(range()).toEqual([5_351, 5_400]);
   expect(room.messages.get().hasNewer).toBe(false);
 });

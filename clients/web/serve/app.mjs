@@ -13,13 +13,14 @@ const LOCAL_HOST = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
 
 /**
  * Makes the content security policy of the page. Only the page's own files, the inline code and styles that the built
- * page has, pictures over https, connections to the chat, and files from its stores are permitted.
+ * page has, connections to the chat, files from its stores, and pictures of users from `pictures` are permitted.
  * @param {readonly string[]} gateways http or https origins
  * @param {readonly string[]} persistence origins
  * @param {readonly string[]} files the origins from which files are downloaded; empty if the servers have no files
  * @param {string} html the built page
+ * @param {readonly string[]} pictures the origins of the pictures of users
  */
-export function contentSecurityPolicy(gateways, persistence, files, html) {
+export function contentSecurityPolicy(gateways, persistence, files, html, pictures = []) {
   const { scripts, styles } = inlineSources(html);
   const sockets = gateways.map((origin) => origin.replace(/^http/, "ws"));
   // Previews of files that are being uploaded have addresses of the scheme `blob`.
@@ -30,8 +31,7 @@ export function contentSecurityPolicy(gateways, persistence, files, html) {
     ["script-src 'self'", ...scripts].join(" "),
     ["style-src 'self'", ...styles].join(" "),
     "worker-src 'self'",
-    // The pictures of users may be on any host.
-    ["img-src 'self' data: https:", ...media].join(" "),
+    ["img-src 'self' data:", ...new Set([...pictures, ...media])].join(" "),
     ...(media.length > 0 ? [["media-src", ...media].join(" ")] : []),
     `connect-src ${connect}`,
     "manifest-src 'self'",
@@ -96,8 +96,8 @@ async function readJson(request) {
 /**
  * Creates the demo's server, which serves the built page and its configuration, and gives a token for any name. With
  * `programs`, the origins of the companion programs by their names, it also forwards the API to all services. `push`
- * says whether the servers have push.
- * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], programs?: Record<string, string>, push?: boolean, now?: () => number}} options
+ * says whether the servers have push. `pictures` are the origins of the pictures of users.
+ * @param {{root: string, secret: string, gateways: string[], persistence: string[], files?: string[], pictures?: string[], programs?: Record<string, string>, push?: boolean, now?: () => number}} options
  */
 export function createApp({
   root,
@@ -105,6 +105,7 @@ export function createApp({
   gateways,
   persistence,
   files = [],
+  pictures = [],
   programs = {},
   push = programs.push !== undefined,
   now = Date.now,
@@ -113,7 +114,13 @@ export function createApp({
   const stores = programs.files ? [...files, "'self'"] : files;
   let forwarded = 0;
   const pageHeaders = (/** @type {string} */ html) => ({
-    "Content-Security-Policy": contentSecurityPolicy(gateways, forwards ? [] : persistence, stores, html),
+    "Content-Security-Policy": contentSecurityPolicy(
+      gateways,
+      forwards ? [] : persistence,
+      stores,
+      html,
+      pictures,
+    ),
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -153,7 +160,7 @@ export function createApp({
       // The origin by which the client has reached this server.
       const http = forwards ? [`http://${request.headers.host}`] : persistence;
       const features = { ...(stores.length > 0 && { files: true }), ...(push && { push }) };
-      const config = { gateways, persistence: http, ...features };
+      const config = { gateways, persistence: http, ...features, ...(pictures.length > 0 && { pictures }) };
       return sendJson(response, 200, "application/json", config);
     }
     if (!(await sendFile(request, response, { root, pathname, pageHeaders }))) {

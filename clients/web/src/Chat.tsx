@@ -1,4 +1,4 @@
-import { signOut } from "@tidings/client/offline";
+import { onSignOut as onSignOutElsewhere, signOut } from "@tidings/client/offline";
 import { useTidings } from "@tidings/react";
 import {
   ChatApp,
@@ -9,7 +9,7 @@ import {
   PageTitle,
   useHashNavigation,
 } from "@tidings/react-ui";
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import { userIdOf } from "../serve/names.mjs";
 import { Account } from "./shell/Account.tsx";
 import { Welcome } from "./shell/Welcome.tsx";
@@ -22,7 +22,7 @@ const SLOTS: ChatSlots = { SidebarHeader: Account, EmptyState: Welcome };
 
 interface ChatProps {
   readonly session: Session;
-  readonly services: Pick<ChatUiProviderProps, "files" | "mutes">;
+  readonly services: Pick<ChatUiProviderProps, "files" | "mutes" | "pictureOrigins">;
   /** `ended` resolves when the client is no longer needed. */
   readonly onSignOut: (ended: Promise<void>) => void;
 }
@@ -39,14 +39,15 @@ export function Chat({ session, services, onSignOut }: ChatProps) {
         const end = async () => {
           // Needs the token of the user, so it comes first.
           await endPush(client);
-          // Deletes the cached rooms and messages, and keeps unsent ones. A storage that fails has cached nothing.
-          signOut(client).catch(() => {});
+          // Deletes all that this browser has of the user. A storage that fails has kept nothing.
+          await Promise.allSettled([signOut(client), services.files?.(client).forget()]);
         };
         onSignOut(end());
       },
     }),
-    [session, client, onSignOut],
+    [session, client, services, onSignOut],
   );
+  useEffect(() => onSignOutElsewhere(client, () => onSignOut(Promise.resolve())), [client, onSignOut]);
   return (
     <AccountContext.Provider value={account}>
       <ChatApp

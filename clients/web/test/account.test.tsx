@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 // The menu of the user: notifications and their sound.
 import { cleanup, fireEvent, render, screen } from "@testing-library/react";
+import { TidingsClient } from "@tidings/client";
 import { TidingsProvider } from "@tidings/react";
 import { ChatUiProvider } from "@tidings/react-ui";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -15,11 +16,16 @@ HTMLDialogElement.prototype.close = function () {
   this.open = false;
 };
 
-const account = { name: "Alice", signOut: () => {} };
+let signOuts = 0;
+const account = { name: "Alice", signOut: () => signOuts++ };
 
-beforeEach(() => {
+/** Shows the button of the menu. The client does not connect, so a message that is given stays unsent. */
+function show(unsent?: string): void {
+  signOuts = 0;
+  const client = new TidingsClient(exampleOptions());
+  if (unsent !== undefined) client.room("kitchen").send(unsent);
   render(
-    <TidingsProvider options={exampleOptions()}>
+    <TidingsProvider client={client}>
       <AccountContext.Provider value={account}>
         <ChatUiProvider user="alice">
           <Account />
@@ -27,8 +33,9 @@ beforeEach(() => {
       </AccountContext.Provider>
     </TidingsProvider>,
   );
-});
+}
 
+beforeEach(() => show());
 afterEach(cleanup);
 
 /** Chooses an item of the user's menu. */
@@ -43,6 +50,18 @@ test("the menu opens the dialog about notifications, which returns the focus to 
   fireEvent.click(screen.getByRole("button", { name: "Close" }));
   expect(screen.queryByRole("dialog")).toBeNull();
   expect(document.activeElement).toBe(screen.getByRole("button", { name: /Alice/ }));
+});
+
+test("a sign-out asks first if messages are not sent", () => {
+  choose("Sign out");
+  expect(signOuts).toBe(1);
+  cleanup();
+  show("unsent");
+  choose("Sign out");
+  screen.getByText("Messages that are not sent yet: 1. Signing out deletes them.");
+  expect(signOuts).toBe(0);
+  fireEvent.click(screen.getByRole("button", { name: "Sign out" }));
+  expect(signOuts).toBe(1);
 });
 
 test("the sound is off until the user turns it on, and the page remembers the choice", () => {

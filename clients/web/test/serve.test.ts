@@ -113,7 +113,7 @@ describe("the page", () => {
     expect(policy).toContain("default-src 'none'");
     expect(policy).toContain("script-src 'self';");
     expect(policy).not.toContain("unsafe");
-    expect(policy).toContain("img-src 'self' data: https:;");
+    expect(policy).toContain("img-src 'self' data:;");
     expect(policy).toContain(
       "connect-src 'self' http://127.0.0.1:9001 https://chat.example ws://127.0.0.1:9001 wss://chat.example http://127.0.0.1:9002;",
     );
@@ -127,9 +127,14 @@ describe("the page", () => {
       ["http://p", "https://store.example"],
       "",
     );
-    expect(policy).toContain("img-src 'self' data: https: blob: http://p https://store.example;");
+    expect(policy).toContain("img-src 'self' data: blob: http://p https://store.example;");
     expect(policy).toContain("media-src blob: http://p https://store.example;");
     expect(contentSecurityPolicy(["http://g"], ["http://p"], [], "")).not.toMatch(/blob:|media-src/);
+  });
+
+  it("permits pictures of users from the given origins only", () => {
+    const policy = contentSecurityPolicy(["http://g"], ["http://p"], [], "", ["https://pictures.example"]);
+    expect(policy).toContain("img-src 'self' data: https://pictures.example;");
   });
 
   it("is served for any path without an extension, and without a body for HEAD", async () => {

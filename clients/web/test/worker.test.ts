@@ -199,7 +199,9 @@ test("a damaged configuration of the last visit is ignored", () => {
   expect(parseConfig(JSON.stringify(config))).toEqual(config);
   expect(parseConfig(JSON.stringify({ ...config, files: true }))).toEqual({ ...config, files: true });
   expect(parseConfig(JSON.stringify({ ...config, push: true }))).toEqual({ ...config, push: true });
-  expect(parseConfig(JSON.stringify({ ...config, files: "yes", push: 1 }))).toEqual(config);
+  const withPictures = { ...config, pictures: ["https://pictures.example"] };
+  expect(parseConfig(JSON.stringify(withPictures))).toEqual(withPictures);
+  expect(parseConfig(JSON.stringify({ ...config, files: "yes", push: 1, pictures: [1] }))).toEqual(config);
   for (const text of [
     null,
     "",

@@ -10,7 +10,7 @@ from .images import program_of
 from .model import Findings
 
 # These need a digest, because a tag can be moved to another content.
-WITH_DIGEST = {"haproxy", "postgres", "redis", "rust"}
+WITH_DIGEST = {"grafana/grafana", "haproxy", "postgres", "prom/alertmanager", "prom/prometheus", "redis", "rust"}
 # PostgreSQL has two numbers since version 10. All other versions have three.
 TWO_NUMBERS = {"postgres"}
 # The first version of the series in use that is safe. Redis: scripts that execute code (CVE-2025-49844 until 7.4.6) and

@@ -24,6 +24,7 @@ mod files_s3_images;
 mod files_s3_sweep;
 mod files_sweep;
 mod files_uploads;
+mod history_events;
 mod http_answers;
 mod http_bounds;
 mod http_history;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tidings_harness::folder::Folder;
 use tidings_harness::node::{self, Service};
+use tidings_harness::output::not_checked;
 use tidings_harness::{ServerFrame, Stack};
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ fn build_images(folder: &Path) -> Result<Option<()>> {
     command.arg("images").arg(folder).env("TIDINGS_BIN_DIR", programs).env("TIDINGS_TOOLS", tools);
     let output = command.output()?;
     if output.status.code() == Some(UNSUPPORTED_EXIT_CODE) {
-        eprintln!("NOT CHECKED: {}", text_of(&output).trim());
+        not_checked(text_of(&output).trim());
         return Ok(None);
     }
     ensure!(output.status.success(), "{}", text_of(&output));

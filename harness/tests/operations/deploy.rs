@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tidings_harness::folder::Folder;
 use tidings_harness::node::{self, Service};
+use tidings_harness::output::not_checked;
 use tidings_harness::postgres::Postgres;
 use tidings_harness::redis::Redis;
 use tidings_harness::{ServerFrame, Stack};
@@ -53,7 +54,7 @@ fn can_start_images(images: &Folder) -> Result<bool> {
     let output = build_in_folder_command(&["run", images.path().to_str().unwrap(), "gateway", "--version"])
         .output()?;
     if output.status.code() == Some(UNSUPPORTED_EXIT_CODE) {
-        eprintln!("NOT CHECKED: {}", output_text(&output).trim());
+        not_checked(output_text(&output).trim());
         return Ok(false);
     }
     ensure!(
@@ -86,7 +87,7 @@ fn checks_notice_each_mutation_of_shipped_files() -> Result<()> {
 #[ignore = "long: plays nine outages, ten times faster than real time"]
 fn played_outages_are_one_page_each() -> Result<()> {
     if Command::new("prometheus-alertmanager").arg("--version").output().is_err() {
-        eprintln!("NOT CHECKED: played outages need Debian's package prometheus-alertmanager");
+        not_checked("played outages need Debian's package prometheus-alertmanager");
         return Ok(());
     }
     let output = Command::new("python3").arg(deploy_path("tools/watch/played.py")).output()?;

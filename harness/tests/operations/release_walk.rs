@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tidings_harness::Nodes;
+use tidings_harness::output::not_checked;
 use tidings_harness::play::run::{PlayOptions, Progress, Speed, play};
 use tidings_harness::play::transcript;
 
@@ -157,7 +158,7 @@ async fn walk(cluster: &mut Cluster, first: &Revision) -> Result<()> {
 #[ignore = "long: drains, upgrades and rolls back a release"]
 async fn rendered_release_survives_drains_upgrades_and_rollbacks() -> Result<()> {
     let Some(first) = Revision::render(Action::Install, &[FIRST])? else {
-        eprintln!("NOT CHECKED: Helm is missing and cannot be installed");
+        not_checked("Helm is missing and cannot be installed");
         return Ok(());
     };
     let mut cluster = Cluster::start().await?;

@@ -220,6 +220,7 @@ async fn reads_use_keys_and_sort_at_most_one_page() -> Result<()> {
         ("/rooms/room1/messages?before=500&limit=200", MAX_PAGE_ROWS, "messages"),
         ("/rooms/room1/messages?after=500&limit=200", MAX_PAGE_ROWS, "messages"),
         ("/rooms/room1/messages?around=500&limit=200", MAX_PAGE_ROWS, "messages"),
+        ("/rooms/room1/messages?limit=200&system_events=true", MAX_PAGE_ROWS, "events"),
         ("/rooms/room1/messages/500", MAX_PAGE_ROWS, "messages"),
         ("/rooms/room1", MAX_PAGE_ROWS, "messages"),
         ("/me/rooms?limit=50", MAX_PAGE_ROWS, "members"),

@@ -11,6 +11,7 @@ use super::caller::Caller;
 use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
+use crate::query::events::{SystemEvents, system_events};
 use crate::query::messages::{self as history, Message, MessagePage, Window};
 use crate::query::versions::{self, Versions};
 
@@ -24,6 +25,7 @@ use crate::query::versions::{self, Versions};
         ("around" = Option<PositionForm>, Query, description = "Messages on both sides of this seq, including the one at it"),
         ("limit" = Option<LimitForm>, Query),
         ("upto" = Option<PositionForm>, Query, description = "Wait up to 5 s until this seq is stored, else 503"),
+        ("system_events" = Option<bool>, Query, description = "Whether to add changes of members and room"),
     ),
     responses(
         (status = 200, description = "A page", body = MessagePage),
@@ -38,13 +40,22 @@ pub async fn list_messages(
     let room = parameters::room(&path)?;
     let parameters = Parameters::from_request(&request)?;
     let window = parse_window(&parameters)?;
+    let with_system_events = parameters.flag("system_events")?;
     if let Some(upto) = parameters.seq("upto")? {
         let access = state.access(caller.viewer(), &room).await?;
         if access.head_seq < upto {
             state.wait_until_stored(&request, &caller.user, &room, upto).await?;
         }
     }
-    Ok(web::Json(history::read_page(&state.db, caller.viewer(), &room, window, &state.reads.slow).await?))
+    let mut page = history::read_page(&state.db, caller.viewer(), &room, window, &state.reads.slow).await?;
+    if with_system_events {
+        let (range, bytes) = (page.range(window), page.bytes_left());
+        let SystemEvents { events, truncated } =
+            system_events(&state.db, caller.viewer(), &room, range, bytes).await?;
+        page.system_events = Some(events);
+        page.system_events_truncated = Some(truncated);
+    }
+    Ok(web::Json(page))
 }
 
 fn parse_window(parameters: &Parameters) -> Result<Window, Problem> {

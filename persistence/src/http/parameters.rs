@@ -64,6 +64,15 @@ impl Parameters {
         Ok(part)
     }
 
+    /// Whether a parameter is `true`; false if it is missing or empty. Refuses other texts than `true` and `false`.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::bad_field(name, format!("{name} must be true or false"))),
+        }
+    }
+
     /// The seq that a parameter contains; None if it is missing or empty.
     pub fn seq(&self, name: &str) -> Result<Option<i64>, Problem> {
         self.text(name).map(|text| seq(name, text)).transpose()
@@ -143,6 +152,16 @@ mod tests {
         }
         for bad in ["limit=0", "limit=-1", "limit=x", "limit=1.5", "limit=%2B1", "limit=1e2"] {
             assert_eq!(parameters(bad).limit().unwrap_err().status_code(), 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn flag_is_true_or_false() {
+        for (query, value) in [("", false), ("on=", false), ("on=false", false), ("on=true", true)] {
+            assert_eq!(parameters(query).flag("on").unwrap(), value, "{query}");
+        }
+        for bad in ["on=1", "on=True", "on=yes"] {
+            assert_eq!(parameters(bad).flag("on").unwrap_err().status_code(), 400, "{bad}");
         }
     }
 

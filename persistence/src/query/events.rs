@@ -3,6 +3,7 @@
 //! is not valid at the requested seqs, the result is [`EventsOutcome::EpochEnded`].
 
 mod frame;
+mod system;
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use serde::Serialize;
@@ -20,6 +21,8 @@ use super::sql::{
 };
 use crate::schemas::EventForm;
 use crate::sql::{newest_epoch, statement};
+
+pub use system::{SystemEvents, system_events};
 
 /// Event frames after a seq, ascending.
 #[derive(Debug, Serialize, ToSchema)]

@@ -4,11 +4,11 @@ use super::{DryRun, FAILED, PASSED};
 
 const TIMED_OUT: &str = "     Summary [   1.234s] 2/3 tests run: 1 passed, 1 timed out, 4 skipped";
 
-const FIRST_CALLS: &str = "fmt npm-ci npm-lint npm-build npm-types build nextest npm-test npm-e2e";
+const FIRST_CALLS: &str = "fmt npm-ci npm-lint npm-build npm-types npm-audit build nextest npm-test npm-e2e";
 const REST_CALLS: &str = "fetch watch npm-ci build nextest nextest deploy-check npm-build npm-test \
     npm-check-packages npm-e2e build guard";
-const ALL_CALLS: &str = "fetch watch fmt npm-ci npm-lint npm-build npm-types build nextest nextest deploy-check npm-test \
-    npm-check-packages npm-e2e build guard";
+const ALL_CALLS: &str = "fetch watch fmt npm-ci npm-lint npm-build npm-types npm-audit build nextest nextest \
+    deploy-check npm-test npm-check-packages npm-e2e build guard";
 
 #[rstest::rstest]
 #[case::first("test", FIRST_CALLS, "7 passed, 0 failed")]

@@ -37,6 +37,22 @@ export function colourNumberOf(id: string): number {
   return sum % AVATAR_COLOUR_COUNT;
 }
 
+/** Whether one text is probably a mistyped form of the other: few letters are added, left out or replaced. */
+export function isSimilar(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((text) => [...text.toLocaleLowerCase()]) as [string[], string[]];
+  // The number of letters to change between the beginnings of `a` and of `b`, row by row.
+  let row = b.map((_, at) => at + 1);
+  for (const [at, letter] of a.entries()) {
+    let [diagonal, left] = [at, at + 1];
+    row = row.map((above, column) => {
+      left = Math.min(above + 1, left + 1, diagonal + (letter === b[column] ? 0 : 1));
+      diagonal = above;
+      return left;
+    });
+  }
+  return (row.at(-1) ?? a.length) <= (a.length > 4 ? 2 : 1);
+}
+
 /** Joins names: "Ada", "Ada and Bo", "Ada, Bo and 3 others". */
 export function listNames(names: readonly string[], maxNames = 3): string {
   const shown = names.slice(0, maxNames).map(isolate);

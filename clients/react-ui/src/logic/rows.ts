@@ -1,6 +1,5 @@
-import type { Message } from "@tidings/client";
+import type { Message, SystemEvent } from "@tidings/client";
 import { originalTime } from "./originalTime.js";
-import type { SystemEvent } from "./systemLines.js";
 import { dayStart } from "./time.js";
 
 /** Consecutive messages of one user form a run when the time between them is shorter than this, in ms. */

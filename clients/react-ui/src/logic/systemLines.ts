@@ -1,9 +1,6 @@
-import type { LogEvent, MemberEvent, RoomUpdated } from "@tidings/client";
+import type { LogEvent, MemberEvent, RoomUpdated, SystemEvent } from "@tidings/client";
 import { listNames, plural } from "./names.js";
 import { isolate, shorten } from "./plainText.js";
-
-/** An event that the message list shows as a line of text: a change of the members or of the room. */
-export type SystemEvent = MemberEvent | RoomUpdated;
 
 /** Whether the message list shows an event as a line of text. */
 export const isSystemEvent = (event: LogEvent): event is SystemEvent =>
@@ -19,9 +16,17 @@ const ROLE_NAMES: Readonly<Record<string, { one: string; several: string }>> = {
   guest: { one: "a guest", several: "guests" },
 };
 
+/** The ends of lines about members who joined or left by themselves, by their first and their last event of a run. */
+const MOVES = {
+  "member:added member:added": "joined",
+  "member:removed member:removed": "left",
+  "member:added member:removed": "joined and left",
+  "member:removed member:added": "left and came back",
+};
+
 /**
- * Makes the lines of consecutive events. Events of the same kind share a line, such as "Ada, Bo and 3 others joined".
- * `me` is the id of the user, who is called "you".
+ * Makes the lines of consecutive events. Events of the same kind share a line, such as "Ada, Bo and 3 others joined",
+ * and so do all joins and all leaves of a run of both. `me` is the id of the user, who is called "you".
  */
 export function systemLines(
   events: readonly SystemEvent[],
@@ -38,19 +43,23 @@ export function systemLines(
       at += 1;
       continue;
     }
+    if (isMove(event)) {
+      const run: MemberEvent[] = [];
+      for (; isMove(events[at]); at += 1) run.push(events[at] as MemberEvent);
+      for (const [verb, users] of groupMoves(run)) lines.push(`${listNames(users.map(subject))} ${verb}`);
+      continue;
+    }
     const kind = kindOf(event);
     const users: string[] = [];
     for (; at < events.length; at += 1) {
       const next = events[at] as SystemEvent;
-      if (next.type === "room:updated" || kindOf(next) !== kind) break;
+      if (next.type === "room:updated" || isMove(next) || kindOf(next) !== kind) break;
       if (!users.includes(next.user)) users.push(next.user);
     }
     const isOwn = event.by === event.user;
     const names = listNames(users.map(isOwn ? subject : object));
-    if (event.type === "member:added")
-      lines.push(isOwn ? `${names} joined` : `${subject(event.by)} added ${names}`);
-    else if (event.type === "member:removed")
-      lines.push(isOwn ? `${names} left` : `${subject(event.by)} removed ${names}`);
+    if (event.type === "member:added") lines.push(`${subject(event.by)} added ${names}`);
+    else if (event.type === "member:removed") lines.push(`${subject(event.by)} removed ${names}`);
     else {
       const role = ROLE_NAMES[event.role]?.[users.length > 1 ? "several" : "one"];
       lines.push(
@@ -63,11 +72,25 @@ export function systemLines(
   return lines;
 }
 
-/** Events of members with the same kind share a line: the same change by the same user, or by each member. */
+/** Whether the member of an event joined or left by themselves. */
+const isMove = (event: SystemEvent | undefined): boolean =>
+  (event?.type === "member:added" || event?.type === "member:removed") && event.by === event.user;
+
+/** Groups the members of a run of moves by what they did. Each member is in one group. */
+function groupMoves(run: readonly MemberEvent[]): [verb: string, users: string[]][] {
+  const types = new Map<string, readonly [first: string, last: string]>();
+  for (const { user, type } of run) types.set(user, [types.get(user)?.[0] ?? type, type]);
+  const groups = Object.entries(MOVES).map(([key, verb]): [string, string[]] => [
+    verb,
+    [...types].filter(([, ends]) => ends.join(" ") === key).map(([user]) => user),
+  ]);
+  return groups.filter(([, users]) => users.length > 0);
+}
+
+/** Other events of members with the same kind share a line: the same change by the same user. */
 function kindOf(event: MemberEvent): string {
   const role = event.type === "member:changed" ? event.role : "";
-  const isOwn = event.by === event.user;
-  return JSON.stringify([event.type, role, isOwn && event.type !== "member:changed" ? "" : event.by, isOwn]);
+  return JSON.stringify([event.type, role, event.by, event.by === event.user]);
 }
 
 /** What changed in a room, each as the rest of a sentence about the user who changed it. */

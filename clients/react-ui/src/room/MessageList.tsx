@@ -21,7 +21,6 @@ import { useListKeys } from "./useListKeys.js";
 import { useNames } from "./useNames.js";
 import { useReadUpTo } from "./useReadUpTo.js";
 import { useAllMembers } from "./useRoomMembers.js";
-import { useSystemEvents } from "./useSystemEvents.js";
 import { type ListHandle, VirtualList } from "./VirtualList.js";
 
 /** The messages of a room. Only those near the view are in the page. */
@@ -32,7 +31,7 @@ export function MessageList(): ReactNode {
   const messages = useMessages(room, { at: target?.seq ?? savedPosition?.seq ?? "unread" });
   const { items, hasOlder, loadingOlder, loadOlder, hasNewer, loadingNewer, loadNewer, phase, error } =
     messages;
-  const { jumpTo, jumpToLatest } = messages;
+  const { jumpTo, jumpToLatest, systemEvents } = messages;
   const receipts = useReceipts(room);
   const members = useAllMembers(room);
   const { observe } = useRead(room);
@@ -45,13 +44,12 @@ export function MessageList(): ReactNode {
   const { jump, jumping, flash } = useJump(room, !waiting, list);
   const [atEnd, setAtEnd] = useState(true);
 
-  const events = useSystemEvents(room, messages, phase === "live");
-  const nameOf = useNames(members, items, events);
+  const nameOf = useNames(members, items, systemEvents);
   const zone = useZone();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the days of the rows depend on the zone
   const rows = useMemo(
-    () => buildRows(items, { hasOlder, hasNewer, readUpTo, events }),
-    [items, hasOlder, hasNewer, readUpTo, events, zone],
+    () => buildRows(items, { hasOlder, hasNewer, readUpTo, events: systemEvents }),
+    [items, hasOlder, hasNewer, readUpTo, systemEvents, zone],
   );
   const keys = useMemo(() => rows.map((row) => row.key), [rows]);
   const toNewest = useCallback(async () => {

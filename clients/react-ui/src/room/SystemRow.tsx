@@ -16,7 +16,7 @@ export function SystemRow({ rowKey, lines }: SystemRowProps) {
   return (
     <div className="tidings-row-system" data-key={rowKey} data-testid="system-row">
       {lines.map((line, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: lines are only added at the end
+        // biome-ignore lint/suspicious/noArrayIndexKey: lines have no state
         <p key={index} dir="auto">
           {line}
         </p>

@@ -21,6 +21,8 @@ export interface ChatUi {
   readonly files: Files | undefined;
   /** The muted rooms; undefined when the app does not use push messages of the server. */
   readonly mutes: Mutes | undefined;
+  /** The origins from which the pictures of users may be loaded, besides that of the page. */
+  readonly pictureOrigins: readonly string[];
   /** The id of the user whom a typed name means. */
   readonly userIdOf: (name: string) => string;
   /** Signs in again after the server has refused the user. */

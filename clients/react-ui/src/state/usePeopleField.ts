@@ -3,7 +3,7 @@ import { people } from "@tidings/client/http";
 import { useTidings } from "@tidings/react";
 import { useEffect, useRef, useState } from "react";
 import { type Candidate, MAX_OFFERED } from "../logic/mentions.js";
-import { displayName, listNames, parsePeople } from "../logic/names.js";
+import { displayName, isSimilar, listNames, parsePeople } from "../logic/names.js";
 import { type OptionsState, useOptions } from "../ui/useOptions.js";
 import { useChatUi } from "./chatUi.js";
 
@@ -35,7 +35,12 @@ export function usePeopleField({ single = false, me }: { single?: boolean; me?: 
   const { userIdOf } = useChatUi();
   const [value, setValue] = useState("");
   const [found, setFound] = useState<{ query: string; people: readonly Candidate[] }>();
-  const [asked, setAsked] = useState<{ value: string; names: readonly string[] }>();
+  const [asked, setAsked] = useState<{
+    readonly value: string;
+    readonly names: readonly string[];
+    /** The names of known people that are like the typed ones. */
+    readonly similar: readonly string[];
+  }>();
   /** Maps the names that the user chose in the list to their ids. */
   const chosen = useRef(new Map<string, string>());
 
@@ -87,18 +92,27 @@ export function usePeopleField({ single = false, me }: { single?: boolean; me?: 
     }
     const isAnswered = asked?.value === value;
     if (unknown.length === 0 || isAnswered) return [...known.values(), ...unknown];
-    setAsked({ value, names: unknown.map(({ user }) => user) });
+    const similar = new Set<string>();
+    for (const { name } of unknown) {
+      // The beginning of a mistyped name is mostly right.
+      for (const person of await people(client, [...name].slice(0, 2).join(""))) {
+        const candidate = toCandidate(person);
+        if (isSimilar(name, candidate.name) || isSimilar(name, candidate.user)) similar.add(candidate.name);
+      }
+    }
+    setAsked({ value, names: unknown.map(({ user }) => user), similar: [...similar] });
     return undefined;
   };
 
   const isAsking = asked?.value === value;
+  const hint = asked?.similar.length ? ` Did you mean ${listNames(asked.similar, 5)}?` : "";
   const state: PeopleFieldState = {
     value,
     change: setValue,
     options,
     typed: parsePeople(value, idOf, me),
     question: isAsking
-      ? `Nobody you share a room with is called ${listNames(asked.names, 5)}. Add ${asked.names.length > 1 ? "these ids" : "this id"} anyway?`
+      ? `Nobody you share a room with is called ${listNames(asked.names, 5)}.${hint} Add ${asked.names.length > 1 ? "these ids" : "this id"} anyway?`
       : undefined,
     resolve,
   };

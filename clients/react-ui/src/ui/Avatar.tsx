@@ -1,6 +1,7 @@
 import type { PresenceStatus } from "@tidings/client";
 import { memo, useState } from "react";
 import { initials } from "../logic/names.js";
+import { useAllowedPicture } from "../state/useAllowedPicture.js";
 import { colourStyle } from "./colours.js";
 import { Icon, type IconName } from "./Icon.js";
 
@@ -14,18 +15,20 @@ export interface AvatarProps {
   readonly status?: PresenceStatus | undefined;
   /** The icon that is shown instead of initials. */
   readonly icon?: IconName;
-  /** The URL of the user's picture. Only `https` URLs are loaded; otherwise the avatar shows the initials. */
+  /**
+   * The URL of the user's picture. It is loaded from the page's own origin and the `pictureOrigins` of the provider
+   * only; otherwise the avatar shows the initials.
+   */
   readonly picture?: string | undefined;
 }
-
-const isHttps = (url: string | undefined): url is string => /^https:\/\//i.test(url ?? "");
 
 /**
  * The picture of a user, or initials on a colour that is always the same for one id. Decoration only: the name is shown
  * beside the avatar.
  */
 export const Avatar = memo(function Avatar(props: AvatarProps) {
-  const { id, name, size = "medium", status, icon, picture } = props;
+  const { id, name, size = "medium", status, icon } = props;
+  const picture = useAllowedPicture(props.picture);
   const [brokenPicture, setBrokenPicture] = useState<string>();
   return (
     <span
@@ -35,7 +38,7 @@ export const Avatar = memo(function Avatar(props: AvatarProps) {
       aria-hidden="true"
     >
       {icon ? <Icon name={icon} size={size === "small" ? 16 : 20} /> : initials(name)}
-      {isHttps(picture) && picture !== brokenPicture && (
+      {picture !== undefined && picture !== brokenPicture && (
         <img
           src={picture}
           alt=""

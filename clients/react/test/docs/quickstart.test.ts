@@ -51,11 +51,11 @@ test.each([
   60_000,
 );
 
-test("an example that makes a client is a client component, which a server can render too", () => {
+test("an example that makes a client or a chat is a client component, which a server can render too", () => {
   const apps = pages()
     .flatMap((page) => blocksOf(page))
-    .filter(({ code }) => code.includes("<TidingsProvider options") || code.includes("<RoomScope"));
-  expect(apps.length).toBeGreaterThanOrEqual(6);
+    .filter(({ code }) => /<TidingsProvider options|<RoomScope|export default function App\b/.test(code));
+  expect(apps.length).toBeGreaterThanOrEqual(8);
   for (const { page, code } of apps) {
     expect(code, page).toMatch(/^"use client";\n/);
     // The server also runs the module, and has no dialogs.

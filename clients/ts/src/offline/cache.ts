@@ -126,6 +126,13 @@ export class OfflineCache implements Feature {
     await own?.clearAccount();
   }
 
+  /** Opens a channel between the tabs of the account; undefined without an account, or where there are no channels. */
+  signOutChannel(): BroadcastChannel | undefined {
+    const { account } = this.#core.env;
+    if (account === undefined || typeof BroadcastChannel === "undefined") return undefined;
+    return new BroadcastChannel(`tidings/${account}/sign-out`);
+  }
+
   /** Stops to keep the cache. */
   #stop(): void {
     this.#active = false;

@@ -1,5 +1,6 @@
 import { jsonByteLength } from "../net/frame-size.js";
 import { hasShape } from "../protocol/check.js";
+import type { SystemEvent } from "../protocol/frames.js";
 import type { Cursor, MessageObject, MyRoomObject } from "../protocol/objects.js";
 import type { Me, Member, Message, RoomSummary } from "../types.js";
 
@@ -16,6 +17,8 @@ export interface CachedPage {
   readonly cursor: Cursor;
   readonly items: readonly Message[];
   readonly hasOlder: boolean;
+  /** Absent in records of earlier versions. */
+  readonly systemEvents?: readonly SystemEvent[];
 }
 
 /** What the storage keeps of one room. */

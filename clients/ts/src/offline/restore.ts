@@ -35,6 +35,7 @@ export function showPage(room: RoomImpl, { page, members }: RoomRecord): void {
     head,
     has_before: page.hasOlder,
     has_after: false,
+    system_events: page.systemEvents ?? [],
   });
   if (members) room.features.of(MembersFeature).restore(members);
   room.update();

@@ -116,7 +116,8 @@ export class RoomSnapshots {
     if (!room.opened || !timeline.loaded || timeline.hasNewer || !cursor) return before;
     const items: Message[] = [];
     let end = cursor;
-    for (const { seq, mine, stored } of messages.get().items) {
+    const { items: rows, systemEvents } = messages.get();
+    for (const { seq, mine, stored } of rows) {
       // Takes the row without changes that the server has not confirmed.
       const row = seq === undefined ? undefined : timeline.find(seq);
       if (row?.seq === undefined || row.seq > cursor.seq) continue;
@@ -132,6 +133,7 @@ export class RoomSnapshots {
       cursor: end,
       items: items.slice(-maxMessages),
       hasOlder: timeline.hasOlder || items.length > maxMessages,
+      systemEvents: systemEvents.filter(({ seq }) => seq <= end.seq).slice(-maxMessages),
     };
   }
 }

@@ -168,6 +168,9 @@ export interface RoomUpdated extends EventFields {
   readonly by: string;
 }
 
+/** A change of the members or of the room, which a list of messages may show as a line of text. */
+export type SystemEvent = MemberEvent | RoomUpdated;
+
 /** Replaces an event that became void, in an answer of `GET /rooms/{room}/events`. It has the seq of that event. */
 export interface VoidEvent extends EventFields {
   readonly type: "void";

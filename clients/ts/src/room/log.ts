@@ -283,7 +283,7 @@ export class Log {
     const loaded = await timeline.duringRead(async () => {
       const page = await this.#read<Page>(
         job,
-        () => `/messages${queryString({ around: around(), limit, upto: upto() })}`,
+        () => `/messages${queryString({ around: around(), limit, upto: upto(), system_events: "true" })}`,
         SHAPES.page,
         ({ code }) => {
           if (code === "unavailable") waitForUpto = isFollowing;

@@ -117,7 +117,7 @@ export class MessageReader {
 
   async #read(query: { [name: string]: number | undefined }): Promise<Page> {
     const { cursor } = this.#room.log;
-    const path = `/messages${queryString({ ...query, upto: cursor?.seq })}`;
+    const path = `/messages${queryString({ ...query, upto: cursor?.seq, system_events: "true" })}`;
     return assertShape(await this.#room.read<Page>(path), SHAPES.page);
   }
 

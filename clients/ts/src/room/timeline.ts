@@ -1,8 +1,8 @@
 import type { TidingsError } from "../errors.js";
 import { omitNullish } from "../omit-nullish.js";
 import type { Entry } from "../outbox/entry.js";
-import { filterShape, SHAPES } from "../protocol/check.js";
-import type { ChangeEvent, LogEvent } from "../protocol/frames.js";
+import { asFrame, filterShape, isEvent, SHAPES } from "../protocol/check.js";
+import type { ChangeEvent, LogEvent, SystemEvent } from "../protocol/frames.js";
 import type { Cursor, MessageObject } from "../protocol/objects.js";
 import { derived } from "../store.js";
 import type { Message, MessageList } from "../types.js";
@@ -16,7 +16,15 @@ export interface Page {
   readonly head: Cursor;
   readonly has_before: boolean;
   readonly has_after: boolean;
+  /** Changes of members and of the room. Servers of earlier versions send none. */
+  readonly system_events?: unknown;
 }
+
+/** The most changes of members and of the room that are kept. A room may have very many among few messages. */
+const MAX_SYSTEM_EVENTS = 1_000;
+
+const isSystemEvent = (event: { readonly type: string }): event is SystemEvent =>
+  event.type.startsWith("member:") || event.type === "room:updated";
 
 /** The rows of one room: messages read over HTTP with later events applied, and messages of the outbox. */
 export class Timeline {
@@ -31,6 +39,8 @@ export class Timeline {
   generation = 0;
   readonly #room: RoomImpl;
   #items: readonly Message[] = [];
+  /** The changes of members and of the room among the items. */
+  #systemEvents: readonly SystemEvent[] = [];
   #publicRows = new WeakMap<Message, Message>();
   #loading: "older" | "newer" | undefined;
   #error: TidingsError | undefined;
@@ -91,6 +101,7 @@ export class Timeline {
   clear(): void {
     this.generation++;
     this.#items = [];
+    this.#systemEvents = [];
     this.hasOlder = this.hasNewer = this.loaded = this.#unbounded = false;
     this.store.refresh();
   }
@@ -102,6 +113,8 @@ export class Timeline {
     this.hasNewer = this.#unbounded = !!page.has_after;
     this.#error = undefined;
     this.#items = this.#toRows(page.messages);
+    this.#systemEvents = [];
+    this.#addSystemEvents(page.system_events);
     this.hasOlder = !!page.has_before;
     for (const event of this.#eventsDuringRead) if (event.seq > page.head.seq) this.#applyToItems(event);
     this.#trimToWindow();
@@ -122,6 +135,7 @@ export class Timeline {
     const isOutside = (seq = 0) => (older ? seq < edge : seq > edge);
     const newRows = this.#toRows(page.messages).filter(({ seq }) => isOutside(seq));
     this.#items = older ? [...newRows, ...this.#items] : [...this.#items, ...newRows];
+    this.#addSystemEvents(page.system_events);
     if (older) this.hasOlder = !!page.has_before;
     else this.hasNewer = !!page.has_after;
     for (const event of this.#eventsDuringRead) {
@@ -155,6 +169,7 @@ export class Timeline {
    */
   dropAbove(seq: number, upto: number): void {
     this.#items = this.#items.filter((message) => (message.seq ?? 0) <= seq);
+    this.#systemEvents = this.#systemEvents.filter((event) => event.seq <= seq);
     this.#eventsDuringRead = this.#eventsDuringRead.filter((event) => event.seq <= seq);
     // Without a message the position of the window is unknown.
     if (this.hasNewer && !this.#items.length) this.loaded = false;
@@ -168,10 +183,10 @@ export class Timeline {
   apply(event: LogEvent): void {
     if (this.#reads > 0) this.#eventsDuringRead.push(event);
     if (!this.loaded) return;
-    const before = this.#items;
+    const before = [this.#items, this.#systemEvents];
     this.#applyToItems(event);
     this.#trimToWindow();
-    if (this.#items !== before) this.store.refresh();
+    if (this.#items !== before[0] || this.#systemEvents !== before[1]) this.store.refresh();
   }
 
   /** Inserts a message that the server has accepted, because its event may never arrive. */
@@ -201,11 +216,24 @@ export class Timeline {
     });
   }
 
+  #addSystemEvents(list: unknown): void {
+    const bySeq = new Map(this.#systemEvents.map((event) => [event.seq, event]));
+    for (const one of Array.isArray(list) ? list : []) {
+      const frame = asFrame(one);
+      if (frame && isEvent(frame) && isSystemEvent(frame)) bySeq.set(frame.seq, frame);
+    }
+    if (bySeq.size > this.#systemEvents.length)
+      this.#systemEvents = [...bySeq.values()].sort((a, b) => a.seq - b.seq).slice(-MAX_SYSTEM_EVENTS);
+  }
+
   #applyToItems(event: LogEvent): void {
+    // The events between the last loaded message and a later one are not loaded.
+    const isApart = this.hasNewer && event.seq > (this.lastSeq ?? 0);
     if (isChange(event)) this.#change(event);
-    else if (event.type === "message:new") {
-      // The messages between the last loaded one and this one are not loaded.
-      if (this.hasNewer && event.seq > (this.lastSeq ?? 0)) return;
+    else if (isSystemEvent(event)) {
+      if (!isApart) this.#addSystemEvents([event]);
+    } else if (event.type === "message:new") {
+      if (isApart) return;
       const message = toMessage(event, this.#me);
       const existing = this.#items.find(
         (other) => other.seq === event.seq || (other.key === message.key && other.id !== undefined),
@@ -216,6 +244,8 @@ export class Timeline {
       else if (existing.lastSeq <= event.seq) this.#replaceRow(existing, message);
     } else if (event.type === "message:void") {
       this.#remove(event.target);
+      if (this.#systemEvents.some(({ seq }) => seq === event.target))
+        this.#systemEvents = this.#systemEvents.filter(({ seq }) => seq !== event.target);
       const first = this.firstSeq ?? 0;
       for (const seq of [event.message, event.of]) {
         if (seq != null && seq >= first && (seq === event.message || !this.find(seq))) {
@@ -251,6 +281,7 @@ export class Timeline {
     // Does not trim while a page is read, because the page must be adjacent to the loaded rows.
     if (this.#unbounded || this.#loading || this.#items.length <= windowSize) return;
     this.#items = this.#items.slice(-windowSize);
+    this.#systemEvents = this.#systemEvents.filter(({ seq }) => seq > (this.firstSeq ?? 0));
     this.hasOlder = true;
   }
 
@@ -278,6 +309,7 @@ export class Timeline {
       loadingOlder: this.#loading === "older",
       hasNewer: this.hasNewer,
       loadingNewer: this.#loading === "newer",
+      systemEvents: this.#systemEvents,
       error: this.#error,
     });
   }

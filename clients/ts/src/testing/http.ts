@@ -71,7 +71,16 @@ export async function answerRequest(
     if (after !== undefined || around !== undefined) end = Math.min(left.length, first + limit);
     const messages = left.slice(first, end).map((event) => server.message(event, me));
     const has_after = end < left.length || (number("before") !== undefined && seqAt(end - 1) < log.length);
-    return { status: 200, body: { messages, head: server.head(id), has_before: first > 0, has_after } };
+    const from = after ?? (first > 0 ? seqAt(first) : 0);
+    const to = has_after && number("before") === undefined ? seqAt(end - 1) : before;
+    const system_events = log.filter(
+      ({ type, seq }) =>
+        /^(member:|room:updated)/.test(String(type)) && (seq as number) > from && (seq as number) < to,
+    );
+    return {
+      status: 200,
+      body: { messages, head: server.head(id), has_before: first > 0, has_after, system_events },
+    };
   }
   if (what === "events") {
     const after = number("after") ?? 0;

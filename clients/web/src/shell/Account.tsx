@@ -1,4 +1,5 @@
-import { AccountButton, NotificationsDialog } from "@tidings/react-ui";
+import { useOutbox } from "@tidings/react";
+import { AccountButton, Button, Dialog, NotificationsDialog } from "@tidings/react-ui";
 import { useState } from "react";
 import { useAccount } from "../state/account.ts";
 import { useSound } from "../state/sound.ts";
@@ -9,7 +10,9 @@ export function Account() {
   const { name, signOut } = useAccount();
   const [theme, setTheme] = useTheme();
   const [sound, setSound] = useSound();
+  const unsent = useOutbox().items.length;
   const [showsNotifications, setShowsNotifications] = useState(false);
+  const [asksToSignOut, setAsksToSignOut] = useState(false);
   return (
     <>
       <AccountButton
@@ -31,9 +34,27 @@ export function Account() {
             onSelect: () => setSound(!sound),
           },
           "line",
-          { label: "Sign out", icon: "exit", onSelect: signOut },
+          {
+            label: "Sign out",
+            icon: "exit",
+            onSelect: () => (unsent > 0 ? setAsksToSignOut(true) : signOut()),
+          },
         ]}
       />
+      {asksToSignOut && (
+        <Dialog
+          title="Sign out?"
+          onClose={() => setAsksToSignOut(false)}
+          confirm={
+            <Button variant="danger" onClick={signOut}>
+              Sign out
+            </Button>
+          }
+          focusCancel
+        >
+          <p>{`Messages that are not sent yet: ${unsent}. Signing out deletes them.`}</p>
+        </Dialog>
+      )}
       {showsNotifications && <NotificationsDialog onClose={() => setShowsNotifications(false)} />}
     </>
   );

@@ -6,6 +6,8 @@ export interface DemoConfig {
   readonly files?: boolean;
   /** Whether the servers have push, so that users can mute rooms. */
   readonly push?: boolean;
+  /** The origins of the pictures of users. */
+  readonly pictures?: readonly string[];
 }
 
 async function request<T>(path: string, init?: RequestInit): Promise<T> {

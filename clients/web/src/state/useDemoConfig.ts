@@ -9,9 +9,15 @@ export function parseConfig(text: string | null): DemoConfig | undefined {
   const isOrigins = (value: unknown): value is string[] =>
     Array.isArray(value) && value.length > 0 && value.every((origin) => typeof origin === "string");
   const stored = (tryStorage(() => JSON.parse(text ?? "{}")) ?? {}) as Partial<DemoConfig>;
-  const { gateways, persistence, files, push } = stored;
+  const { gateways, persistence, files, push, pictures } = stored;
   return isOrigins(gateways) && isOrigins(persistence)
-    ? { gateways, persistence, ...(files === true && { files }), ...(push === true && { push }) }
+    ? {
+        gateways,
+        persistence,
+        ...(files === true && { files }),
+        ...(push === true && { push }),
+        ...(isOrigins(pictures) && { pictures }),
+      }
     : undefined;
 }
 

@@ -2,6 +2,7 @@
 //! because long statements would delay other requests. The cost of a page does not depend on its position in the log;
 //! only skipped messages add to the cost.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult};
@@ -14,13 +15,14 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::super::access::Viewer;
-use super::super::json::Head;
+use super::super::json::{Head, RawJson};
 use super::super::page_budget::{PageBudget, ends_page};
 use super::super::sql::{
     budget_begin, budget_end, epoch_of, me, message_bytes, message_columns, reactions, visible,
 };
 use super::Message;
 use crate::request_error::RequestError;
+use crate::schemas::EventForm;
 use crate::sql::statement;
 
 /// Number of seqs that one step spans.
@@ -75,6 +77,40 @@ pub struct MessagePage {
     pub head: Head,
     pub has_before: bool,
     pub has_after: bool,
+    /// The changes of members and of the room among the messages, as event frames, ascending; only if requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<EventForm>>, nullable = false)]
+    pub system_events: Option<Vec<RawJson>>,
+    /// Whether earlier ones were left out, because they were too many for the page; only if requested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub system_events_truncated: Option<bool>,
+}
+
+impl MessagePage {
+    /// The seqs of the log that the page covers. The ranges of neighbouring pages leave no seq out. Empty if the first
+    /// seq is above the last.
+    #[must_use]
+    pub fn range(&self, window: Window) -> RangeInclusive<i64> {
+        let seq_of = |message: Option<&Message>| message.map(|message| message.seq);
+        let first = match window.older {
+            0 => window.pivot.saturating_add(1),
+            _ if self.has_before => seq_of(self.messages.first()).unwrap_or(window.pivot),
+            _ => 1,
+        };
+        let last = match window.newer {
+            0 => window.pivot,
+            _ if self.has_after => seq_of(self.messages.last()).unwrap_or(window.pivot),
+            _ => self.head.seq,
+        };
+        first..=last.min(self.head.seq)
+    }
+
+    /// The bytes that the page may still have.
+    #[must_use]
+    pub fn bytes_left(&self) -> usize {
+        MAX_PAGE_BYTES.saturating_sub(self.messages.iter().map(Message::json_bytes).sum())
+    }
 }
 
 /// Reads a page, and skips any number of messages that are private to others. After the soft deadline returns the
@@ -293,7 +329,14 @@ impl PageScan {
         let head = self.head?;
         let (has_before, has_after) = (self.older.truncate_to_wanted(), self.newer.truncate_to_wanted());
         let messages = self.older.found.into_iter().rev().chain(self.newer.found).collect();
-        Some(MessagePage { messages, head, has_before, has_after })
+        Some(MessagePage {
+            messages,
+            head,
+            has_before,
+            has_after,
+            system_events: None,
+            system_events_truncated: None,
+        })
     }
 }
 

@@ -38,6 +38,24 @@ fn page_reports_whether_each_side_has_more() {
 }
 
 #[test]
+fn ranges_of_neighbouring_pages_leave_no_seq_out() {
+    for (window, found, expected) in [
+        (Window::last(2), &[7, 8, 9][..], 8..=100),
+        (Window::last(3), &[7, 8, 9], 1..=100),
+        (Window::before(8, 2), &[3, 4, 6, 8], 4..=7),
+        (Window::before(4, 2), &[3, 4], 1..=3),
+        (Window::after(8, 2), &[8, 10, 12, 13], 9..=12),
+        (Window::after(12, 2), &[13], 13..=100),
+        (Window::around(8, 3), &[4, 6, 8, 10, 12], 6..=10),
+        (Window::around(8, 1), &[7, 8, 9], 8..=8),
+        (Window::last(2), &[], 1..=100),
+    ] {
+        let page = scan(window, found, (None, None)).into_page().unwrap();
+        assert_eq!(page.range(window), expected, "{window:?} {found:?}");
+    }
+}
+
+#[test]
 fn long_messages_end_the_page_nearest_to_the_pivot() {
     let long = |seq: i64| (Message { content: "x".repeat(MAX_PAGE_BYTES / 5), ..sample(seq) }, false);
     for (window, found, expected) in [
