@@ -1,9 +1,9 @@
-//! Gives the emoji of stored reactions their one form (docs/PROTOCOL.md, "Changing messages"), which the services give to
-//! new ones: `tidings_shared::emoji`.
+//! Gives the emoji of stored reactions the form that the services give to new ones: `tidings_shared::emoji`
+//! (docs/PROTOCOL.md, "Changing messages").
 
 use crate::online::Step;
 
-/// The inside of a set of a regular expression: the characters that are text without U+FE0F.
+/// The characters that are text without U+FE0F, as the inside of a bracket expression (`[…]`) of a regular expression.
 macro_rules! text_by_default {
     () => {
         concat!(
@@ -25,8 +25,8 @@ macro_rules! text_by_default {
     };
 }
 
-/// If a user gave an emoji in two forms, one reaction remains. The triggers of `reactions` count again. Reads the whole
-/// table once, and writes only the reactions in another form.
+/// If a user gave an emoji in two forms, one reaction remains. The triggers of `reactions` update the
+/// counts. Reads the whole table once, and writes only the reactions that have another form.
 pub const UP: &[Step] = &[Step::Sql(concat!(
     r"WITH old AS (SELECT r.room_id, r.seq, r.emoji, r.user_id, regexp_replace(regexp_replace(r.emoji,
         '[\uFE0E\uFE0F]', '', 'g'), '([",
