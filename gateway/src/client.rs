@@ -217,7 +217,7 @@ impl Client {
         self.activity_counter.set(counter);
         match answer {
             ActivityAnswer::Notice => self.connection.send(notice.clone()),
-            // After this time the second is over, so what was left out is stored, and a read finds it.
+            // When this time has passed, no further notice of the second is dropped, so one read finds them all.
             ActivityAnswer::Summary => self.reply(&ServerFrame::RoomsActivity { after_ms: 1000 }),
             ActivityAnswer::Nothing => {}
         }

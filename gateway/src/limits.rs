@@ -1,8 +1,8 @@
 //! Rate limits. Each user has one token bucket on this node for each kind of command, shared by all connections of the
 //! user. A user and a room also have buckets for the bytes of large commands. Some limits also apply to the commands of
 //! a user on all nodes together (`worker/limit_reports.rs`). [`AbuseCounter`] counts how often a connection exceeds its
-//! limits, so that an abusive connection can be closed. [`ActivityCounter`] limits what a connection is told about rooms
-//! that it has not joined.
+//! limits, so that an abusive connection can be closed. [`ActivityCounter`] limits the notices of rooms that a
+//! connection has not joined.
 
 mod usage;
 
@@ -173,7 +173,7 @@ impl AbuseCounter {
 /// Counts the notices of activity for a connection within a second.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ActivityCounter {
-    /// Seconds since the Unix epoch, in 4 bytes to save memory, because every connection has a counter.
+    /// The present second since the Unix epoch. It has 4 bytes, because every connection has a counter.
     second: u32,
     notices: u32,
 }
@@ -189,7 +189,7 @@ pub enum ActivityAnswer {
 }
 
 impl ActivityCounter {
-    /// The most notices of a second. The next one becomes the summary.
+    /// Further notices of a second become one summary.
     const MAX_NOTICES_PER_SECOND: u32 = 10;
 
     /// Counts one more notice.

@@ -166,7 +166,7 @@ pub enum Rule {
     /// that the message is lost: by its void, or by a new epoch that begins below the message.
     Accepted,
     /// A sender's client id occurs once in a room, and once in each listener's view of the room. A second event that
-    /// became a void counts too, unless Redis lost data meanwhile or the client called two attempts the first.
+    /// became a void counts too, unless Redis lost data meanwhile or the client sent `attempt: 1` twice.
     Once,
     /// The stored log of a room has every position from 1 to its head, once.
     Dense,

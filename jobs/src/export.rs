@@ -53,9 +53,9 @@ fn parse_position(text: &str) -> Result<ExportPosition, String> {
 pub async fn run(arguments: ExportArgs) -> anyhow::Result<()> {
     let db = make_job_pool(&arguments.database.database_url).await?;
     let entry = AuditEntry { action: audit::EXPORT, room: arguments.room.as_ref(), ..AuditEntry::default() };
-    // A replica of PostgreSQL that only reads can be exported too.
+    // The export goes on, because a read-only replica of PostgreSQL can be exported too.
     if let Err(error) = audit::record(&db, &entry).await {
-        eprintln!("the export is not in the audit log: {}", JobError::from(error));
+        eprintln!("the audit log has no entry of this export, which goes on: {}", JobError::from(error));
     }
     let out = LineWriter { out: std::io::stdout().lock(), buffer: Vec::new(), written: 0 };
     let mut export = Export { db, out, left_out: 0 };

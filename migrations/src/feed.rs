@@ -4,7 +4,7 @@
 /// Events are not stored while it runs, because the trigger locks the table of rooms until the commit. So every later
 /// row of a partition gets a higher position. The positions begin at the present time, or above the last position if
 /// the clock was ahead then. So a cursor from before an earlier `off` reads everything again. Earlier rows stay
-/// without events, so that positions never begin again.
+/// and lead to no events, so that positions only grow.
 pub(crate) const TURN_ON: &str = "DO $$ BEGIN \
       IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'rooms'::regclass AND tgname = 'head_moved') THEN RETURN; END IF; \
       CREATE TRIGGER head_moved AFTER UPDATE ON rooms REFERENCING OLD TABLE AS old_rooms NEW TABLE AS new_rooms \
@@ -17,7 +17,7 @@ pub(crate) const TURN_ON: &str = "DO $$ BEGIN \
           ON l.partition = r.partition WHERE r.head_seq > 0; \
     END $$";
 
-/// Drops the trigger, and removes all rows but the last one of each partition.
+/// Drops the trigger, and removes all rows except the last one of each partition: [`TURN_ON`] begins above it.
 pub(crate) const TURN_OFF: &str = "DO $$ DECLARE kept feed[]; BEGIN \
       DROP TRIGGER IF EXISTS head_moved ON rooms; \
       kept := ARRAY(SELECT l.f FROM generate_series(0, 63) p CROSS JOIN LATERAL \

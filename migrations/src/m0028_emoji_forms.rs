@@ -1,9 +1,9 @@
-//! Gives the emoji of stored reactions their one form (docs/PROTOCOL.md, "Client frames"), which the services give
-//! to new ones: `tidings_shared::emoji`.
+//! Gives the emoji of stored reactions the form that the services give to new ones: `tidings_shared::emoji`
+//! (docs/PROTOCOL.md, "Changing messages").
 
 use crate::online::Step;
 
-/// The inside of a set of a regular expression: the characters that are text without U+FE0F.
+/// The characters that are text without U+FE0F, as the inside of a bracket expression (`[…]`) of a regular expression.
 macro_rules! text_by_default {
     () => {
         concat!(

@@ -92,7 +92,7 @@ where
                 match prepared.await {
                     Ok(stream) => Ok((stream, Protocol::Http1, peer)),
                     Err(error) => {
-                        // A detail, because probes of load balancers also open connections without TLS.
+                        // Not a warning, because probes of load balancers open connections without TLS.
                         tracing::debug!(listener = name, ?peer, %error, "a connection could not be prepared");
                         Err(DispatchError::Io(error))
                     }

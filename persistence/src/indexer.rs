@@ -2,7 +2,7 @@
 //! indexes the rooms that it wrote. Two replicas may index the same room, but never the same range of its log. No
 //! changed room stays unindexed, even if a replica crashes, because all rooms are scanned: at the start, when a
 //! partition is taken over from another replica, and at intervals by one elected replica. The elected replica also
-//! makes blocks again whose signatures are outdated.
+//! rebuilds blocks whose signatures are outdated.
 
 mod changed_rooms;
 
@@ -39,8 +39,8 @@ const SCAN_PAUSE: Duration = Duration::from_millis(50);
 /// The scan pauses while more rooms than this are due to be indexed.
 const MAX_DUE_ROOMS_FOR_SCAN: usize = 2000;
 const IDLE_PAUSE: Duration = Duration::from_millis(250);
-/// How long after its start, and how often, a replica asks whether it is elected to make outdated blocks again. A start
-/// has other work.
+/// Pause before a replica asks, for the first time and again, whether it is elected to rebuild outdated blocks. Right
+/// after a start other work is more urgent.
 const ELECTION_PAUSE: Duration = Duration::from_secs(10);
 
 /// The background task that updates the search index.
@@ -68,9 +68,9 @@ impl ScanState {
     }
 }
 
-/// The progress of making outdated blocks again.
+/// The progress of rebuilding outdated blocks.
 struct OutdatedScan {
-    /// The last block that was made again, or that cannot be made.
+    /// The last block that was rebuilt, or that cannot be rebuilt.
     after: Block,
     /// Number of blocks of the next transaction: fewer after a failure, to find the block that fails.
     limit: i64,
@@ -216,8 +216,8 @@ impl Indexer {
         Ok(())
     }
 
-    /// Makes the next outdated blocks again, if the scan for them is due: one transaction between two turns of the
-    /// indexer, so new messages do not wait.
+    /// Rebuilds the next outdated blocks if the scan for them is due. It is one transaction between two turns of the
+    /// indexer, so that new messages do not wait.
     async fn rebuild_next_blocks(&self, scan: &mut OutdatedScan) -> Result<(), DbErr> {
         if !scan.is_due() {
             return Ok(());

@@ -108,8 +108,8 @@ impl MembershipService {
         Err(Refusal::unavailable("the room's members change too fast; retry").into())
     }
 
-    /// Creates the new member's user if nobody has seen it, and counts an addition by somebody else in the daily limits of
-    /// the requester.
+    /// Creates the new member's user if the system does not know it. Counts an addition by somebody else in the daily
+    /// limits of the requester.
     async fn admit(&self, requester: Requester<'_>, user: &UserId) -> Result<(), RequestError> {
         let transaction = self.db.begin().await?;
         let created = users::create_unknown_users(&transaction, [user], self.unknown_users).await?;

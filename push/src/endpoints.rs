@@ -39,12 +39,12 @@ impl EndpointRules {
         Ok(Self { hosts, allow_private })
     }
 
-    /// Parses an endpoint. Err is the rule that it breaks. A name may still have a private address, which the client
-    /// notices.
+    /// Parses an endpoint. The error is the rule that it breaks. A name may still have a private address, which the
+    /// client checks when it connects.
     pub fn parse_endpoint(&self, text: &str) -> Result<Url, String> {
         let url = parse_url(text, self.allow_private).map_err(|rule| rule.replacen("url", "endpoint", 1))?;
         if !self.allow_private && url.port_or_known_default() != Some(HTTPS_PORT) {
-            return Err("endpoint must have the port 443".to_owned());
+            return Err("endpoint must use the port 443".to_owned());
         }
         let host = url.host_str().unwrap_or_default();
         if !self.hosts.iter().any(|pattern| pattern.matches(host)) {

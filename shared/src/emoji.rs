@@ -12,7 +12,8 @@ const TEXT_STYLE: char = '\u{fe0e}';
 const KEYCAP: char = '\u{20e3}';
 
 /// The characters that are emoji, and text unless [`EMOJI_STYLE`] follows: `Emoji` without `Emoji_Presentation` in
-/// emoji-data.txt of Unicode 17, except digits, `#` and `*`. Later versions add none, because new emoji are pictures.
+/// emoji-data.txt of Unicode 17, except digits, `#` and `*`. Later versions add none, because new emoji are pictures by
+/// default.
 #[rustfmt::skip]
 const TEXT_BY_DEFAULT: &[(char, char)] = &[
     ('\u{a9}', '\u{a9}'), ('\u{ae}', '\u{ae}'), ('\u{203c}', '\u{203c}'), ('\u{2049}', '\u{2049}'),

@@ -18,8 +18,8 @@ pub struct IdError {
     pub rule: &'static str,
 }
 
-/// Whether a character embeds, overrides or isolates a direction of writing. In a name it can reverse the text around the
-/// name.
+/// Whether a character embeds, overrides or isolates a direction of writing. In a name it can reverse the text around
+/// the name.
 #[must_use]
 pub const fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

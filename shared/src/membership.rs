@@ -299,7 +299,7 @@ pub async fn invalidate_account(connection: &mut Connection, user: &UserId) -> R
 }
 
 /// Caches an account, unless the account changed after `version` was read. Returns whether the account was cached. Soon
-/// after a change it is cached only for some seconds, because the change may not be committed yet: see `remember.lua`.
+/// after a change it is cached only briefly, because the change may not be committed yet: see `remember.lua`.
 pub async fn cache_account(
     connection: &mut Connection,
     user: &UserId,

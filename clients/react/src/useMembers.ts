@@ -26,8 +26,8 @@ export interface MembersOptions {
 }
 
 /**
- * The members of a room. The hook loads the first page, of up to 200 members, once it is mounted and connected, and then
- * keeps the loaded members up to date.
+ * The members of a room. The hook loads the first page, of up to 200 members, once it is mounted and connected, and
+ * then keeps the loaded members up to date.
  */
 export function useMembers(roomId: string, { load: isWanted = true }: MembersOptions = {}): MembersResult {
   const room = useRoomObject(roomId);

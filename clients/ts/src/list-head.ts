@@ -1,15 +1,13 @@
 import type { Env } from "./env.js";
 import { Timer } from "./timers.js";
 
-/**
- * How often the head of a partial list is read, and the longest random delay of an earlier read, in milliseconds. All
- * clients of a gateway that stops connect again at the same time.
- */
+/** How often the head of a partial list is read. */
 const INTERVAL_MS = 60_000;
+/** The longest random delay of a read, because all clients of a gateway that stops connect again at the same time. */
 const MAX_SPREAD_MS = 5_000;
 /**
- * How far a read of the head overlaps the one before, in milliseconds: the list is ordered by the times of messages, and
- * a message is stored some time later.
+ * How far a read of the head overlaps the one before. The list is ordered by the times of messages, and a message is
+ * stored some time later.
  */
 const OVERLAP_MS = 60_000;
 
@@ -20,7 +18,7 @@ export interface ListPage {
   /** The times of the last activity in the first and in the last room. */
   readonly newest: number;
   readonly oldest: number;
-  /** Whether a room that the kit does not follow is as the kit knew it. So no room with new activity is below it. */
+  /** Whether the page has an unchanged room that the kit does not follow. Rooms with new activity are above it. */
   readonly hasUnchanged: boolean;
   /** The cursor of the next page; null if this is the last one. */
   readonly next: string | null;

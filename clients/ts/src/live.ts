@@ -23,7 +23,7 @@ export function receipts(room: Room): Store<ReadonlyMap<string, Receipt>> {
   return (room as RoomImpl).features.of(ReceiptsFeature);
 }
 
-/** The members of a room, by page: undefined until `load()` has read the first page, and then kept current by events. */
+/** The members of a room, by page: undefined until `load()` has read the first page, then kept current by events. */
 export function members(room: Room): Members {
   return (room as RoomImpl).features.of(MembersFeature);
 }

@@ -96,7 +96,7 @@ export class Rooms implements RoomList {
   readonly more = async (): Promise<void> => {
     if (this.#nextCursor === null) return;
     await this.readPage(this.#nextCursor, true);
-    // A room with new activity may have moved to the head of the list before its page was read.
+    // Before its page was read, a room with new activity may have moved to the head of the list.
     await this.#head.read();
   };
 
@@ -231,7 +231,7 @@ export class Rooms implements RoomList {
     ).catch((error) => env.report(error));
   }
 
-  /** Reads a room that is not joined and has events for the user, then joins it before these events. */
+  /** Reads a room that is not joined and has events for the user. Then joins it, with a cursor before these events. */
   async #activity(frame: Extract<ServerFrame, { type: "room:activity" }>): Promise<void> {
     const { log, listing, opened } = this.room(frame.room);
     if (log.joined || opened) return;

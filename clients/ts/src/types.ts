@@ -418,8 +418,8 @@ export interface Member {
 }
 
 /**
- * The members of a room, by their ids, as far as they are loaded. The value is undefined until the first page is loaded, and
- * is then kept current by events. When a room with more than one page closes, or has missed events, its later pages are
+ * The loaded members of a room, ordered by their ids. The value is undefined until the first page is loaded. Then
+ * events keep it current. When a room with more than one page closes, or has missed events, its later pages are
  * dropped.
  */
 export interface Members extends Store<readonly Member[] | undefined> {

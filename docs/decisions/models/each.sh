@@ -1,6 +1,6 @@
 #!/bin/sh
-# each.sh shards | append_many | client_ids: runs this model with all rules, then without each of them. Each run is limited in time;
-# the whole needs some minutes. The output is the file `*-results.txt` of the model.
+# each.sh shards | append_many | client_ids: runs this model with all rules, then without each of them. Each run is
+# limited in time; the whole needs some minutes. The output is the file `*-results.txt` of the model.
 cd "$(dirname "$0")" || exit 1
 model=${1:?usage: each.sh shards|append_many|client_ids}
 run() { nice -n 19 python3 "$model.py" "$@" --seconds "${SECONDS_EACH:-30}"; }

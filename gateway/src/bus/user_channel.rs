@@ -196,7 +196,7 @@ impl SharedState {
             UserNotice::Account => ("account", None),
         };
         self.metrics.notices.with_label_values(&[kind]).inc();
-        // Whether the notice may be lost, because clients read again what it says.
+        // Whether the notice may be dropped, because clients also get its content by their reads.
         let is_expendable = matches!(kind, "read" | "activity");
         let (workers, user) = {
             let mut connections = lock(&self.connections);

@@ -19,7 +19,7 @@ pub(super) const MIN_WRITE_INTERVAL_MS: u32 = 1000;
 #[derive(Debug, Clone, Copy)]
 pub enum StatusEvent {
     Opened(Status),
-    /// The peer gave its last sign of life this long before.
+    /// The last bytes came from the peer this long before.
     Closed(Status, Duration),
     Changed {
         from: Status,
@@ -41,7 +41,7 @@ struct LocalUser {
     /// Whether the user is in `due_users` or `waiting_users`.
     queued: bool,
     written_at_ms: u32,
-    /// When the connections of the user last gave a sign of life, without those of open connections since they opened.
+    /// The latest time at which a connection opened, changed its status, or sent its last bytes before it closed.
     last_sign_ms: u32,
 }
 

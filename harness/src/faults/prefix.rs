@@ -11,11 +11,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::Stack;
 use crate::history::{History, PrefixCheck, Violation};
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Timeout of a look. A PostgreSQL that a fault has paused does not answer.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Timeout of a check, because a PostgreSQL that a fault has paused does not answer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Looks on its own task until [`PrefixMonitor::finish`].
+/// Checks the rule on a task of its own until [`PrefixMonitor::finish`].
 pub(super) struct PrefixMonitor {
     stack: Arc<Stack>,
     history: History,
@@ -26,16 +26,16 @@ pub(super) struct PrefixMonitor {
 impl PrefixMonitor {
     pub fn start(stack: &Arc<Stack>, history: &History, rooms: &[String]) -> PrefixMonitor {
         let (stop, mut stopped) = watch::channel(false);
-        let (mut check, looked_at, clock) =
-            (PrefixCheck::of_rooms(rooms), Arc::clone(stack), history.clone());
+        let (mut check, target, clock) = (PrefixCheck::of_rooms(rooms), Arc::clone(stack), history.clone());
         let task = tokio::spawn(async move {
-            let mut tick = interval(LOOK_INTERVAL);
+            let mut tick = interval(CHECK_INTERVAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
-                    // A fault may make PostgreSQL unreachable. The next look covers what this one has missed.
+                    // A check that fails is not an error, because a fault may make PostgreSQL unreachable. The next
+                    // check covers the same events.
                     _ = tick.tick() => {
-                        let _ = timeout(LOOK_TIMEOUT, check.look(looked_at.database(), clock.now())).await;
+                        let _ = timeout(CHECK_TIMEOUT, check.look(target.database(), clock.now())).await;
                     }
                     _ = stopped.changed() => return check,
                 }
@@ -44,7 +44,7 @@ impl PrefixMonitor {
         PrefixMonitor { stack: Arc::clone(stack), history: history.clone(), stop, task }
     }
 
-    /// Looks a last time, and returns the violations.
+    /// Checks a last time, and returns the violations.
     ///
     /// # Errors
     /// When PostgreSQL does not answer any more.

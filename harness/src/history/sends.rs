@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{AckOutcome, CheckCounts, Entry, EntryKind, Rule, StoredEvent, StoredLog, Violation};
 
-/// A gateway may append a message this long after its client last sent it, and use a replaced Redis process for this
-/// long.
+/// A gateway may append a message this long after its client last sent it, and may use a Redis process this long after
+/// another one has replaced it.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// One message of one sender: what was sent, and the answers to it.
@@ -19,13 +19,13 @@ struct SentMessage<'a> {
     accepted: Vec<AcceptedAnswer<'a>>,
     /// When the message was first sent, and the last time that it was sent or answered.
     times: Option<(Duration, Duration)>,
-    /// How often the client called an attempt the first.
+    /// How often the client sent `attempt: 1`.
     first_attempts: u32,
 }
 
 impl SentMessage<'_> {
-    /// Whether a second event may have become a void: Redis lost data between the events, or the client called two
-    /// attempts the first.
+    /// Whether a second event may have become a void: Redis lost data between the events, or the client sent
+    /// `attempt: 1` twice.
     fn may_be_duplicated(&self, redis_losses: &[RangeInclusive<Duration>]) -> bool {
         let loses = |(first, last): (Duration, Duration)| {
             let meanwhile = |loss: &RangeInclusive<Duration>| {

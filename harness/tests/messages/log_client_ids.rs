@@ -1,5 +1,5 @@
 //! Client ids that Redis does not remember, on a real Redis: which ones are new, and which ones are looked up in
-//! PostgreSQL. Windows that get other names stand for a clock of Redis that jumps.
+//! PostgreSQL. The tests rename windows to simulate jumps of the clock of Redis.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -110,9 +110,9 @@ async fn client_id_outside_the_trusted_time_is_looked_up() -> Result<()> {
     Ok(())
 }
 
-/// When the time of a client id comes that was ahead, its window may have been dropped.
+/// A client id was ahead of Redis. When Redis shows its time, its window may have been dropped.
 #[tokio::test]
-async fn sender_whose_clock_is_ahead_is_looked_up_until_then() -> Result<()> {
+async fn sender_ahead_of_redis_is_looked_up_until_that_time() -> Result<()> {
     let fixture = start_trusting_from(clock::now() - MINUTE).await?;
     let ahead = clock::client_id_at(clock::now() + 15 * MINUTE);
     fixture.log.append(&first_attempt(&fixture, &ahead)).await?;
@@ -149,7 +149,7 @@ async fn client_id_of_a_dropped_window_is_looked_up() -> Result<()> {
     Ok(())
 }
 
-/// Client ids of changes are remembered only in Redis.
+/// A dropped window would forget the client id of a change, which only Redis remembers.
 #[tokio::test]
 async fn jump_of_the_clock_drops_no_window() -> Result<()> {
     let fixture = LogFixture::new(1000).await?;

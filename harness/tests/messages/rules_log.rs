@@ -1,5 +1,5 @@
 //! Mutation tests for rules that need no service: each runs a test of this program again without a rule. With the rule
-//! that test is part of the gate like all others. docs/RULES.md lists the rules.
+//! the test runs like all others. docs/RULES.md lists the rules.
 
 use anyhow::{Result, ensure};
 use tidings_shared::sabotage::RULES_VARIABLE;

@@ -54,7 +54,7 @@ async fn mention_beyond_joined_rooms_is_told_with_10000_rooms() -> Result<()> {
         let told = next_frame(bob, "room:activity").await?;
         let from: Cursor = serde_json::from_value(told["from"].clone())?;
         ensure!((&told["room"], &told["seq"], from.seq) == (&json!(room), &json!(1), 0), "{told}");
-        // The event is stored, so the list shows it. Who joins from the cursor receives it.
+        // The event is stored, so the list shows it. A client that joins from the cursor receives it.
         let page = stack.http("bob").my_rooms("limit=1").await?.expect(200).body;
         let first = &page["rooms"][0];
         ensure!(first["room"] == json!(room) && first["unread_mentions"] == 1, "{first}");

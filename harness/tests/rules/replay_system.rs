@@ -280,8 +280,8 @@ impl ReplaySystem {
         Ok(line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0))
     }
 
-    /// Makes the room's partition as it is some time after its epoch began: a UUIDv7 that Redis does not remember is
-    /// new. A window of client ids must have begun.
+    /// Sets the state that the room's partition has some time after its epoch began: a UUIDv7 that Redis does not
+    /// remember is new. A window of client ids must have begun.
     pub async fn trust_client_ids(&self) -> Result<()> {
         let (redis, list) = (self.stack.redis(), self.partition()?.sent());
         let window: String = redis.command(redis::cmd("LINDEX").arg(&list).arg(-1)).await?;

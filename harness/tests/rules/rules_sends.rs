@@ -89,7 +89,7 @@ async fn repeat_unless_second(system: &ReplaySystem, id: &str) -> Result<BrokenP
     Ok((!again.duplicate).then(|| format!("the room gets a second event: {again:?}")))
 }
 
-/// The clock of Redis jumps to these offsets, in seconds. After each jump a message begins a window of client ids and
+/// The clock of Redis jumps to these offsets, in seconds. After each jump a message begins a window of client ids, and
 /// is stored.
 async fn begin_windows(system: &ReplaySystem, offsets_s: [i64; 2]) -> Result<()> {
     for offset_s in offsets_s {
@@ -107,8 +107,8 @@ async fn appends_compare_client_ids_of_earlier_windows() -> Result<()> {
     ensure_needed(&[removal], stack_with_clocks(), replay_recent_message_is_repeated_in_next_window).await
 }
 
-/// The clock of Redis jumps by some windows, and later back. Then a message of before is repeated. The clock of the
-/// gateway is an hour behind.
+/// The clock of Redis jumps by some windows, and later back. Then a message from before the jumps is repeated. The
+/// clock of the gateway is an hour behind.
 async fn replay_recent_message_is_repeated_after_jumps(system: &mut ReplaySystem) -> Result<BrokenPromise> {
     let id = send_trusted(system).await?;
     begin_windows(system, [1300, 3600]).await?;

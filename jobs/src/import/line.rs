@@ -170,7 +170,7 @@ impl ImportLine {
 
 fn parse_room(line: RoomLine, text: &str, rules: &LineRules) -> Result<ImportLine, LineRefusal> {
     let mut room = creation::parse_new_room(text, &line.created_by, true, RoomId::generate())?;
-    // The creator created the room elsewhere, and may have been no admin.
+    // The audit log gets no entry, because the room was created in another system.
     room.by_admin = false;
     let has_id = line.id.is_some();
     if !has_id && room.kind != rooms::RoomKind::Direct {

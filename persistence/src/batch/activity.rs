@@ -24,7 +24,7 @@ pub struct RoomActivity {
 }
 
 impl RoomActivity {
-    /// The bytes that this holds in a queue.
+    /// The memory that this item needs in a queue, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let mentioned: usize =

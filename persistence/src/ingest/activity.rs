@@ -1,6 +1,6 @@
 //! Tells users of stored events in rooms that they may not have joined: of messages and edits that mention them, and of
 //! messages in their direct rooms. Runs beside the writer, which never waits for it. The cost does not depend on the
-//! number of members, and other messages cost one look-up in memory once the kind of their room is known.
+//! number of members. A message that concerns nobody costs one look-up in memory once the kind of its room is known.
 //!
 //! A notice may be lost. Clients that do not join all rooms read the head of their list from time to time.
 
@@ -31,9 +31,9 @@ use crate::writer::failure;
 const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Pause between two rounds. A user gets at most one notice of a room in a round.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
-/// The number of rooms of which the members of direct rooms are remembered. With more, all are forgotten.
+/// Above this number of remembered rooms, all are forgotten, which limits the memory.
 const MAX_KNOWN_ROOMS: usize = 20_000;
-/// Notices in one Redis request. Limited, because many would block the connection that all commands share.
+/// The most notices in one Redis request. More would block the connection that all commands share.
 const MAX_NOTICES_PER_REQUEST: usize = 200;
 
 /// The activity for which no notices were sent yet.
@@ -98,8 +98,8 @@ async fn send_round(ingest: &Ingest, direct_rooms: &mut DirectRooms) {
     tokio::time::sleep(ROUND_PAUSE).await;
 }
 
-/// The users whom the activity concerns. Asks for the present roles of mentioned users, because a user may have been
-/// removed, or may have lost a role that shows the message.
+/// The notices for the users whom the activity concerns. Reads the present roles of mentioned users, because a user may
+/// have been removed, or may have lost the role that could see the message.
 async fn find_notices(
     db: &impl ConnectionTrait,
     direct_rooms: &mut DirectRooms,
@@ -129,7 +129,8 @@ async fn find_notices(
     Ok(notices)
 }
 
-/// The users of direct rooms. A room never changes its kind, and the users of a direct room are fixed.
+/// The users of each known room if it is direct, otherwise nobody. An entry never becomes outdated: a room never
+/// changes its kind, and the users of a direct room are fixed.
 #[derive(Debug, Default)]
 struct DirectRooms(HashMap<RoomId, Vec<UserId>>);
 
@@ -196,7 +197,7 @@ fn partition_of(notice: &&(UserId, UserNotice)) -> Partition {
     Partition::of_user(&notice.0)
 }
 
-/// Publishes notices. A shard that does not answer fails only the notices of its own users.
+/// Publishes notices. If a shard does not answer, only the notices of its own users are lost.
 async fn publish(ingest: &Ingest, notices: &[(UserId, UserNotice)]) {
     let by_session = ingest.log.group_by_current_session(notices.iter().collect(), partition_of);
     let publishing: Vec<_> =

@@ -20,7 +20,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum number of handshakes at the same time, because each costs CPU before the peer has proved anything.
 pub(super) const MAX_HANDSHAKES: usize = 256;
 
-/// Makes the handshake of a new connection. `permits` limits the handshakes at the same time.
+/// Makes the handshake of a new connection. `permits` limits the simultaneous handshakes.
 pub(super) async fn accept(
     socket: TcpStream,
     tls: Arc<ServerConfig>,

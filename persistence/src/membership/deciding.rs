@@ -40,7 +40,8 @@ pub struct MembershipLimits {
 }
 
 impl MembershipLimits {
-    /// The limit of the rooms of a user that counts for a membership that `requester` makes.
+    /// The limit of rooms for a membership that `requester` gives to `user`. Others have a limit of their own, so that
+    /// they cannot use up the rooms that the user may join.
     #[must_use]
     pub fn rooms_of(&self, requester: &UserId, user: &UserId) -> u32 {
         if requester == user { self.rooms_per_user } else { self.rooms_by_others }

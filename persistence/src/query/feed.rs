@@ -202,13 +202,13 @@ async fn feed_rows(
     };
     let mut rows = rows.iter().map(row).collect::<Result<Vec<_>, DbErr>>()?;
     if sabotage::is_active(Sabotage::FeedOrder) {
-        exchange_neighbours(&mut rows);
+        swap_neighbours(&mut rows);
     }
     Ok(rows)
 }
 
-/// Exchanges each two rows of a partition. Only the sabotage needs this.
-fn exchange_neighbours(rows: &mut [FeedRow]) {
+/// Swaps the rows of each partition in pairs. Only the sabotage needs this.
+fn swap_neighbours(rows: &mut [FeedRow]) {
     // Groups the partitions. The sort keeps the order of the positions.
     rows.sort_by_key(|row| row.partition);
     for of_partition in rows.chunk_by_mut(|one, other| one.partition == other.partition) {

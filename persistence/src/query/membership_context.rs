@@ -31,8 +31,9 @@ pub struct MembershipContext {
     pub erased: bool,
     /// The number of owners, where 2 means two or more. Counted only if the affected user is an owner.
     pub owners: i64,
-    /// The number of the affected user's rooms, up to `max_rooms`: those to which others added the user if the requester
-    /// is somebody else, else those that the user created or joined. Counted only if the user is not in this room.
+    /// The number of the affected user's rooms, up to `max_rooms`. If the requester is somebody else, the rooms to
+    /// which others added the user; otherwise those that the user created or joined. Counted only if the user is not in
+    /// this room.
     pub rooms: i64,
 }
 

@@ -98,7 +98,7 @@ pub async fn roles(
     Ok(rooms.iter().map(|of| roles.by_ref().take(of.users.len()).collect()).collect())
 }
 
-/// The members of each room that is direct; nobody for the other rooms. Rooms that do not exist are left out.
+/// The members of each direct room, and an empty list for each other room. Rooms that do not exist are left out.
 pub async fn direct_members(
     db: &impl ConnectionTrait,
     rooms: &[&RoomId],

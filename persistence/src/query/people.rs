@@ -83,8 +83,8 @@ pub async fn people(
     Ok(found)
 }
 
-/// The place of a person among others: by the folded name, so that Émile is beside Emile and before Fritz. Equal names
-/// are ordered as they are written, then by id. Letters of different scripts are ordered by their code points.
+/// Orders people by the folded name, so that Émile is beside Emile and before Fritz. People with equal folded names are
+/// ordered by the name as it is written, then by id. Letters of different scripts are ordered by their code points.
 fn sort_key(person: &Person) -> (String, String, String) {
     let name = person.name.as_ref().unwrap_or(&person.user);
     (fold(name), name.clone(), person.user.clone())

@@ -59,8 +59,8 @@ pub async fn my_rooms(
     Ok((rooms, next))
 }
 
-/// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed. The
-/// longest names have 4 MB together.
+/// Maximum number of public rooms that a page of a search by name reads. Limited, because names are not indexed.
+/// 5,000 of the longest names need 4 MB.
 const MAX_NAMES_PER_PAGE: i64 = 5_000;
 
 /// A public room at its position in the list.
@@ -123,7 +123,8 @@ pub async fn public_rooms(
     let rooms = rows.iter().map(|row| Room::from_query_result(row, "r_"));
     let mut rooms = rooms.collect::<Result<Vec<_>, DbErr>>()?;
     let more = truncate_page(&mut rooms, limit);
-    // The cursor has the time of the list. A room that became active since would move the next page to the top.
+    // The cursor has the time from the first statement. If the room became active before the second one, its new time
+    // would move the next page to the top.
     let last = rooms.last().filter(|_| more);
     let last = last.and_then(|last| listed.iter().find(|room| room.id == last.room));
     let next = last.map(ListedRoom::cursor).or(end);

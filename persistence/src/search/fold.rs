@@ -93,7 +93,7 @@ fn is_voicing_mark(c: char) -> bool {
     matches!(c, '\u{3099}' | '\u{309a}')
 }
 
-/// Appends a voicing mark as one letter with the last one, so that か is no beginning of が.
+/// Composes the last letter and a voicing mark to one letter, so that か is not a prefix of が.
 fn push_voiced(folded: &mut String, mark: char) {
     let last = folded.pop();
     match last.and_then(|last| compose(last, mark)) {
@@ -104,7 +104,7 @@ fn push_voiced(folded: &mut String, mark: char) {
 
 /// Whether `c` is Han, Kana, Thai, Lao, Burmese or Khmer, which are written without spaces.
 pub(super) fn is_written_without_spaces(c: char) -> bool {
-    // The first of these scripts in Unicode is Thai.
+    // Thai has the lowest code points of these scripts, so most texts need no look-up of the script.
     c >= '\u{e00}'
         && match CodePointMapData::<Script>::new().get(c) {
             Script::Han
@@ -120,9 +120,9 @@ pub(super) fn is_written_without_spaces(c: char) -> bool {
         }
 }
 
-/// The plain letters of a letter in lower case that has no decomposition; None if it is plain. By the names in
-/// UnicodeData: a LETTER L WITH STROKE is an L. Ligatures are both letters. The last lines are letters of Arabic that
-/// differ by dots at the end of a word, by the keyboard, or by a sign above.
+/// The plain letters for a letter in lower case that has no decomposition; None if it is plain. The table follows the
+/// names in UnicodeData: a LETTER L WITH STROKE is an L. A ligature becomes both letters. The last lines are letters of
+/// Arabic that differ by dots at the end of a word, by the keyboard, or by a sign above.
 fn plain_letters(c: char) -> Option<&'static str> {
     Some(match c {
         'ᶏ' | 'ⱥ' => "a",

@@ -8,8 +8,8 @@
 //! - A signature of `n` bytes contains an item if it has the bits `number mod 8n` of all its numbers. Bit 0 is the
 //!   lowest bit of the first byte, as in `get_bit` of PostgreSQL.
 //! - The size of a signature, modulo 8, tells how its words were folded. It is 4 for the folded form of `fold.rs`, and
-//!   was 0 before. A signature of an earlier form is *outdated*: a search cannot test it, and the indexer makes it
-//!   again.
+//!   was 0 before. A signature of an earlier form is *outdated*: a search cannot test it, and the indexer
+//!   rebuilds it.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,7 @@ const PREFIX_CHARS: [usize; 7] = [1, 2, 3, 4, 6, 8, 12];
 /// block costs over a hundred times as much as testing the block.
 const BITS_PER_ITEM: u64 = 8;
 const BYTES_PER_ITEM: usize = 2;
-/// Sizes of signatures are the first size and multiples of the step more.
+/// The size of a signature is `MIN_SIGNATURE_BYTES` plus a multiple of `SIZE_STEP_BYTES`.
 const SIZE_STEP_BYTES: usize = 8;
 const MIN_SIGNATURE_BYTES: usize = 4;
 /// The condition of SQL that a signature in the column `signature` is outdated. The index `search_blocks_outdated` has

@@ -59,7 +59,7 @@ pub fn split_words(text: &str) -> Vec<Word> {
 }
 
 /// Whether a folded cluster is separate from its neighbours, because it has several words: ½ is `1⁄2`, ㋀ is `1月`.
-/// Otherwise the query ½ would not find 2½.
+/// Without this rule the query ½ would not find 2½.
 fn has_words_of_its_own(cluster: &str) -> bool {
     let mut letters = cluster.chars().filter(|c| !is_mark(*c));
     let Some(first) = letters.next() else { return false };

@@ -19,9 +19,9 @@ pub const USER_CHANGE: &str = "user.change";
 pub const USER_BLOCK: &str = "user.block";
 /// A user was unblocked.
 pub const USER_UNBLOCK: &str = "user.unblock";
-/// The begin of an erasure.
+/// An erasure has started.
 pub const USER_ERASE: &str = "user.erase";
-/// A room got a chosen id.
+/// A room was created with an id that an admin chose.
 pub const ROOM_CREATE: &str = "room.create";
 /// A held file was released.
 pub const FILE_RELEASE: &str = "file.release";
@@ -39,7 +39,7 @@ pub const WEBHOOK_DELETE: &str = "webhook.delete";
 pub const WEBHOOK_REPLAY: &str = "webhook.replay";
 /// Dead letters were removed.
 pub const WEBHOOK_DROP: &str = "webhook.drop";
-/// The begin of an export by a job.
+/// The job `export` has started.
 pub const EXPORT: &str = "export";
 const ROOM_CHANGE: &str = "room.change";
 const ROOM_ARCHIVE: &str = "room.archive";
@@ -53,7 +53,7 @@ const MESSAGE_DELETE: &str = "message.delete";
 /// The most rows that [`delete_old`] deletes.
 pub const MAX_DELETED: u64 = 10_000;
 
-/// An action that is no event of a room.
+/// The entry of an action that is not an event of a room.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuditEntry<'a> {
     /// None for an operator who uses a job.
@@ -66,7 +66,7 @@ pub struct AuditEntry<'a> {
     pub detail: Option<&'a str>,
 }
 
-/// Records an action. Must run in the transaction of the action.
+/// Records an action. Must run in the transaction of the action, so that neither exists without the other.
 pub async fn record(db: &impl ConnectionTrait, entry: &AuditEntry<'_>) -> Result<(), DbErr> {
     let sql = "INSERT INTO audit_log (actor, action, target, room_id, detail) VALUES ($1, $2, $3, $4, $5)";
     let values = [
@@ -122,7 +122,7 @@ impl<'a> RoomAction<'a> {
 }
 
 /// Records the events of a batch that are actions on somebody else, and the changes of rooms. Must run after the
-/// messages of the batch are inserted, and after refused changes have become voids.
+/// messages of the batch are inserted, because it reads their senders, and after refused changes have become voids.
 pub async fn record_events(transaction: &DatabaseTransaction, plan: &BatchPlan<'_>) -> Result<(), DbErr> {
     let changes: HashMap<(&RoomId, Seq), &MembershipChange> =
         plan.members.all.iter().map(|change| ((&change.room, change.seq), change)).collect();

@@ -1,8 +1,9 @@
-//! Limits of what one account may cause per day: rooms, members whom it adds, and rows of users whom nobody has seen.
+//! Daily limits of one account: rooms that it creates, members whom it adds, and unknown users whom it names.
 //! Writes `daily_usage`. PostgreSQL counts, so a limit holds over all nodes and restarts.
 //!
-//! Each row is a leaky bucket: `used` shrinks by a whole limit per day. So a user may use the whole limit at once, and as
-//! much again within the next day. A count is written in the transaction of what it counts, and is never given back.
+//! Each row is a leaky bucket: `used` shrinks by a whole limit per day. So a user may use the whole limit at once, and
+//! as much again within the next day. A count is written in the transaction of what it counts. Removing a room or a
+//! member does not lower it.
 
 use std::num::NonZeroU32;
 
@@ -15,7 +16,7 @@ use crate::sql::statement;
 /// The `reason` of a refusal by a daily limit.
 const REASON: &str = "daily_limit";
 
-/// What a user has used now, after it shrank with time. `$4` is the limit.
+/// The present value of `used`, which shrinks with time. `$4` is the limit.
 macro_rules! used_now {
     () => {
         "GREATEST(0, d.used - $4 * EXTRACT(epoch FROM \
@@ -34,7 +35,7 @@ pub struct DailyLimits {
     pub new_users: NonZeroU32,
 }
 
-/// What an account has used by one request.
+/// What one request adds to the counts of an account.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DailyUse {
     pub rooms: u64,
@@ -42,8 +43,8 @@ pub struct DailyUse {
     pub new_users: u64,
 }
 
-/// Adds this use to the counts of `user`. If it would exceed a limit, returns the refusal; the caller must then roll the
-/// transaction back.
+/// Adds this use to the counts of `user`. If it would exceed a limit, returns the refusal, and the caller must roll the
+/// transaction back, because some counts may be written.
 pub async fn count_use(
     transaction: &DatabaseTransaction,
     user: &UserId,

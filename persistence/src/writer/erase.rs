@@ -29,14 +29,14 @@ pub async fn erasure_status(db: &impl ConnectionTrait, user: &UserId) -> Result<
     })
 }
 
-/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun. The first of these
-/// steps is also recorded in the audit log. `actor` is None for an operator who uses a job.
+/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun. Only the first call
+/// for a user writes an entry of the audit log. `actor` is None for an operator who uses a job.
 pub async fn begin_erasure(
     db: &impl ConnectionTrait,
     user: &UserId,
     actor: Option<&UserId>,
 ) -> Result<(), DbErr> {
-    // All parts of the statement see the user as it was before.
+    // In all parts of the statement `users` is as it was before, so only the first call finds no `erasing_at`.
     let sql = "WITH begun AS (UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
                  erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL RETURNING id) \
                INSERT INTO audit_log (actor, action, target) SELECT $2::text, $3::text, b.id FROM begun b \

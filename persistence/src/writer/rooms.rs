@@ -1,6 +1,7 @@
 //! Creates rooms: writes the room, its first members and the users it names, in one transaction.
-//! Writes `rooms`, `members`, `users` and the counts of the daily limits. Each pair of users has at most one direct room and each id is used once, even
-//! under concurrent requests. A creation is not an event, so the head of a new room is 0.
+//! Writes `rooms`, `members`, `users` and the counts of the daily limits. Each pair of users has at most one direct
+//! room and each id is used once, even under concurrent requests. A creation is not an event, so the head of a new room
+//! is 0.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
 use tidings_shared::error::Refusal;

@@ -207,7 +207,7 @@ pub async fn outdated_blocks(
         .collect()
 }
 
-/// Makes blocks again from the present texts. Returns the number of their messages.
+/// Rebuilds blocks from the present texts. Returns the number of their messages.
 pub async fn rebuild(db: &DatabaseConnection, blocks: BTreeSet<Block>) -> Result<usize, DbErr> {
     let transaction = db.begin().await?;
     let rooms: BTreeSet<&str> = blocks.iter().map(|block| block.room.as_str()).collect();

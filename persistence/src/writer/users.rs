@@ -38,8 +38,8 @@ pub struct AdmissionOutcome {
 }
 
 /// Updates a user from their token: a value in the token replaces a different stored one, and an omitted value keeps
-/// it. Creates an unknown user, or returns None if the policy requires known users or the id may not be new. Writes nothing
-/// if no value differs.
+/// it. Creates an unknown user, or returns None if the policy requires known users or a new user may not have this id.
+/// Writes nothing if no value differs.
 /// Blocked users are not refused, but the returned account says that they are blocked.
 pub async fn admit(
     db: &impl ConnectionTrait,
@@ -84,7 +84,8 @@ pub struct AccountChange {
 }
 
 /// Creates a user, or changes their account, and returns the new account. None if the user is erased or being erased,
-/// which cannot be undone, or is unknown and the id may not be new. Records the change by `actor` in the audit log.
+/// which cannot be undone, or is unknown and a new user may not have this id. Records the change by `actor` in the
+/// audit log.
 pub async fn put_account(
     db: &impl ConnectionTrait,
     user: &UserId,
@@ -126,7 +127,7 @@ fn without_nul(text: &str) -> String {
 }
 
 /// Creates the unknown users among `users`, without names. Returns how many were created. If the policy requires known
-/// users, or an id may not be new, creates no user, and returns None if a user is unknown.
+/// users, or a new user may not have one of the ids, creates no user, and returns None if a user is unknown.
 pub async fn create_unknown_users<'a>(
     db: &impl ConnectionTrait,
     users: impl IntoIterator<Item = &'a UserId>,

@@ -49,8 +49,8 @@ local sender, client_id, looked_up, max_backlog, max_backlog_bytes, min_role, al
   deletes_upto, obeys_slow_mode, imported_at, log_upto, id_ms = unpack(ARGV, 1, 21)
 local FIRST_SET = 22
 
--- More senders than this share one field of `{p}:sent:ahead`. It is at most MAX_SHARED_AHEAD_MS ahead, so that nobody
--- can cause look-ups of all for longer.
+-- Senders above this number share one field of `{p}:sent:ahead`. Its time is at most MAX_SHARED_AHEAD_MS ahead, because
+-- it causes look-ups for all senders.
 local MAX_SENDERS_AHEAD = 1000
 local MAX_SHARED_AHEAD_MS = 86400 * 1000
 -- A membership mark is kept until no cache and no gateway can still hold the membership from before the change.
@@ -92,7 +92,8 @@ local windows = redis.call('LRANGE', sent_key, 0, -1)
 if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
 
 local field, new_from_field, new_from
--- Identifies the oldest window. Its number is not enough, because it may begin again after the clock was set back.
+-- Identifies the oldest window. Its number is not enough, because a later window may get the same number after the
+-- clock was set back.
 local oldest = '-'
 -- Whether the hashes of all windows in the list are there. After a jump of the clock some may have expired.
 local complete = true
@@ -117,8 +118,8 @@ end
 
 id_ms = tonumber(id_ms)
 local ahead_key = sent_key .. ':ahead'
--- The text of the answer `lookup`. As long as it is the same, no window was dropped: whatever was appended after the
--- look-up began is remembered.
+-- The text of the answer `lookup`. While it stays the same, no window was dropped, so Redis remembers every client id
+-- that was appended after the look-up began.
 local look_up = EPOCH .. ' ' .. oldest
 
 -- Whether the event may be appended although Redis does not remember its client id.
@@ -128,7 +129,8 @@ local function is_decided()
   return is_new(id_ms, new_from, now_ms, unpack(redis.call('HMGET', ahead_key, sender, '')))
 end
 
--- Remembers that the client id is ahead of the clock of Redis. When its time comes, its window may have been dropped.
+-- Remembers that the client id is ahead of the clock of Redis. Otherwise it would count as new once its window is
+-- dropped and Redis shows its time.
 local function remember_ahead()
   local name, upto = sender, id_ms
   if redis.call('HLEN', ahead_key) >= MAX_SENDERS_AHEAD and redis.call('HEXISTS', ahead_key, sender) == 0 then

@@ -1,7 +1,7 @@
 -- Appends messages of many rooms in the usual case: the room is seeded, open and without slow mode, the senders may
 -- send, and each client id is certainly new. If a message needs more checks, neither this message nor the later
--- messages of its room are appended. No message of a partition is appended if the window of client ids has not begun
--- or is not the newest, if the backlog has no space, or if one of the senders is being erased. append.lua decides about
+-- messages of its room are appended. No message of a partition is appended if the window of client ids has not begun or
+-- is not the newest, if the backlog has no space, or if one of the senders is being erased. append.lua decides about
 -- all these messages. Every check comes before the first write.
 -- The loaded text begins like that of append.lua, but without backlog.lua.
 --

@@ -58,7 +58,7 @@ local function write_watermark(first_key, committed, proof, place, count)
     redis.call('HSET', exceptions_key, 'since', since)
     for i = place + 1, place + 2 * count, 2 do redis.call('HSET', exceptions_key, ARGV[i], ARGV[i + 1]) end
   end
-  -- A former owner may be late. PostgreSQL may still have its commit, and have lost those after it.
+  -- A late owner must not replace the proof: PostgreSQL may have its commit, and may have lost later commits.
   if proof ~= '' and not is_late then redis.call('HSET', exceptions_key, 'proof', proof) end
   redis.call('SET', stored_key, EPOCH .. ' ' .. new)
 

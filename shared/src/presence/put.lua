@@ -1,7 +1,7 @@
 -- Sets or removes a user's state under a node lease. `o` is online, `a` is away.
 -- status: o or a; '' = remove the state
 -- grace: the status (o or a) of a closed connection, which stays valid for the grace period; '' = none
--- silence_ms: how long ago the closed connections gave their last sign of life; -1 = the caller is another node, which
+-- silence_ms: how long ago the last bytes came from the closed connections; -1 = the caller is another node, which
 -- removes the state because the lease has expired
 -- Answers 'told' if the published state is up to date, 'tell' if a change must be published, or 'over' if the lease has
 -- expired and the node must begin another one.

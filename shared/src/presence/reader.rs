@@ -1,4 +1,4 @@
-//! Reads presence with the rights of a Redis user that may not write, for programs that have no part in the log. It
+//! Reads presence with the rights of a Redis user that may not write, for programs that do not use the log. The reader
 //! opens no epoch. So it may read the states of a process that was demoted until the map of the shards is read again,
 //! which takes up to 10 s.
 

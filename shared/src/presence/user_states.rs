@@ -30,8 +30,8 @@ pub struct NodeState {
     pub status: Option<Status>,
     /// The status of a connection that has closed, which stays valid for the grace period.
     pub grace: Option<Status>,
-    /// When the closed connections of the user on this node gave their last sign of life, by the node's own clock in
-    /// ms, which may wrap around.
+    /// When the last bytes came from the closed connections of the user on this node, by the node's own clock in ms,
+    /// which may wrap around.
     pub last_sign_ms: u32,
 }
 

@@ -92,7 +92,7 @@ function usePeople(
           namesOf(client).learn(all);
           setAnswer({ query, found: all.map((person) => ({ ...person, role: "" })) });
         },
-        // Without an answer nobody is offered.
+        // A failed search offers nobody; the next key starts another one.
         () => {},
       );
     }, TYPING_DELAY_MS);

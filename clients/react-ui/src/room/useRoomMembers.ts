@@ -26,7 +26,7 @@ export function useAllMembers(room: string): readonly Member[] | undefined {
   return isSmall && !hasMore ? items : undefined;
 }
 
-/** The names of these users of a room. In a larger room it asks the server for names that the page has not met. */
+/** The names of these users of a room. In a larger room it asks the server for unknown names. */
 export function useNamesIn(room: string, users: readonly string[]): readonly Named[] {
   const isSmall = useIsSmall(room);
   const { items } = useMembers(room, { load: isSmall });

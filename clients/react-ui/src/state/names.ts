@@ -10,11 +10,11 @@ interface NamedUser {
 }
 
 /**
- * The names of users whom the page has met, for rooms whose members are not loaded: from messages, additions and searches.
- * It asks the server only for users whom a message names.
+ * Names of users, for rooms whose members are not loaded. They come from messages, additions and searches. The server
+ * is asked only for users whom a message names.
  */
 class NameDirectory {
-  /** A user without a name was looked up in vain. */
+  /** A user without a name was looked up, and the server returned none. */
   private readonly names = new Map<string, string | undefined>();
   private readonly listeners = new Set<() => void>();
   private lookUps: Promise<void> = Promise.resolve();
@@ -31,13 +31,13 @@ class NameDirectory {
   }
 
   learn(users: readonly NamedUser[]): void {
-    const news = users.filter(({ user, name }) => name && this.names.get(user) !== name);
-    if (news.length === 0) return;
-    for (const { user, name } of news) this.set(user, name ?? undefined);
+    const changed = users.filter(({ user, name }) => name && this.names.get(user) !== name);
+    if (changed.length === 0) return;
+    for (const { user, name } of changed) this.set(user, name ?? undefined);
     for (const listener of [...this.listeners]) listener();
   }
 
-  /** Asks for the names of members of a room, for each user once and one after the other. */
+  /** Asks for the names of members of a room: once for each user, and one request at a time. */
   lookUp(room: string, users: readonly string[]): void {
     for (const user of users) {
       this.lookUps = this.lookUps.then(async () => {

@@ -50,7 +50,8 @@ export class MessageReader {
     if (at !== "unread") return at === "end" ? undefined : at;
     const { listing, log, timeline } = this.#room;
     const { unread, readSeq = 0 } = listing.summary.value ?? {};
-    // The newest page contains at least `limit` seqs, unless it ends at 1 MiB. Once it is loaded, its first seq is known.
+    // The newest page contains at least `limit` seqs, unless it ends at 1 MiB. Its first seq is known once it is
+    // loaded.
     let firstSeq = (log.cursor?.seq ?? Number.POSITIVE_INFINITY) - limit + 1;
     if (timeline.loaded && !timeline.hasNewer) firstSeq = (timeline.hasOlder && timeline.firstSeq) || 0;
     return unread && readSeq && firstSeq > readSeq + 1 ? readSeq + 1 : undefined;

@@ -1,6 +1,6 @@
 //! Names that an application gives to rooms and messages, and their ids here. A room's id is a prefix and the escaped
 //! name, or a hash of the name if the id would be too long. A message's id is its position `ROOM~SEQ`. So ids need no
-//! memory and are the same on every node. Only the way back from a hash needs the names that each worker has seen. Pure.
+//! memory and are the same on every node. Only to find the name of a hash, each worker remembers names. Pure.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,29 +12,29 @@ use tidings_shared::limits::MAX_ROOM_ID_CHARS;
 
 /// Separates the prefix from a hash. No escaped name begins with it, because two hex digits follow each `:` there.
 const HASH_MARK: &str = "::";
-/// Nobody finds another name with the same 16 bytes of SHA-256, so a hash never leads to the room of another name.
+/// With 16 bytes of SHA-256 nobody can make two names with one hash, so no name leads to the room of another name.
 const HASH_BYTES: usize = 16;
-/// The id of a longer name is not a hash but too long, so the name is refused and never kept.
+/// A longer name is not hashed. Its id is too long, so the name is refused and needs no space in the cache.
 const MAX_HASHED_NAME_BYTES: usize = 512;
-/// Each worker keeps at least this number of names, those that were used last, and at most twice as many: 3 MiB.
-const MIN_KEPT_NAMES: usize = 2_048;
+/// Each worker remembers at least this number of the names that were used last, and at most twice as many (3 MiB).
+const MIN_CACHED_NAMES: usize = 2_048;
 
 thread_local! {
-    /// Commands and frames of a connection are translated on the thread of its worker.
-    static KEPT_NAMES: RefCell<KeptNames> = RefCell::default();
+    /// One for each thread, because the thread of a connection's worker translates all its commands and frames.
+    static NAME_CACHE: RefCell<NameCache> = RefCell::default();
 }
 
 /// The names of rooms whose ids are hashes, by id.
 #[derive(Default)]
-struct KeptNames {
+struct NameCache {
     recent: HashMap<String, String>,
     /// The names before the recent ones. Those that are used again become recent.
     older: HashMap<String, String>,
 }
 
-impl KeptNames {
+impl NameCache {
     fn keep(&mut self, id: &str, name: String) {
-        if self.recent.len() >= MIN_KEPT_NAMES {
+        if self.recent.len() >= MIN_CACHED_NAMES {
             self.older = std::mem::take(&mut self.recent);
         }
         self.recent.insert(id.to_owned(), name);
@@ -83,7 +83,7 @@ impl RoomNames {
             return id;
         }
         let id = hashed_id(prefix, name);
-        KEPT_NAMES.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
+        NAME_CACHE.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
         id
     }
 
@@ -100,7 +100,7 @@ impl RoomNames {
     /// worker has seen the name.
     fn own_name(&self, id: &str) -> Option<String> {
         if self.is_hash(id) {
-            return KEPT_NAMES.with_borrow_mut(|names| names.find(id));
+            return NAME_CACHE.with_borrow_mut(|names| names.find(id));
         }
         unescape(id.strip_prefix(self.prefix.as_deref()?)?)
     }
@@ -230,19 +230,19 @@ mod tests {
         let long = |number: usize| format!("{number}{}", "x".repeat(100));
         let id = names.to_id(&long(0));
         // Another worker has not seen the name.
-        KEPT_NAMES.with_borrow_mut(|names| *names = KeptNames::default());
+        NAME_CACHE.with_borrow_mut(|names| *names = NameCache::default());
         assert_eq!(names.to_name(&id), id.as_str());
         let mut joined = json!({ "rooms": [{ "room": id, "name": long(0) }] });
         names.rename(joined.as_object_mut().unwrap());
         assert_eq!(joined["rooms"][0]["room"], long(0));
-        for number in 1..5 * MIN_KEPT_NAMES {
+        for number in 1..5 * MIN_CACHED_NAMES {
             names.to_id(&long(number));
             if number % 1000 == 0 {
                 assert_eq!(names.to_name(&id), long(0), "{number}");
             }
         }
-        KEPT_NAMES.with_borrow(|names| {
-            assert!(names.recent.len() <= MIN_KEPT_NAMES && names.older.len() <= MIN_KEPT_NAMES);
+        NAME_CACHE.with_borrow(|names| {
+            assert!(names.recent.len() <= MIN_CACHED_NAMES && names.older.len() <= MIN_CACHED_NAMES);
         });
     }
 

@@ -37,7 +37,7 @@ pub struct ImportMessage {
     pub client_id: String,
     /// The edits in their order, then the reactions, then the deletion.
     pub changes: Vec<ImportChange>,
-    /// Why reactions of the line are not imported. The message is, because it matters more than a reaction.
+    /// Why reactions of the line are left out. The message is still imported, because it matters more than a reaction.
     pub left_out: Vec<LineRefusal>,
     /// JSON text: the metadata of the message with the original ids added.
     metadata: String,
@@ -64,7 +64,7 @@ struct MessageLine {
     at: Option<OriginalTime>,
     reply_to: Option<OriginalId>,
     edits: Option<Vec<EditForm>>,
-    /// Each is parsed on its own, so that a wrong one does not refuse the message.
+    /// Each is parsed on its own, so that the message is not refused for an invalid one.
     reactions: Option<Vec<Box<RawValue>>>,
     deleted: Option<DeletionForm>,
 }
@@ -212,7 +212,8 @@ impl ChangeReader<'_> {
         emojis: &mut BTreeSet<String>,
     ) -> Result<(), LineRefusal> {
         let ReactionForm { user, emoji, at } = parse_json(reaction.get())?;
-        // The name has the emoji as the line spells it, so that it is the same as in earlier versions.
+        // The name contains the emoji as the line spells it, because the client id depends on the name: a repeated
+        // import must find the reactions that an earlier version imported.
         let name = format!("reaction {emoji}");
         let emoji = check_emoji(emoji)?;
         if !user.may_be_new() {

@@ -14,8 +14,9 @@ use crate::ingest::{Ingest, announcing, partition_backoff::PartitionBackoff};
 use crate::writer::outcome::{Exception, WrittenBatch};
 
 /// For each partition a room and a seq that the batch stored. While PostgreSQL has this event, it has lost no earlier
-/// commit of the partition either. If an earlier batch stored all events of a partition, the last one is the proof: the
-/// process that stored it may have ended before it wrote the watermark and the proof.
+/// commit of the partition either. If an earlier batch already stored all events of a partition in this batch, the
+/// last one is the proof, because the process that stored it may have ended before it wrote the watermark and the
+/// proof.
 pub(super) fn proofs_of(written: &mut WrittenBatch) -> BTreeMap<Partition, (RoomId, Seq)> {
     let mut proofs = std::mem::take(&mut written.stored_before);
     if sabotage::is_removed("events that are read again are a proof") {
