@@ -1,8 +1,7 @@
-import type { Member, Message } from "@tidings/client";
+import type { Member, Message, SystemEvent } from "@tidings/client";
 import { useTidings } from "@tidings/react";
 import { useEffect, useMemo, useState } from "react";
 import { displayName } from "../logic/names.js";
-import type { SystemEvent } from "../logic/systemLines.js";
 import { namesOf } from "../state/names.js";
 
 /**
