@@ -159,7 +159,8 @@ async fn replay_address_leads_to_a_replica(system: &mut ReplaySystem) -> Result<
     let second = start_replica(&system.stack).await?;
     redirect_persistence_to(&system.stack, &second);
     // Without the rule, persistence opens an epoch at the replica for this message, and decides a base of the room.
-    store_over_http(system, "x", Instant::now() + Duration::from_secs(3)).await?;
+    let alice = system.stack.http("alice");
+    store_over_http(&alice, &system.room, "x", Instant::now() + Duration::from_secs(3)).await?;
     let accepted = system.send_until_accepted("b").await?;
     ensure!(accepted.seq == 2, "{accepted:?}");
     let (begun, key) = (Instant::now(), keys::room(&RoomId::parse(&system.room)?));
