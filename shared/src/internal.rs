@@ -154,7 +154,15 @@ json_types! {
 
     /// Asks persistence to make a user a member of a public room. If the room does not exist, persistence creates it
     /// with this name, and the user becomes its owner.
-    pub struct EnterRoomRequest { pub user: UserId, pub room: RoomId, pub name: Option<String> }
+    pub struct EnterRoomRequest {
+        pub user: UserId,
+        pub room: RoomId,
+        pub name: Option<String>,
+        /// Whether the user has the scope `tidings.admin`, and so no daily limits. Gateways of the previous version do
+        /// not say it.
+        #[serde(default)]
+        pub is_admin: bool,
+    }
 
     /// Why the user is not a member, or `None` if the user is a member and the membership is stored.
     pub struct EnterRoomAnswer { pub refused: Option<Refusal> }

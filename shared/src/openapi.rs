@@ -30,6 +30,7 @@ const WORD_PATTERN: &str = concat!(
     r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a",
     r"\u2028-\u202f\u205f\u2066-\u2069\u3000]+$"
 );
+const ROOM_PATTERN: &str = "^[A-Za-z0-9._:-]+$";
 const LABEL_PATTERN: &str = "^[a-z0-9_-]+$";
 
 macro_rules! empty_types {
@@ -43,6 +44,7 @@ empty_types! {
     MessageIdForm RoleForm LabelForm EmojiForm NameForm PersonTextForm MessageTextForm AttachmentTextForm
     AttachmentUrlForm MetadataForm SlowModeForm ListCursorForm LimitForm PositionForm MessageSeqForm StatusForm
     VoidReasonForm TimeForm FeedLimitForm FeedWaitForm PartitionsForm
+    RoomFilterForm UserFilterForm
 }
 
 macro_rules! forms {
@@ -70,8 +72,10 @@ macro_rules! forms {
 }
 
 forms! {
-    RoomId = "RoomId", "Not `.` or `..`." => text_schema(MAX_ROOM_ID_CHARS, "^[A-Za-z0-9._:-]+$");
+    RoomId = "RoomId", "Not `.` or `..`." => text_schema(MAX_ROOM_ID_CHARS, ROOM_PATTERN);
     UserId = "UserId", "Without control characters, bidi controls and white space; not `.` or `..`." => text_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
+    RoomFilterForm = "RoomFilter", "The id of a room; empty as if omitted." => filter_schema(MAX_ROOM_ID_CHARS, ROOM_PATTERN);
+    UserFilterForm = "UserFilter", "The id of a user; empty as if omitted." => filter_schema(MAX_USER_ID_CHARS, WORD_PATTERN);
     MessageIdForm = "MessageId", "" => string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)));
     FileId = "FileId", "A UUIDv7 in lower case." =>
         string().pattern(Some("^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"));
@@ -117,6 +121,12 @@ fn string() -> ObjectBuilder {
 /// A text of 1 to `max_chars` characters that matches `pattern`.
 fn text_schema(max_chars: usize, pattern: &str) -> ObjectBuilder {
     string().pattern(Some(pattern)).min_length(Some(1)).max_length(Some(max_chars))
+}
+
+/// Like [`text_schema`], or an empty text. The pattern ends with `+$`.
+fn filter_schema(max_chars: usize, pattern: &str) -> ObjectBuilder {
+    let pattern = format!("{}*$", pattern.trim_end_matches("+$"));
+    string().pattern(Some(pattern)).max_length(Some(max_chars))
 }
 
 /// A text of at most `max_chars` characters without control characters.

@@ -130,8 +130,13 @@ impl Bus {
 
     /// Makes a user a member of a public room, which is created with this name if it does not exist. Returns when the
     /// membership is stored. Refuses a user who may not join the room.
-    pub async fn enter_room(&self, user: &UserId, room: &RoomId, name: String) -> Result<(), Refusal> {
-        let request = EnterRoomRequest { user: user.clone(), room: room.clone(), name: Some(name) };
+    pub async fn enter_room(&self, identity: &Identity, room: &RoomId, name: String) -> Result<(), Refusal> {
+        let request = EnterRoomRequest {
+            user: identity.user.clone(),
+            room: room.clone(),
+            name: Some(name),
+            is_admin: identity.admin,
+        };
         let answer = self.persistence.enter_room(&request).await.map_err(LookupError::from)?;
         answer.refused.map_or(Ok(()), Err)
     }

@@ -165,7 +165,7 @@ async fn enter_room(
     let name = client.connection.name_to_create(room).filter(|_| is_non_member);
     let Some(name) = name else { return Err(refusal) };
     worker.node.take_tokens_or_refuse(Limit::Commands, &identity.user, NonZeroU32::MIN)?;
-    worker.node.bus.enter_room(&identity.user, room, name).await?;
+    worker.node.bus.enter_room(identity, room, name).await?;
     Ok(worker.node.bus.membership_snapshot(&identity.user, room).await?)
 }
 

@@ -142,6 +142,47 @@ async fn user_of_one_service_lacks_cluster_rights_of_the_other() -> Result<()> {
     Ok(())
 }
 
+/// The ids of the connections of a server whose last command read presence.
+async fn reading_connections(server: &Redis) -> Result<Vec<String>> {
+    let clients: String = server.command(cmd("CLIENT").arg("LIST")).await?;
+    let reading = clients.lines().filter(|client| client.contains("cmd=eval_ro"));
+    Ok(reading.filter_map(|client| client.split(' ').next()).map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn reset_of_presence_reader_keeps_healthy_connections() -> Result<()> {
+    let cluster = RedisCluster::start(3, 0).await?;
+    for server in cluster.nodes() {
+        add_users(server).await?;
+    }
+    let master_of = async |user: &UserId| cluster.master_of(PresencePartition::of(user).partition().0).await;
+    let failed = UserId::parse("alice")?;
+    let failed_master = master_of(&failed).await?;
+    let mut number = 0;
+    let (healthy, healthy_master) = loop {
+        let user = UserId::parse(&format!("user{number}"))?;
+        match master_of(&user).await? {
+            master if master != failed_master => break (user, master),
+            _ => number += 1,
+        }
+    };
+    let reader =
+        PresenceReader::new(log::client(&url_of(&cluster, PUSH_USER))?.named("tidings-push", "test"));
+    let connections = async || -> Result<[Vec<String>; 2]> {
+        for user in [&failed, &healthy] {
+            reader.state(user).await?;
+        }
+        let (failed, healthy) = (cluster.node(failed_master), cluster.node(healthy_master));
+        Ok([reading_connections(failed).await?, reading_connections(healthy).await?])
+    };
+    let [first, kept] = connections().await?;
+    reader.reset(&failed).await;
+    let [second, still_kept] = connections().await?;
+    ensure!(first != second, "{first:?}");
+    ensure!(kept == still_kept && kept.len() == 1, "{kept:?} {still_kept:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn user_of_push_reads_presence_and_nothing_else() -> Result<()> {
     let redis = Redis::start().await?;

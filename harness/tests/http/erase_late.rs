@@ -144,6 +144,28 @@ async fn edited_text_leaves_redis_before_its_rows_are_cleared() -> Result<()> {
 }
 
 #[tokio::test]
+async fn simultaneous_erasures_write_one_audit_entry() -> Result<()> {
+    let stack = Stack::builder().gateways(0).start().await?;
+    let root = stack.http("root").with_token(&stack.admin_token("root"));
+    root.put_user("bob", json!({})).await?.expect(200);
+    let holder = start_lock_holder(&stack, "SELECT FROM users WHERE id = 'bob' FOR UPDATE").await?;
+    let delete = || root.request(reqwest::Method::DELETE, "/users/bob", None);
+    let release = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                       AND datname = current_database()";
+        stack.database().until(waiting, "2").await?;
+        kill_lock_holder(&stack, holder).await
+    };
+    let (one, other, released) = tokio::join!(delete(), delete(), release);
+    released?;
+    one?.expect(204);
+    other?.expect(204);
+    let entries = "SELECT count(*) FROM audit_log WHERE action = 'user.erase'";
+    assert_eq!(stack.database().value(entries).await?, "1");
+    Ok(())
+}
+
+#[tokio::test]
 async fn failing_erasures_do_not_block_others() -> Result<()> {
     let stack = Stack::builder().gateways(0).start().await?;
     let stuck = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''stuck''; END'; \

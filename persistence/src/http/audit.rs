@@ -2,8 +2,7 @@
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::error::ErrorCode;
-use tidings_shared::ids::{RoomId, UserId};
-use tidings_shared::openapi::{LimitForm, ListCursorForm};
+use tidings_shared::openapi::{LimitForm, ListCursorForm, RoomFilterForm, UserFilterForm};
 
 use super::caller::Caller;
 use super::parameters::Parameters;
@@ -15,9 +14,9 @@ use crate::query::audit::{AuditFilter, AuditPage, audit_log, unpack_position};
 #[utoipa::path(
     get, path = "/v1/admin/audit", operation_id = "listAudit", tag = "users",
     params(
-        ("actor" = Option<UserId>, Query, description = "Only actions of this user"),
-        ("target" = Option<UserId>, Query, description = "Only actions that concern this user"),
-        ("room" = Option<RoomId>, Query, description = "Only actions in this room"),
+        ("actor" = Option<UserFilterForm>, Query, description = "Only actions of this user"),
+        ("target" = Option<UserFilterForm>, Query, description = "Only actions that concern this user"),
+        ("room" = Option<RoomFilterForm>, Query, description = "Only actions in this room"),
         ("cursor" = Option<ListCursorForm>, Query),
         ("limit" = Option<LimitForm>, Query),
     ),

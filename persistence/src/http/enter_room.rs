@@ -13,12 +13,13 @@ use crate::membership::{MembershipRequest, Requester};
 use crate::writer::rooms::{CreationOutcome, NewRoom, RoomKind};
 
 /// Returns when the membership is stored. A text that is not a valid room name is left out. Refuses a private or direct
-/// room of which the user is not a member as `not_found`.
+/// room of which the user is not a member as `not_found`. `is_admin` says that the user has no daily limits.
 pub async fn enter_room(
     state: &State,
     user: &UserId,
     room: &RoomId,
     name: Option<String>,
+    is_admin: bool,
 ) -> Result<(), Problem> {
     let not_found = match join(state, user, room).await {
         Err(problem) if problem.code() == ErrorCode::NotFound => problem,
@@ -34,7 +35,7 @@ pub async fn enter_room(
         metadata: "{}".to_owned(),
         by_admin: false,
     };
-    match create_and_notify(state, new, false).await? {
+    match create_and_notify(state, new, is_admin).await? {
         CreationOutcome::Created => Ok(()),
         // Another user created the room meanwhile, or the room is not public.
         CreationOutcome::IdTaken => join(state, user, room).await,

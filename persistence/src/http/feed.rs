@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
 use tidings_shared::error::ErrorCode;
-use tidings_shared::ids::RoomId;
-use tidings_shared::openapi::{FeedLimitForm, FeedWaitForm, ListCursorForm, PartitionsForm};
+use tidings_shared::openapi::{FeedLimitForm, FeedWaitForm, ListCursorForm, PartitionsForm, RoomFilterForm};
 use tidings_shared::prometheus::IntGauge;
 use tokio::time::Instant;
 
@@ -33,7 +32,7 @@ const FILTER_TIMEOUT: Duration = Duration::from_secs(2);
         ("partitions" = Option<PartitionsForm>, Query, description = "All that the cursor covers if omitted"),
         ("limit" = Option<FeedLimitForm>, Query),
         ("wait_ms" = Option<FeedWaitForm>, Query, description = "How long to wait for an event; 0 if omitted"),
-        ("room" = Option<RoomId>, Query, description = "Events of this room only"),
+        ("room" = Option<RoomFilterForm>, Query, description = "Events of this room only"),
         ("type" = Option<Vec<String>>, Query, description = "Events of these types only; may be repeated"),
     ),
     responses(

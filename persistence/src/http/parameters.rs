@@ -37,18 +37,24 @@ impl Parameters {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A room id; None if it is missing. Refuses an empty one.
-    pub fn room(&self, name: &str) -> Result<Option<RoomId>, Problem> {
-        let found = self.0.iter().find(|(given, _)| given == name);
-        found.map(|(_, value)| room(value)).transpose()
+    /// Refuses an empty parameter, for requests that remove everything without it.
+    pub fn refuse_empty(&self, name: &str) -> Result<(), Problem> {
+        if self.0.iter().any(|(given, value)| given == name && value.is_empty()) {
+            return Err(Problem::bad_field(name, format!("{name} must not be empty")));
+        }
+        Ok(())
     }
 
-    /// A user id; None if it is missing. Refuses an empty one.
+    /// A room id; None if it is missing or empty.
+    pub fn room(&self, name: &str) -> Result<Option<RoomId>, Problem> {
+        self.text(name).map(room).transpose()
+    }
+
+    /// A user id; None if it is missing or empty.
     pub fn user(&self, name: &str) -> Result<Option<UserId>, Problem> {
-        let found = self.0.iter().find(|(given, _)| given == name);
         let parse =
             |value: &str| UserId::parse(value).map_err(|error| Problem::bad_field(name, error.to_string()));
-        found.map(|(_, value)| parse(value)).transpose()
+        self.text(name).map(parse).transpose()
     }
 
     /// A text to search for in room names; None if it is missing or empty.
@@ -173,6 +179,18 @@ mod tests {
         for bad in ["after=-1", "after=a", "after=1%20", "after=%D9%A1"] {
             assert!(parameters(bad).seq("after").is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn empty_id_counts_as_absent_unless_refused() {
+        let empty = parameters("room=&user=");
+        assert_eq!(empty.room("room").unwrap(), None);
+        assert_eq!(empty.user("user").unwrap(), None);
+        assert_eq!(empty.refuse_empty("room").unwrap_err().status_code(), 400);
+        for query in ["", "user=", "room=kitchen"] {
+            assert!(parameters(query).refuse_empty("room").is_ok(), "{query}");
+        }
+        assert!(parameters("user=a%20b").user("user").is_err());
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! `/me/people`: finds the people who share a room with the caller.
 
 use actix_web::{HttpRequest, web};
-use tidings_shared::ids::RoomId;
-use tidings_shared::openapi::NameForm;
+use tidings_shared::openapi::{NameForm, RoomFilterForm};
 
 use super::caller::Caller;
 use super::parameters::Parameters;
@@ -16,7 +15,7 @@ use crate::query::people::{self, People};
     get, path = "/v1/me/people", operation_id = "listPeople", tag = "rooms",
     params(
         ("query" = Option<NameForm>, Query, description = "Beginnings of words"),
-        ("room" = Option<RoomId>, Query, description = "In this room only"),
+        ("room" = Option<RoomFilterForm>, Query, description = "In this room only"),
     ),
     responses(
         (status = 200, description = "The people, by name", body = People),

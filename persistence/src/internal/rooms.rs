@@ -75,8 +75,8 @@ pub(super) async fn enter_room(
     state: Data<InternalState>,
     request: EnterRoomRequest,
 ) -> Result<EnterRoomAnswer, Problem> {
-    let EnterRoomRequest { user, room, name } = request;
-    match http::enter_room::enter_room(&state.http, &user, &room, name).await {
+    let EnterRoomRequest { user, room, name, is_admin } = request;
+    match http::enter_room::enter_room(&state.http, &user, &room, name, is_admin).await {
         Ok(()) => Ok(EnterRoomAnswer { refused: None }),
         Err(problem) if matches!(problem.code(), ErrorCode::Unavailable | ErrorCode::Internal) => {
             Err(problem)

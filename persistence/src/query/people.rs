@@ -5,6 +5,7 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use serde::Serialize;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::MAX_PEOPLE;
+use tokio::task::coop::consume_budget;
 use utoipa::ToSchema;
 
 use crate::search::fold::fold;
@@ -75,12 +76,23 @@ pub async fn people(
         MAX_ROOMS.into(),
         MAX_NAME_BYTES.into(),
     ];
-    let mut found = Person::find_by_statement(statement(PEOPLE_SQL, values)).all(db).await?;
+    let known = Person::find_by_statement(statement(PEOPLE_SQL, values)).all(db).await?;
+    Ok(select_people(known, query).await)
+}
+
+/// The first [`MAX_PEOPLE`] of the people whom the query finds. Yields to other tasks after each 128 people, because long
+/// names need much time.
+async fn select_people(known: Vec<Person>, query: &str) -> Vec<Person> {
     let words = split_words(query);
-    found.retain(|person| is_found(person, query, &words));
-    found.sort_by_cached_key(sort_key);
-    found.truncate(MAX_PEOPLE);
-    Ok(found)
+    let mut found = Vec::new();
+    for person in known {
+        if is_found(&person, query, &words) {
+            found.push((sort_key(&person), person));
+        }
+        consume_budget().await;
+    }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    found.into_iter().take(MAX_PEOPLE).map(|(_, person)| person).collect()
 }
 
 /// Orders people by the folded name, so that Émile is beside Emile and before Fritz. People with equal folded names are
@@ -103,6 +115,8 @@ fn is_found(person: &Person, query: &str, words: &[Word]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::search::fold::SAME;
 
@@ -128,6 +142,13 @@ mod tests {
             names,
             ["emil", "Emile", "Émile", "Fritz", "Lukas", "Łukasz", "ölaf", "Øystein", "zoe", "Ольга"]
         );
+    }
+
+    #[tokio::test]
+    async fn search_of_people_yields_to_other_tasks() {
+        let known = || (0..1_000).map(|_| named("Zoë")).collect::<Vec<_>>();
+        assert!(select_people(known(), "zoe").now_or_never().is_none());
+        assert_eq!(select_people(known(), "zoe").await.len(), MAX_PEOPLE);
     }
 
     #[test]

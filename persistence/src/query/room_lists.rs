@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, Value};
 use serde::Serialize;
 use tidings_shared::ids::UserId;
+use tokio::task::coop::consume_budget;
 use utoipa::ToSchema;
 
 use super::cursor::ActivityCursor;
@@ -110,14 +111,10 @@ pub async fn public_rooms(
     let listed = ListedRoom::find_by_statement(statement(LISTED_ROOMS_SQL, values)).all(db).await?;
     let is_end = usize::try_from(read_limit).is_ok_and(|read_limit| listed.len() < read_limit);
     let end = listed.last().filter(|_| !is_end).map(ListedRoom::cursor);
-    let query = query.map(fold);
-    let is_found = |room: &ListedRoom| {
-        let Some(query) = &query else { return true };
-        room.name.as_deref().is_some_and(|name| fold(name).contains(query))
+    let listed = match query {
+        Some(query) => find_named(listed, query, usize::try_from(limit + 1).unwrap_or_default()).await,
+        None => listed,
     };
-    // Folds no more names than a page needs.
-    let page_rooms = usize::try_from(limit + 1).unwrap_or_default();
-    let listed: Vec<ListedRoom> = listed.into_iter().filter(is_found).take(page_rooms).collect();
     let ids = column(&listed, |room| room.id.clone());
     let rows = db.query_all_raw(statement(ROOMS_SQL, [ids])).await?;
     let rooms = rows.iter().map(|row| Room::from_query_result(row, "r_"));
@@ -131,6 +128,23 @@ pub async fn public_rooms(
     Ok(PublicRooms { rooms, next })
 }
 
+/// The first `limit` of the rooms whose names contain `query`, in the folded form of both. Folds no more names than it
+/// needs. Yields to other tasks after each 128 names, because long names need much time.
+async fn find_named(listed: Vec<ListedRoom>, query: &str, limit: usize) -> Vec<ListedRoom> {
+    let query = fold(query);
+    let mut found = Vec::new();
+    for room in listed {
+        if found.len() >= limit {
+            break;
+        }
+        if room.name.as_deref().is_some_and(|name| fold(name).contains(&query)) {
+            found.push(room);
+        }
+        consume_budget().await;
+    }
+    found
+}
+
 fn cursor_values(cursor: Option<&ActivityCursor>) -> [Value; 2] {
     [cursor.map(|cursor| cursor.updated_at).into(), cursor.map(|cursor| cursor.room.as_str()).into()]
 }
@@ -138,4 +152,23 @@ fn cursor_values(cursor: Option<&ActivityCursor>) -> [Value; 2] {
 /// The cursor of the page after the one that ends with this room.
 fn cursor_after(last: &Room) -> String {
     ActivityCursor { updated_at: last.updated_at, room: last.room.clone() }.pack()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn search_of_room_names_yields_to_other_tasks() {
+        let room = |number: usize| ListedRoom {
+            id: number.to_string(),
+            updated_at: DateTime::<Utc>::UNIX_EPOCH,
+            name: Some("Café".to_owned()),
+        };
+        let listed = || (0..1_000).map(room).collect::<Vec<_>>();
+        assert!(find_named(listed(), "x", 10).now_or_never().is_none());
+        assert_eq!(find_named(listed(), "CAFE", 10).await.len(), 10);
+    }
 }

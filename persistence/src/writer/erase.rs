@@ -36,11 +36,10 @@ pub async fn begin_erasure(
     user: &UserId,
     actor: Option<&UserId>,
 ) -> Result<(), DbErr> {
-    // In all parts of the statement `users` is as it was before, so only the first call finds no `erasing_at`.
+    // Of simultaneous calls, the later ones wait for the row, read it again and change nothing.
     let sql = "WITH begun AS (UPDATE users SET blocked = true, name = NULL, picture = NULL, updated_at = now(), \
-                 erasing_at = COALESCE(erasing_at, now()) WHERE id = $1 AND erased_at IS NULL RETURNING id) \
-               INSERT INTO audit_log (actor, action, target) SELECT $2::text, $3::text, b.id FROM begun b \
-               WHERE EXISTS (SELECT FROM users u WHERE u.id = $1 AND u.erasing_at IS NULL)";
+                 erasing_at = now() WHERE id = $1 AND erasing_at IS NULL RETURNING id) \
+               INSERT INTO audit_log (actor, action, target) SELECT $2::text, $3::text, b.id FROM begun b";
     let values = [user.as_str().into(), actor.map(UserId::as_str).into(), audit::USER_ERASE.into()];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }

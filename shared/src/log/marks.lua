@@ -29,8 +29,10 @@ local RECEIPTS_EVERY_MS = 500
 -- square of the number of members.
 local MAX_PUSHED_MEMBERS = 100
 local MARKS_TTL_S = 3600
--- With more kept marks, all are dropped, but not before the records of all of them are stored. Otherwise PostgreSQL
--- would not know the latest mark of a user, and a lower one could follow it.
+-- With the marks of more users, all are dropped, but only by a call at which the records of all of them are stored.
+-- Otherwise PostgreSQL would not know the latest mark of a user, and a lower one could follow it. If marks come faster
+-- than the writer stores them, there is no such call. So this number is no bound: the hash may have each member of the
+-- room (100,000 by default), and those who left while it existed.
 local MAX_KEPT_MARKS = 10000
 
 local head, epoch, members = unpack(redis.call('HMGET', room_key, 'seq', 'epoch', 'members'))

@@ -40,9 +40,14 @@ impl PresenceReader {
         Ok(state_read_only(&mut connection, user).await?)
     }
 
-    /// Closes all connections and reads the map again, because a read failed or took too long.
-    pub async fn reset(&self) {
-        self.connections.lock().await.clear();
+    /// Closes the connection to the process of the user's shard and reads the map again, because a read failed or took
+    /// too long. Also closes connections to processes that are masters no more.
+    pub async fn reset(&self, user: &UserId) {
+        if let Some(map) = self.map.current() {
+            let (failed, masters) = (map.master(PresencePartition::of(user).partition()), map.addresses());
+            let mut connections = self.connections.lock().await;
+            connections.retain(|address, _| Some(address) != failed && masters.contains(address));
+        }
         self.map.refresh();
     }
 

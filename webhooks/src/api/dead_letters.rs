@@ -84,6 +84,8 @@ pub async fn remove(
     request: HttpRequest,
 ) -> Result<web::Json<Changed>, Problem> {
     let parameters = Parameters::from_request(&request)?;
+    // Otherwise a script without a value would remove the dead letters of all rooms.
+    parameters.refuse_empty("room")?;
     let (room, seq) = (parameters.room("room")?, parameters.seq("seq")?);
     require(&state, &id).await?;
     let selection = selection(room.map(|room| room.to_string()), seq)?;

@@ -16,12 +16,16 @@ const HASH_MARK: &str = "::";
 const HASH_BYTES: usize = 16;
 /// A longer name is not hashed. Its id is too long, so the name is refused and needs no space in the cache.
 const MAX_HASHED_NAME_BYTES: usize = 512;
-/// Each worker remembers at least this number of the names that were used last, and at most twice as many (3 MiB).
+/// Each of the two caches of a worker holds at least this number of the names that were used last, and at most twice as
+/// many (3 MiB).
 const MIN_CACHED_NAMES: usize = 2_048;
 
 thread_local! {
     /// One for each thread, because the thread of a connection's worker translates all its commands and frames.
     static NAME_CACHE: RefCell<NameCache> = RefCell::default();
+    /// The names in commands, for their answers and for rooms that joins create. They have a cache of their own, so
+    /// that commands that fail push out no name of a joined room.
+    static COMMAND_NAMES: RefCell<NameCache> = RefCell::default();
 }
 
 /// The names of rooms whose ids are hashes, by id.
@@ -83,7 +87,7 @@ impl RoomNames {
             return id;
         }
         let id = hashed_id(prefix, name);
-        NAME_CACHE.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
+        COMMAND_NAMES.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
         id
     }
 
@@ -100,7 +104,8 @@ impl RoomNames {
     /// worker has seen the name.
     fn own_name(&self, id: &str) -> Option<String> {
         if self.is_hash(id) {
-            return NAME_CACHE.with_borrow_mut(|names| names.find(id));
+            let joined = NAME_CACHE.with_borrow_mut(|names| names.find(id));
+            return joined.or_else(|| COMMAND_NAMES.with_borrow_mut(|names| names.find(id)));
         }
         unescape(id.strip_prefix(self.prefix.as_deref()?)?)
     }
@@ -110,13 +115,19 @@ impl RoomNames {
         prefix.and_then(|prefix| id.strip_prefix(prefix)).is_some_and(|rest| rest.starts_with(HASH_MARK))
     }
 
-    /// Keeps the name of a room whose id is a hash, if the object has both, as in `room:joined`.
+    /// Keeps the name of a room whose id is a hash, if the object has the fields `room` and `name`, as in
+    /// `room:joined`. A room that could not be joined has no field `name`.
     fn keep_name(&self, object: &Map<String, Value>) {
-        let text = |field: &str| object.get(field).and_then(Value::as_str);
-        if let (Some(id), Some(name)) = (text("room"), text("name"))
-            && self.is_hash(id)
-        {
+        let (Some(Value::String(id)), Some(name)) = (object.get("room"), object.get("name")) else { return };
+        if !self.is_hash(id) {
+            return;
+        }
+        if let Some(name) = name.as_str() {
             self.to_id(name);
+        }
+        // If the room has another name now, only the command that joined it has the name of the hash.
+        if let Some(name) = COMMAND_NAMES.with_borrow_mut(|names| names.find(id)) {
+            NAME_CACHE.with_borrow_mut(|names| names.keep(id, name));
         }
     }
 
@@ -224,26 +235,59 @@ mod tests {
         assert_eq!(names.to_id("x".repeat(60).as_str()), format!("app-{}", "x".repeat(60)));
     }
 
+    fn long(number: usize) -> String {
+        format!("{number}{}", "x".repeat(100))
+    }
+
+    /// Translates the answer to a join, in which the room has `name`.
+    fn join(names: &RoomNames, id: &str, name: &Value) -> Value {
+        let mut joined = json!({ "rooms": [{ "room": id, "name": name }], "failed": [] });
+        names.rename(joined.as_object_mut().unwrap());
+        joined["rooms"][0]["room"].clone()
+    }
+
+    fn cached() -> [usize; 4] {
+        let sizes = |cache: &NameCache| (cache.recent.len(), cache.older.len());
+        let (joined, commands) = (NAME_CACHE.with_borrow(sizes), COMMAND_NAMES.with_borrow(sizes));
+        [joined.0, joined.1, commands.0, commands.1]
+    }
+
     #[test]
     fn name_of_hash_is_learned_from_frame_and_kept_while_used() {
         let names = with_prefix("app-");
-        let long = |number: usize| format!("{number}{}", "x".repeat(100));
         let id = names.to_id(&long(0));
         // Another worker has not seen the name.
-        NAME_CACHE.with_borrow_mut(|names| *names = NameCache::default());
+        COMMAND_NAMES.set(NameCache::default());
         assert_eq!(names.to_name(&id), id.as_str());
-        let mut joined = json!({ "rooms": [{ "room": id, "name": long(0) }] });
-        names.rename(joined.as_object_mut().unwrap());
-        assert_eq!(joined["rooms"][0]["room"], long(0));
+        assert_eq!(join(&names, &id, &json!(long(0))), long(0));
         for number in 1..5 * MIN_CACHED_NAMES {
-            names.to_id(&long(number));
+            join(&names, &names.to_id(&long(number)), &json!(long(number)));
             if number % 1000 == 0 {
                 assert_eq!(names.to_name(&id), long(0), "{number}");
             }
         }
-        NAME_CACHE.with_borrow(|names| {
-            assert!(names.recent.len() <= MIN_CACHED_NAMES && names.older.len() <= MIN_CACHED_NAMES);
-        });
+        assert!(cached().into_iter().all(|size| size <= MIN_CACHED_NAMES), "{:?}", cached());
+    }
+
+    #[test]
+    fn names_in_failed_commands_push_out_no_joined_room() {
+        let names = with_prefix("app-");
+        // The second and the third room have another name and no name.
+        let joined = [json!(long(0)), json!("renamed"), Value::Null];
+        let ids = [0, 1, 2].map(|number| names.to_id(&long(number)));
+        for (number, name) in joined.iter().enumerate() {
+            assert_eq!(join(&names, &ids[number], name), long(number));
+        }
+        for number in 3..5 * MIN_CACHED_NAMES {
+            let id = names.to_id(&long(number));
+            let mut failed = json!({ "rooms": [], "failed": [{ "room": id, "code": "not_found" }] });
+            names.rename(failed.as_object_mut().unwrap());
+            assert_eq!(failed["failed"][0]["room"], long(number));
+        }
+        for (number, id) in ids.iter().enumerate() {
+            assert_eq!(names.to_name(id), long(number));
+        }
+        assert!(cached().into_iter().all(|size| size <= MIN_CACHED_NAMES), "{:?}", cached());
     }
 
     #[test]
