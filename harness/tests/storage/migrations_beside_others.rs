@@ -54,9 +54,10 @@ async fn outdated_blocks_are_indexed_beside_writes() -> Result<()> {
     let mut rooms = 0;
     let upgraded = loop {
         rooms += 1;
+        let rows = write(&format!("r{rooms}"), 10);
         tokio::select! {
             upgraded = &mut upgrade => break upgraded?,
-            written = database.query(&write(&format!("r{rooms}"), 10)) => drop(written?),
+            written = database.query(&rows) => drop(written?),
         }
     };
     ensure!(upgraded.contains("m0030_search_folding: applied"), "{upgraded}");
