@@ -39,8 +39,14 @@ export class Rooms implements RoomList {
   #reloadQueued = false;
   /** The connection (a value of `#generation`) whose rooms are being joined, if any. */
   #joining: number | undefined;
-  /** Resolves when all joins that name several rooms have been answered. */
+  /** Resolves when all joins of several rooms have been answered, or have waited too long for their answers. */
   joins: Promise<void> = Promise.resolve();
+  /**
+   * The cursors at which the joins of this connection continue, by `ref`, until they are answered. `joins` may resolve
+   * before.
+   */
+  readonly #sentCursors = new Map<string, Cursors>();
+  #joinCount = 0;
   #generation = 0;
   #userGeneration = 0;
   readonly get = this.#list.get;
@@ -118,6 +124,7 @@ export class Rooms implements RoomList {
   /** Stops the work of a lost connection. `ended` is set if the kit will not reconnect by itself. */
   down(ended?: TidingsError): void {
     this.#generation++;
+    this.#sentCursors.clear();
     this.#head.stop();
     for (const room of this.#rooms.values()) room.down(ended);
   }
@@ -148,10 +155,13 @@ export class Rooms implements RoomList {
   }
 
   handleFrame(frame: ServerFrame): void {
+    const { ref = "" } = frame as { ref?: string };
+    const after = this.#sentCursors.get(ref);
+    this.#sentCursors.delete(ref);
     switch (frame.type) {
       case "room:joined":
         for (const info of filterShape<JoinedRoom>(frame.rooms, SHAPES.joined))
-          this.room(info.room).log.onJoined(info);
+          this.room(info.room).log.onJoined(info, after?.[info.room]);
         for (const { room, code } of filterShape<{ room: string; code: string }>(
           frame.failed,
           SHAPES.failed,
@@ -225,7 +235,7 @@ export class Rooms implements RoomList {
       () => generation === this.#generation,
       this.reload,
       () => {
-        if (!tried) void this.#requestJoin("mine", [...this.#rooms.values()]).catch(env.report);
+        if (!tried) void this.#joinMany("mine", this.#rooms.values()).catch(env.report);
         tried = true;
       },
     ).catch((error) => env.report(error));
@@ -321,12 +331,21 @@ export class Rooms implements RoomList {
     });
   }
 
-  /** Joins `rooms`. The `known` ones of these rooms continue at their cursors. */
-  #requestJoin(rooms: string[] | "mine", known: RoomImpl[]): Promise<ServerFrame> {
-    const after: { [room: string]: Cursor } = {};
-    for (const { id, log } of known) if (log.cursor) after[id] = log.cursor;
-    const answer = this.#core.connection.request({ type: "room:join", rooms, after });
-    for (const { log } of known) log.joinSent(answer);
+  /** Joins one room or several. The `known` ones of them continue at their cursors. @internal */
+  requestJoin(
+    target: { room: string } | { rooms: string[] | "mine" },
+    known: Iterable<RoomImpl>,
+  ): Promise<ServerFrame> {
+    const cursors: Cursors = {};
+    for (const { id, log } of known) if (log.cursor) cursors[id] = log.cursor;
+    const ref = `join-${++this.#joinCount}`;
+    this.#sentCursors.set(ref, cursors);
+    const after = "room" in target ? cursors[target.room] : cursors;
+    return this.#core.connection.request(omitNullish({ type: "room:join", ...target, after } as const), ref);
+  }
+
+  #joinMany(rooms: string[] | "mine", known: Iterable<RoomImpl>): Promise<ServerFrame> {
+    const answer = this.requestJoin({ rooms }, known);
     const earlier = this.joins;
     this.joins = answer.then(
       () => earlier,
@@ -350,7 +369,7 @@ export class Rooms implements RoomList {
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);
       try {
-        await retryUntilDone(env, alive, () => this.#requestJoin(rooms, wanted));
+        await retryUntilDone(env, alive, () => this.#joinMany(rooms, wanted));
       } catch (thrown) {
         return env.report(thrown);
       }
@@ -359,5 +378,7 @@ export class Rooms implements RoomList {
     }
   }
 }
+
+type Cursors = { [room: string]: Cursor };
 
 const timeOf = (object?: MyRoomObject) => Date.parse(object?.updated_at as string) || 0;

@@ -19,7 +19,7 @@ async function listedRoom() {
   client.on("event", (event) => void emitted.push((event as { content?: string }).content));
   client.connect().catch(() => {});
   await world.clock.pass(2_000);
-  return { world, room: client.room("r"), emitted };
+  return { world, client, room: client.room("r"), emitted };
 }
 
 /** The server loses all messages but the first `kept`, and stores `count` others in a new epoch. */
@@ -215,3 +215,161 @@ test("events before the answer to a join of all rooms are not shown if a new epo
   expect(room.state.get().phase).toBe("live");
   expect(contents(room)).toEqual(world.server.contents());
 });
+
+/**
+ * A server that holds all joins until `release`, which answers them in their order. The client cannot read its list
+ * until it has joined all rooms without a cursor.
+ */
+function holdJoins({ server }: World) {
+  const held: (() => void)[] = [];
+  server.hook = (frame, session) => {
+    if (!isJoin(frame)) return undefined;
+    held.push(() => server.frame(session, frame));
+    return "lose";
+  };
+  server.http = (_method, path) => (path === "/me/rooms" && !held.length ? UNAVAILABLE : undefined);
+  return {
+    held,
+    release: () => {
+      server.hook = undefined;
+      for (const answer of held) answer();
+    },
+  };
+}
+
+test.each([0, 3_000])(
+  "no event after the list is missed if a join of all rooms is answered %i ms later",
+  async (ms) => {
+    const world = new World();
+    const { held, release } = holdJoins(world);
+    world.server.appendMessage("listed");
+    const client = world.client();
+    const emitted: unknown[] = [];
+    client.on("event", (event) => void emitted.push((event as { content?: string }).content));
+    client.connect().catch(() => {});
+    while (!client.rooms.get().loaded) await world.clock.pass(100);
+    expect(held.length).toBeGreaterThan(0);
+    expect(world.server.framesOf("room:join")[0]).toMatchObject({ rooms: "mine", after: {} });
+    world.server.appendMessage("missed");
+    await world.clock.pass(ms);
+    release();
+    await world.clock.pass(10_000);
+    world.server.appendMessage("live");
+    await world.clock.pass(1_000);
+    const [summary] = client.rooms.get().items;
+    expect(summary).toMatchObject({ unread: 3, lastMessage: { content: "live" } });
+    expect(emitted).toEqual(["missed", "live"]);
+  },
+);
+
+test("no event is missed if an older list is read between the answer to a join and the replay", async () => {
+  const world = new World();
+  const { server } = world;
+  server.appendMessage("listed");
+  const list = { rooms: [server.object("r", "alice")], next: null, rooms_version: server.version };
+  let session: Session | undefined;
+  server.http = (_method, path) => {
+    if (path !== "/me/rooms") return undefined;
+    return session ? { status: 200, body: list } : UNAVAILABLE;
+  };
+  beforeAnswer(
+    world,
+    (frame) => frame.rooms === "mine",
+    (of) => {
+      session = of;
+      server.appendMessage("missed");
+      of.joined.add("r");
+      const joined = { room: "r", kind: "private", name: "r", role: "member", head: server.head("r") };
+      return { type: "room:joined", rooms: [joined], failed: [] };
+    },
+  );
+  const client = world.client();
+  client.connect().catch(() => {});
+  while (!client.rooms.get().loaded) await world.clock.pass(100);
+  session?.send({ type: "room:caught_up", room: "r", ...server.head("r") });
+  await world.clock.pass(10_000);
+  const [summary] = client.rooms.get().items;
+  expect(summary).toMatchObject({ unread: 2, lastMessage: { content: "missed" } });
+});
+
+test.each([0, 3_000, 6_000])(
+  "a room that is opened during a slow join of all rooms has no hole (%i ms)",
+  async (ms) => {
+    const world = new World();
+    const { held, release } = holdJoins(world);
+    world.server.http = (_method, path) => (path === "/me/rooms" ? UNAVAILABLE : undefined);
+    world.server.appendMessage("loaded");
+    const client = world.client();
+    client.connect().catch(() => {});
+    while (!held.length) await world.clock.pass(100);
+    expect(world.server.framesOf("room:join")[0]).toMatchObject({ rooms: "mine", after: {} });
+    const room = client.room("r");
+    room.open();
+    await world.clock.pass(2_000);
+    world.server.appendMessage("missed");
+    await world.clock.pass(ms);
+    release();
+    await world.clock.pass(10_000);
+    world.server.appendMessage("live");
+    await world.clock.pass(1_000);
+    expect(room.state.get().phase).toBe("live");
+    expect(contents(room)).toEqual(["loaded", "missed", "live"]);
+  },
+);
+
+test("no event is missed if a notice of activity comes before the answer to a join at the head", async () => {
+  const world = new World();
+  const { server } = world;
+  server.appendMessage("before");
+  // The list cannot be read, and the join of all rooms is lost, so no cursor is known.
+  server.http = (_method, path) => (/rooms$|messages$/.test(path) ? UNAVAILABLE : undefined);
+  let noticed = false;
+  server.hook = (frame, session) => {
+    if (frame.rooms === "mine") return "lose";
+    if (!isJoin(frame) || noticed) return undefined;
+    noticed = true;
+    const from = server.head("r");
+    server.appendMessage("missed");
+    session.send({ type: "room:activity", room: "r", seq: 2, mention: false, from });
+    return undefined;
+  };
+  const client = world.client();
+  client.connect().catch(() => {});
+  await world.clock.pass(100);
+  const room = client.room("r");
+  const close = room.open();
+  await world.clock.pass(100);
+  // The join of the room fails while its page is read. It is repeated after the app has closed the room.
+  close();
+  await world.clock.pass(2_900);
+  newestSession(world).send({ type: "room:joined", rooms: [], failed: [{ room: "r", code: "unavailable" }] });
+  await world.clock.pass(20_000);
+  expect(noticed).toBe(true);
+  server.appendMessage("live");
+  await world.clock.pass(20_000);
+  expect(room.state.get().summary).toMatchObject({ unread: 3, lastMessage: { content: "live" } });
+});
+
+test.each(["the same epoch", "a new epoch"])(
+  "a join at the head by the app, in %s, leaves no hole in a live room",
+  async (epoch) => {
+    const { world, room, client } = await listedRoom();
+    room.open();
+    await world.clock.pass(2_000);
+    beforeAnswer(world, isJoin, (session) => {
+      if (epoch === "a new epoch") {
+        world.server.appendMessage("lost");
+        loseEvents(world, session);
+      } else {
+        session.joined.delete("r");
+        world.server.appendMessage("missed");
+      }
+    });
+    client.request({ type: "room:join", room: "r" }).catch(() => {});
+    await world.clock.pass(5_000);
+    world.server.appendMessage("live");
+    await world.clock.pass(5_000);
+    expect(room.state.get().phase).toBe("live");
+    expect(contents(room)).toEqual(world.server.contents());
+  },
+);

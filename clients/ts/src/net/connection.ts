@@ -182,11 +182,11 @@ export class ServerConnection {
     link.send(frame);
   }
 
-  /** Sends a frame and waits for the answer. Rejects with TidingsError. */
-  async request(frame: ClientFrame): Promise<ServerFrame> {
+  /** Sends a frame, with a unique `ref`, and waits for the answer. Rejects with TidingsError. */
+  async request(frame: ClientFrame, ref?: string): Promise<ServerFrame> {
     if (!this.up) throw new TidingsError("disconnected");
     try {
-      return await this.#requests.send((ref) => this.send({ ...frame, ref }));
+      return await this.#requests.send((ref) => this.send({ ...frame, ref }), ref);
     } catch (thrown) {
       // A missing answer may mean that the link is dead.
       if (asError(thrown).code === "timeout") this.#heartbeat?.probe();

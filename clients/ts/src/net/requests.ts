@@ -12,11 +12,10 @@ export function createRequests(timers: Timers) {
   let refCount = 0;
   return {
     /**
-     * Calls `send` with a new ref and waits for the answer. Rejects with TidingsError: the error of `send` or of the
-     * server, `timeout` after 5 s, or `disconnected`.
+     * Calls `send` with a ref, by default a new one, and waits for the answer. Rejects with TidingsError: the error of
+     * `send` or of the server, `timeout` after 5 s, or `disconnected`.
      */
-    async send(send: (ref: string) => void): Promise<ServerFrame> {
-      const ref = (++refCount).toString(36);
+    async send(send: (ref: string) => void, ref = (++refCount).toString(36)): Promise<ServerFrame> {
       const sendAndWait = () =>
         new Promise<ServerFrame>((...settle) => {
           pending.set(ref, settle);

@@ -1,7 +1,6 @@
 import type { Core } from "../core.js";
 import { asError, type TidingsError } from "../errors.js";
 import { queryString } from "../net/http.js";
-import { omitNullish } from "../omit-nullish.js";
 import { asFrame, assertShape, SHAPES } from "../protocol/check.js";
 import type { JoinedRoom, LogEvent, ServerFrame } from "../protocol/frames.js";
 import type { Cursor } from "../protocol/objects.js";
@@ -18,8 +17,8 @@ const MAX_FILL_EVENTS = 200;
 
 /**
  * How the log treats events and `room:caught_up`. `open`: it applies them. `filling`: it keeps them until the missing
- * events of a gap are read. `closed` (a page is being read) and `joining` (the join that follows this page was sent):
- * it drops them, because they would move the cursor past events that the page does not contain.
+ * events of a gap are read. `closed` (a page is being read) and `joining` (until a join from the cursor is answered):
+ * it drops them, because they would move the cursor past events that the log does not have.
  */
 type IntakeMode = "open" | "filling" | "closed" | "joining";
 
@@ -46,9 +45,6 @@ export class Log {
   #stale = false;
   /** The seq up to which the next load must contain all events. */
   #requiredSeq = 0;
-  /** The number of joins without an answer, and the lowest seq from which one of them continues. */
-  #pendingJoins = 0;
-  #pendingFrom = Number.POSITIVE_INFINITY;
   /** The number of the current load, gap fill or join. A job with an older number stops. */
   #job = 0;
 
@@ -90,29 +86,29 @@ export class Log {
     this.#setPhase("catching-up");
   }
 
-  /** Must be called when a join from the cursor was sent. `answer` settles when the join is answered. */
-  joinSent(answer: Promise<unknown>): void {
-    this.#pendingJoins++;
-    this.#pendingFrom = Math.min(this.#pendingFrom, this.cursor?.seq ?? Number.POSITIVE_INFINITY);
-    const settled = () => {
-      if (--this.#pendingJoins === 0) this.#pendingFrom = Number.POSITIVE_INFINITY;
-    };
-    answer.then(settled, settled);
-  }
-
-  /** Handles the answer to a join. After the answer the server sends the missed events. */
-  onJoined(info: Partial<JoinedRoom>): void {
+  /**
+   * Handles the answer to a join, which continues at `after`, or at the head if `after` is undefined. After the answer
+   * the server sends the missed events.
+   */
+  onJoined(info: Partial<JoinedRoom>, after: Cursor | undefined): void {
     const { head } = info;
     const { cursor } = this;
     this.joined = true;
-    // While a page is read (`closed`), the answer belongs to an older join, so the intake stays closed.
-    if (this.#intake === "joining") this.#intake = "open";
     this.#joinedEpoch = head?.epoch;
+    const isNewEpoch = head && cursor && head.epoch !== cursor.epoch;
+    // HTTP may have set or lowered the cursor after this join was sent, so events above the cursor may be missing.
+    const isAbove = cursor && ((after ?? head)?.seq ?? 0) > cursor.seq;
+    // While a page is read (`closed`), the answer belongs to an older join, so the intake stays closed.
+    if (this.#intake === "joining") {
+      // If the answer belongs to an older join, that to the join from the cursor is still to come.
+      if (!isAbove) this.#intake = "open";
+    } else if (!after && (isAbove || isNewEpoch) && this.#intake !== "closed") {
+      this.#intake = "joining";
+      this.follow();
+    } else if (!after && this.#intake === "open") this.cursor ??= head;
     // Events of an earlier join moved the cursor after this join was sent. The new epoch may have lost them, but the
     // server sends no gap, because it knows only the lower cursor of the join.
-    if (head && cursor && head.epoch !== cursor.epoch && cursor.seq > this.#pendingFrom) {
-      this.onGap(this.#pendingFrom, head);
-    }
+    if (isNewEpoch && after && cursor.seq > after.seq) this.onGap(after.seq, head);
     this.#room.joined(info);
   }
 
@@ -195,6 +191,7 @@ export class Log {
 
   async #join(job: number): Promise<void> {
     const { connection, env } = this.#core;
+    const { id, rooms } = this.#room;
     const { up } = connection;
     this.#setPhase("catching-up");
     try {
@@ -202,14 +199,11 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          if (this.#intake !== "open") await this.#room.rooms.joins;
+          if (this.#intake !== "open") await rooms.joins;
           if (job !== this.#job) return undefined;
-          if (this.#intake !== "open") this.#intake = "joining";
-          const answer = connection.request(
-            omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
-          );
-          this.joinSent(answer);
-          return answer;
+          // A log without a cursor has no events yet, so nothing can be missing, and this join starts at the head.
+          if (this.#intake !== "open") this.#intake = this.cursor ? "joining" : "open";
+          return rooms.requestJoin({ room: id }, [this.#room]);
         },
       );
     } catch (thrown) {
