@@ -78,9 +78,15 @@ pub async fn people(
     let mut found = Person::find_by_statement(statement(PEOPLE_SQL, values)).all(db).await?;
     let words = split_words(query);
     found.retain(|person| is_found(person, query, &words));
-    found.sort_by_cached_key(sort_key);
-    found.truncate(MAX_PEOPLE);
+    keep_first(&mut found, query);
     Ok(found)
+}
+
+/// Orders people, and keeps the first ones. The person whose id is the query is the very first, because clients find the
+/// names of users by their ids, and the ids of many others may begin with this one.
+fn keep_first(found: &mut Vec<Person>, query: &str) {
+    found.sort_by_cached_key(|person| (person.user != query, sort_key(person)));
+    found.truncate(MAX_PEOPLE);
 }
 
 /// The place of a person among others: by the folded name, so that Émile is beside Emile and before Fritz. Equal names
@@ -128,6 +134,15 @@ mod tests {
             names,
             ["emil", "Emile", "Émile", "Fritz", "Lukas", "Łukasz", "ölaf", "Øystein", "zoe", "Ольга"]
         );
+    }
+
+    #[test]
+    fn person_with_the_queried_id_is_first_among_many() {
+        let person = |id: usize| Person { user: id.to_string(), name: None, picture: None };
+        let mut found: Vec<Person> = (100..200).map(person).collect();
+        found.push(Person { name: Some("Zoe".into()), ..person(1) });
+        keep_first(&mut found, "1");
+        assert_eq!((found.len(), found[0].user.as_str(), found[1].user.as_str()), (MAX_PEOPLE, "1", "100"));
     }
 
     #[test]
