@@ -254,9 +254,9 @@ export class Rooms implements RoomList {
     this.#join();
   }
 
-  /** Whether the list may have rooms that the kit has not read, or does not join. @internal */
+  /** Whether the kit is connected, and may not have read, or not join, all rooms of the list. @internal */
   get isPartial(): boolean {
-    return this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS;
+    return this.#core.connection.up && (this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS);
   }
 
   /** @internal */

@@ -133,3 +133,16 @@ test("a user with few rooms reads the list once", async () => {
   expect(listReads(world)).toHaveLength(1);
   client.close();
 });
+
+test("a client that closes during a read of the head reads and reports nothing more", async () => {
+  const world = worldOf(1_000);
+  const client = await connect(world);
+  const errors: unknown[] = [];
+  client.on("error", (error) => errors.push(error));
+  world.server.push({ type: "rooms:activity", after_ms: 0 });
+  const reads = listReads(world).length;
+  while (listReads(world).length === reads) await world.clock.pass(1);
+  client.close();
+  await world.clock.pass(600_000);
+  expect([listReads(world).length - reads, errors.length]).toEqual([1, 0]);
+});
