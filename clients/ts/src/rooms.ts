@@ -321,6 +321,21 @@ export class Rooms implements RoomList {
     });
   }
 
+  /**
+   * Called before one more room is joined. Leaves the room with the oldest activity that the app has not opened, if the
+   * connection may join no further room.
+   */
+  makeSpace(): void {
+    const followed = [...this.#rooms.values()].filter(({ log }) => log.phase !== "off");
+    if (followed.length <= MAX_JOINED_ROOMS) return;
+    const [oldest] = followed
+      .filter(({ log, opened }) => log.joined && !opened)
+      .sort((a, b) => updatedAt(a) - updatedAt(b));
+    if (!oldest) return;
+    oldest.log.down();
+    this.#core.connection.send({ type: "room:leave", room: oldest.id });
+  }
+
   #requestJoin(rooms: string[] | "mine", after: Cursors): Promise<ServerFrame> {
     const answer = this.#core.connection.request({ type: "room:join", rooms, after });
     const earlier = this.joins;
@@ -334,7 +349,6 @@ export class Rooms implements RoomList {
   async #joinAll(generation: number): Promise<void> {
     const { connection, env } = this.#core;
     const alive = () => generation === this.#generation && connection.up;
-    const updatedAt = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
     while (alive()) {
       const all = [...this.#rooms.values()].filter((room) => !room.error);
       const joined = all.filter((room) => room.log.joined || room.opened).length;
@@ -355,6 +369,8 @@ export class Rooms implements RoomList {
     }
   }
 }
+
+const updatedAt = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
 
 const timeOf = (object?: MyRoomObject) => Date.parse(object?.updated_at as string) || 0;
 

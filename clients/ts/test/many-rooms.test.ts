@@ -146,3 +146,30 @@ test("a client that closes during a read of the head reads and reports nothing m
   await world.clock.pass(600_000);
   expect([listReads(world).length - reads, errors.length]).toEqual([1, 0]);
 });
+
+test("a room can be opened although the connection has joined as many rooms as it may", async () => {
+  const world = worldOf(1_200);
+  world.server.hook = ({ type, room }, { joined }) =>
+    type === "room:join" && room && !joined.has(room as string) && joined.size >= 1_000
+      ? { type: "error", room, code: "too_large" }
+      : undefined;
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  const [session] = world.server.sessions;
+  expect(session?.joined.size).toBe(1_000);
+  for (const id of [pad(1_100), pad(1_101)]) {
+    client.room(id).open();
+    await world.clock.pass(1_000);
+    expect(client.room(id).state.get().phase).toBe("live");
+  }
+  expect([session?.joined.size, session?.joined.has(pad(999)), session?.joined.has(pad(0))]).toEqual([
+    1_000,
+    false,
+    true,
+  ]);
+  // The kit reads what happens in the room that it left.
+  world.server.say(pad(999), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(999), unread: 1 });
+  client.close();
+});

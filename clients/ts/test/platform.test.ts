@@ -16,7 +16,7 @@ const MAX_ADDED_BYTES = {
   changes: 800,
   drafts: 900,
   http: 900,
-  offline: 4_100,
+  offline: 4_110,
   polls: 2_000,
   testing: 8_000,
 };

@@ -181,6 +181,7 @@ export class Log {
           if (this.#intake !== "open") await this.#room.rooms.joins;
           if (job !== this.#job) return undefined;
           if (this.#intake !== "open") this.#intake = "joining";
+          if (!this.joined) this.#room.rooms.makeSpace();
           return connection.request(
             omitNullish({ type: "room:join", room: this.#room.id, after: this.cursor } as const),
           );
