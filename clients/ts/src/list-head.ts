@@ -20,7 +20,7 @@ export interface ListPage {
   /** The times of the last activity in the first and in the last room. */
   readonly newest: number;
   readonly oldest: number;
-  /** Whether a room that the kit does not follow is as the kit knew it. So no room with new activity is below it. */
+  /** Whether a room that the kit does not follow is as at the last read. So no room with new activity is below it. */
   readonly hasUnchanged: boolean;
   /** The cursor of the next page; null if this is the last one. */
   readonly next: string | null;
@@ -57,7 +57,7 @@ export class ListHead {
     this.#timer = new Timer(env.timers);
   }
 
-  /** Reads the head after at least `ms` milliseconds, unless it is read earlier, or the kit follows all rooms or no room. */
+  /** Reads the head after at least `ms` milliseconds, unless it is read earlier or the list is not partial. */
   schedule(ms = INTERVAL_MS): void {
     if (!this.#list.isPartial) return;
     const { timers, random, report } = this.#env;

@@ -284,7 +284,9 @@ export class Rooms implements RoomList {
         const room = this.room(object.room);
         // Events keep a joined room current.
         if (!isNew && room.log.joined) continue;
-        hasUnchanged ||= room.listing.summary.value?.updatedAt === timeOf(object);
+        const time = timeOf(object);
+        // A room that was read alone since the last read says nothing about those below it.
+        hasUnchanged ||= time <= this.#head.time && room.listing.summary.value?.updatedAt === time;
         // The room may be newer than the list, because it was read separately or because its log is followed.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
           if (!room.listing.applyRoom(object, removals)) continue;

@@ -173,3 +173,17 @@ test("a room can be opened although the connection has joined as many rooms as i
   expect(client.rooms.get().items[0]).toMatchObject({ id: pad(999), unread: 1 });
   client.close();
 });
+
+test("a room that was read alone does not end a read of the head", async () => {
+  const world = worldOf(2_000);
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  for (let number = 1_000; number < 1_300; number++) world.server.say(pad(number), "bob", "hello");
+  await world.clock.pass(100);
+  // The kit reads this room at once, and cannot join it.
+  world.server.say(pad(1_999), "bob", "hi", ["alice"]);
+  await world.clock.pass(66_000);
+  const unread = client.rooms.get().items.filter((room) => room.unread > 0);
+  expect(unread.length).toBe(301);
+  client.close();
+});
