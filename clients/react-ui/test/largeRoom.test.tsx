@@ -51,6 +51,21 @@ test("the panel of a large room loads one page, and further ones on demand", asy
   expect(requests("/members")).toHaveLength(2);
 });
 
+test("a page of members that failed is loaded again below those that are shown", async () => {
+  const { server } = await openLargeRoom();
+  fireEvent.click(screen.getByRole("button", { name: "Members" }));
+  const panel = await screen.findByRole("complementary", { name: "Members" });
+  const rows = () => panel.querySelectorAll(".tidings-members > li").length;
+  await waitFor(() => expect(rows()).toBe(200));
+  server.http = (_method, path) =>
+    path.endsWith("/members") ? { status: 403, body: { code: "forbidden" } } : undefined;
+  fireEvent.click(within(panel).getByRole("button", { name: "Show more members" }));
+  const retry = await within(panel).findByRole("button", { name: "Try again" });
+  server.http = undefined;
+  fireEvent.click(retry);
+  await waitFor(() => expect(rows()).toBe(400));
+});
+
 test("an @ in a large room asks the server for people of the room", async () => {
   const { server, client, requests } = await openLargeRoom();
   const input = screen.getByRole<HTMLTextAreaElement>("textbox", { name: "Message to kitchen" });

@@ -26,7 +26,7 @@ export interface ListPage {
 
 /** The list whose head is read. */
 interface PartialList {
-  /** Whether the list may have rooms that the kit has not read, or does not follow. */
+  /** Whether the kit is connected, and may not have read, or not follow, all rooms of the list. */
   readonly isPartial: boolean;
   /** The time of the last room before those that were not read yet; 0 if all were read. */
   readonly endTime: number;
@@ -55,7 +55,7 @@ export class ListHead {
     this.#timer = new Timer(env.timers);
   }
 
-  /** Reads the head after at least `ms` milliseconds, unless it is read earlier or the kit follows all rooms. */
+  /** Reads the head after at least `ms` milliseconds, unless it is read earlier or the list is not partial. */
   schedule(ms = INTERVAL_MS): void {
     if (!this.#list.isPartial) return;
     const { timers, random, report } = this.#env;

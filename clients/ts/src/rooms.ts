@@ -264,9 +264,9 @@ export class Rooms implements RoomList {
     this.#join();
   }
 
-  /** Whether the list may have rooms that the kit has not read, or does not join. @internal */
+  /** Whether the kit is connected, and may not have read, or not join, all rooms of the list. @internal */
   get isPartial(): boolean {
-    return this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS;
+    return this.#core.connection.up && (this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS);
   }
 
   /** @internal */
@@ -294,7 +294,9 @@ export class Rooms implements RoomList {
         const room = this.room(object.room);
         // Events keep a joined room current.
         if (!isNew && room.log.joined) continue;
-        hasUnchanged ||= room.listing.summary.value?.updatedAt === timeOf(object);
+        const time = timeOf(object);
+        // A room that was read alone since the last read says nothing about those below it.
+        hasUnchanged ||= time <= this.#head.time && room.listing.summary.value?.updatedAt === time;
         // The room may be newer than the list, because it was read separately or because its log is followed.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {
           if (!room.listing.applyRoom(object, removals)) continue;
@@ -331,6 +333,21 @@ export class Rooms implements RoomList {
     });
   }
 
+  /**
+   * Called before one more room is joined. Leaves the room with the oldest activity that the app has not opened, if the
+   * connection may join no further room.
+   */
+  makeSpace(): void {
+    const followed = [...this.#rooms.values()].filter(({ log }) => log.phase !== "off");
+    if (followed.length <= MAX_JOINED_ROOMS) return;
+    const [oldest] = followed
+      .filter(({ log, opened }) => log.joined && !opened)
+      .sort((a, b) => updatedAt(a) - updatedAt(b));
+    if (!oldest) return;
+    oldest.log.down();
+    this.#core.connection.send({ type: "room:leave", room: oldest.id });
+  }
+
   /** Joins one room or several. The `known` ones of them continue at their cursors. @internal */
   requestJoin(
     target: { room: string } | { rooms: string[] | "mine" },
@@ -357,7 +374,6 @@ export class Rooms implements RoomList {
   async #joinAll(generation: number): Promise<void> {
     const { connection, env } = this.#core;
     const alive = () => generation === this.#generation && connection.up;
-    const updatedAt = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
     while (alive()) {
       const all = [...this.#rooms.values()].filter((room) => !room.error);
       const joined = all.filter((room) => room.log.joined || room.opened).length;
@@ -378,6 +394,8 @@ export class Rooms implements RoomList {
     }
   }
 }
+
+const updatedAt = (room: RoomImpl) => room.listing.summary.value?.updatedAt ?? 0;
 
 type Cursors = { [room: string]: Cursor };
 

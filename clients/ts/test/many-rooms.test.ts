@@ -133,3 +133,57 @@ test("a user with few rooms reads the list once", async () => {
   expect(listReads(world)).toHaveLength(1);
   client.close();
 });
+
+test("a client that closes during a read of the head reads and reports nothing more", async () => {
+  const world = worldOf(1_000);
+  const client = await connect(world);
+  const errors: unknown[] = [];
+  client.on("error", (error) => errors.push(error));
+  world.server.push({ type: "rooms:activity", after_ms: 0 });
+  const reads = listReads(world).length;
+  while (listReads(world).length === reads) await world.clock.pass(1);
+  client.close();
+  await world.clock.pass(600_000);
+  expect([listReads(world).length - reads, errors.length]).toEqual([1, 0]);
+});
+
+test("a room can be opened although the connection has joined as many rooms as it may", async () => {
+  const world = worldOf(1_200);
+  world.server.hook = ({ type, room }, { joined }) =>
+    type === "room:join" && room && !joined.has(room as string) && joined.size >= 1_000
+      ? { type: "error", room, code: "too_large" }
+      : undefined;
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  const [session] = world.server.sessions;
+  expect(session?.joined.size).toBe(1_000);
+  for (const id of [pad(1_100), pad(1_101)]) {
+    client.room(id).open();
+    await world.clock.pass(1_000);
+    expect(client.room(id).state.get().phase).toBe("live");
+  }
+  expect([session?.joined.size, session?.joined.has(pad(999)), session?.joined.has(pad(0))]).toEqual([
+    1_000,
+    false,
+    true,
+  ]);
+  // The kit reads what happens in the room that it left.
+  world.server.say(pad(999), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(client.rooms.get().items[0]).toMatchObject({ id: pad(999), unread: 1 });
+  client.close();
+});
+
+test("a room that was read alone does not end a read of the head", async () => {
+  const world = worldOf(2_000);
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  for (let number = 1_000; number < 1_300; number++) world.server.say(pad(number), "bob", "hello");
+  await world.clock.pass(100);
+  // The kit reads this room at once, and cannot join it.
+  world.server.say(pad(1_999), "bob", "hi", ["alice"]);
+  await world.clock.pass(66_000);
+  const unread = client.rooms.get().items.filter((room) => room.unread > 0);
+  expect(unread.length).toBe(301);
+  client.close();
+});

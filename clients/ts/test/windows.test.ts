@@ -380,6 +380,27 @@ test("a room opens at the first unread message although the newest page ends ear
   expect(seqs()).toContain(371);
 });
 
+test("a page that ends before its position is not read again and again", async () => {
+  const world = worldWithMessages(400, 159);
+  // The server has found no message after the position in time, because very many are private to others.
+  const { http } = world.server;
+  world.server.http = (method, path, body) => {
+    if (!path.endsWith("/messages")) return http?.(method, path, body);
+    const messages = world.server
+      .room()
+      .log.slice(100, 159)
+      .map((event) => world.server.message(event, "alice"));
+    return {
+      status: 200,
+      body: { messages, head: world.server.head("r"), has_before: true, has_after: true },
+    };
+  };
+  const { room, pages } = await openRoomAt(world, 160);
+  await world.clock.pass(60_000);
+  expect(room.state.get().phase).toBe("live");
+  expect(pages()).toHaveLength(1);
+});
+
 test.each([1_000, 4_500])("a room that is opened again after %i ms begins at its position", async (ms) => {
   const world = worldWithMessages(400, 400);
   const { room, release, seqs } = await openRoomAt(world, "end");

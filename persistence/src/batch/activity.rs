@@ -6,7 +6,7 @@ use tidings_shared::{
     log::Record,
 };
 
-use super::{Action, BatchPlan};
+use super::{Action, BatchPlan, MessageRow};
 
 /// Stored events of one room: one event that mentions users, or events in a row that all members see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,12 +33,22 @@ impl RoomActivity {
     }
 }
 
+/// A message that is older than this when it is appended is imported history, of which nobody is told.
+const MAX_AGE_MS: u64 = 60_000;
+
+impl MessageRow<'_> {
+    /// Whether the message was appended with an earlier time of its own.
+    fn is_old(&self) -> bool {
+        self.ingest.ms.saturating_sub(u64::try_from(self.record.at_ms).unwrap_or_default()) > MAX_AGE_MS
+    }
+}
+
 impl BatchPlan<'_> {
     /// The activity of the batch. Events in a row that mention nobody are one item, so a busy room has few items.
     #[must_use]
     pub fn activity(&self) -> Vec<RoomActivity> {
         let mut all = Vec::new();
-        for message in &self.messages {
+        for message in self.messages.iter().filter(|message| !message.is_old()) {
             let mentions = message.fields.mentions.as_deref().unwrap_or_default();
             add_event(&mut all, &message.room, message.record, mentions);
         }

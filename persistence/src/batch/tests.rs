@@ -338,3 +338,12 @@ fn activity_is_what_all_members_see_and_what_mentions_users() {
         [(1, 3, 0, "", ""), (4, 4, 1, "alice", ""), (5, 5, 1, "alice", "u=bob"), (7, 7, 1, "alice", "")];
     assert_eq!(seen, expected);
 }
+
+#[test]
+fn nobody_is_told_of_imported_messages() {
+    let mut imported = Sample { visibility: "", ..Sample::message(1, 1) }.entry(1);
+    imported.id.ms = 10_000_000;
+    let entries = [imported];
+    let plan = plan_records(&entries, &stored(0, ""), None).unwrap();
+    assert_eq!((plan.messages.len(), plan.activity()), (1, Vec::new()));
+}

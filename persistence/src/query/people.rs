@@ -80,19 +80,20 @@ pub async fn people(
     Ok(select_people(known, query).await)
 }
 
-/// The first [`MAX_PEOPLE`] of the people whom the query finds. Yields to other tasks after each 128 people, because long
-/// names need much time.
+/// The first [`MAX_PEOPLE`] of the people whom the query finds. The person whose id is the query is the very first, because
+/// clients find the names of users by their ids, and the ids of many others may begin with this one. Yields to other
+/// tasks after each 128 people, because long names need much time.
 async fn select_people(known: Vec<Person>, query: &str) -> Vec<Person> {
     let words = split_words(query);
     let mut found = Vec::new();
     for person in known {
         if is_found(&person, query, &words) {
-            found.push((sort_key(&person), person));
+            found.push((person.user != query, sort_key(&person), person));
         }
         consume_budget().await;
     }
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    found.into_iter().take(MAX_PEOPLE).map(|(_, person)| person).collect()
+    found.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    found.into_iter().take(MAX_PEOPLE).map(|(_, _, person)| person).collect()
 }
 
 /// Orders people by the folded name, so that Émile is beside Emile and before Fritz. People with equal folded names are
@@ -149,6 +150,15 @@ mod tests {
         let known = || (0..1_000).map(|_| named("Zoë")).collect::<Vec<_>>();
         assert!(select_people(known(), "zoe").now_or_never().is_none());
         assert_eq!(select_people(known(), "zoe").await.len(), MAX_PEOPLE);
+    }
+
+    #[tokio::test]
+    async fn person_with_the_queried_id_is_first_among_many() {
+        let person = |id: usize| Person { user: id.to_string(), name: None, picture: None };
+        let mut known: Vec<Person> = (100..200).map(person).collect();
+        known.push(Person { name: Some("Zoe".into()), ..person(1) });
+        let found = select_people(known, "1").await;
+        assert_eq!((found.len(), found[0].user.as_str(), found[1].user.as_str()), (MAX_PEOPLE, "1", "100"));
     }
 
     #[test]

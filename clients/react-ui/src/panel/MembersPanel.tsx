@@ -40,7 +40,13 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
       {summary && <NotifySelect room={room} level={summary.notify} />}
       {groupSummary && mayManage(groupSummary) && <RoomSettings room={room} summary={groupSummary} />}
       {groupSummary && mayManage(groupSummary) && !groupSummary.archived && <AddMember room={room} />}
-      {error && <LoadError text="The members could not be loaded." error={error} onRetry={reload} />}
+      {error && (
+        <LoadError
+          text="The members could not be loaded."
+          error={error}
+          onRetry={hasMore ? loadMore : reload}
+        />
+      )}
       {items === undefined && !error && <MemberSkeleton />}
       {items && <h3 className="tidings-side-heading">{plural(count, "member")}</h3>}
       <ul className="tidings-members">

@@ -203,6 +203,7 @@ export class Log {
           if (job !== this.#job) return undefined;
           // A log without a cursor has no events yet, so nothing can be missing, and this join starts at the head.
           if (this.#intake !== "open") this.#intake = this.cursor ? "joining" : "open";
+          if (!this.joined) rooms.makeSpace();
           return rooms.requestJoin({ room: id }, [this.#room]);
         },
       );
@@ -297,10 +298,12 @@ export class Log {
     });
     // A listener may have started a newer job.
     if (!loaded || job !== this.#job) return;
-    const at = isFirst && timeline.loaded ? reader.resolve(this.target, limit) : undefined;
+    const isUnread = isFirst && timeline.loaded && this.target === "unread";
+    const at = isUnread ? reader.resolve("unread", limit) : undefined;
     if (at === undefined || timeline.includes(at)) void this.#join(job);
     else {
-      // The newest page ended at 1 MiB, after the first unread message.
+      // The newest page ended at 1 MiB, after the first unread message. A page around a seq is never read again, because
+      // it may lack the messages on one side.
       timeline.clear();
       this.loadAround(at);
     }

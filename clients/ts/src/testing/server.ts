@@ -231,7 +231,11 @@ export class ScriptedServer {
       const { read } = this.room(frame.room as string);
       read.set(session.user ?? "", Math.max(read.get(session.user ?? "") ?? 0, frame.seq as number));
     }
-    if (type === "ping") yield { type: "pong", server_time: this.at() };
+    if (type === "room:leave") {
+      const rooms = (frame.rooms as string[] | undefined) ?? [frame.room as string];
+      for (const id of rooms) session.joined.delete(id);
+      yield { type: "room:left", rooms };
+    } else if (type === "ping") yield { type: "pong", server_time: this.at() };
     else if (type === "presence:get") {
       const of = (user: string) => ({ user, status: this.presence.get(user) ?? "offline", last_seen: null });
       yield { type: "presence:list", users: (frame.users as string[]).map(of) };
