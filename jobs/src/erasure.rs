@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, future::try_join_all, stream};
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::DatabaseConnection;
 use tidings_persistence::account;
 use tidings_persistence::query::export;
 use tidings_persistence::writer::failure;
@@ -137,13 +137,10 @@ impl Eraser {
     async fn leave_rooms(&self, user: &UserId) -> Result<(), JobError> {
         loop {
             // Reads from the start each time, because the list no longer contains the rooms that the user left.
-            let page = self.db.query_all_raw(export::memberships(user, String::new())).await?;
-            if page.is_empty() {
+            let rooms = sql::some_rooms(&self.db, user).await?;
+            if rooms.is_empty() {
                 return Ok(());
             }
-            let rooms =
-                page.iter().map(|row| row.try_get::<String>("", "room")).collect::<Result<Vec<_>, _>>()?;
-            let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::parse(room).ok()).collect();
             // Drops the tails, because a message that could not be stored may exist only there.
             self.log.drop_tails(&rooms).await?;
             let departures = rooms.into_iter().map(|room| {

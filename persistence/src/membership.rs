@@ -24,7 +24,7 @@ use crate::request_error::RequestError;
 use crate::writer::daily_limits::{DailyLimits, DailyUse, count_use};
 use crate::writer::users::{self, UnknownUserPolicy};
 
-pub use appending::{Profile, check_against_log, membership_entry, wait_stored};
+pub use appending::{MemberProfile, check_against_log, membership_entry, wait_stored};
 use deciding::{Decision, decide, is_hidden};
 pub use deciding::{MembershipLimits, MembershipRequest, Requester, RoleChange};
 
@@ -89,7 +89,8 @@ impl MembershipService {
                 self.admit(requester, user).await?;
                 is_admitted = true;
             }
-            let profile = Profile { name: snapshot.name.as_deref(), picture: snapshot.picture.as_deref() };
+            let profile =
+                MemberProfile { name: snapshot.name.as_deref(), picture: snapshot.picture.as_deref() };
             let entry = membership_entry(room, requester.user, user, &change, head, profile);
             match self.log.append(&entry).await {
                 Ok(accepted) => {

@@ -1,4 +1,5 @@
-//! The room log on a real Redis: answers, memory, bounds and refusals of its scripts.
+//! The room log on a real Redis: answers, memory, bounds and refusals of its scripts. Long because each script has its
+//! tests here.
 
 use std::time::{Duration, Instant};
 

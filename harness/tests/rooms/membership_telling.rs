@@ -1,5 +1,5 @@
 //! Announcements of membership changes: the cache and the user's channel get a committed change before anybody gets
-//! `stored` for it.
+//! `stored` for it. Long because the caches of memberships and of accounts have the same races.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 use tidings_persistence::batch::{MEMBER_CHANGED, MEMBER_REMOVED};
-use tidings_persistence::membership::{Profile, RoleChange, membership_entry};
+use tidings_persistence::membership::{MemberProfile, RoleChange, membership_entry};
 use tidings_persistence::query;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::{AppendError, Entry, Log, stored::Stored};
@@ -42,7 +42,7 @@ pub(super) async fn leave_room(
         let entry = Entry {
             allowed_in_archive: true,
             exempt_from_backlog: true,
-            ..membership_entry(room, user, affected, &change, member.head, Profile::default())
+            ..membership_entry(room, user, affected, &change, member.head, MemberProfile::default())
         };
         match log.append(&entry).await {
             Ok(accepted) => {

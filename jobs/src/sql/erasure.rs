@@ -9,6 +9,8 @@ use tidings_persistence::sql::{bigint, column, room_column, statement, user_colu
 use tidings_persistence::writer::search;
 use tidings_shared::ids::{RoomId, UserId};
 
+/// Maximum number of rooms that one statement finds.
+const MAX_ROOMS_PER_STATEMENT: i64 = 500;
 /// Maximum number of messages or events that one transaction changes.
 const MAX_ROWS_PER_TRANSACTION: i64 = 1000;
 
@@ -26,6 +28,14 @@ pub async fn take_or_renew_lease(
     let values = [user.as_str().into(), bigint(lease.as_millis() as u64).into(), holds.into()];
     let taken = db.execute_raw(statement(sql, values)).await?;
     Ok(taken.rows_affected() == 1)
+}
+
+/// Some rooms of the user.
+pub async fn some_rooms(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<RoomId>, DbErr> {
+    let sql = "SELECT room_id FROM members WHERE user_id = $1 ORDER BY room_id LIMIT $2";
+    let values = [user.as_str().into(), MAX_ROOMS_PER_STATEMENT.into()];
+    let rows = db.query_all_raw(statement(sql, values)).await?;
+    rows.iter().map(|row| room_column(row, "room_id")).collect()
 }
 
 /// Makes a failed erasure due again after `pause`. If this statement fails, the erasure is due when its lease expires.

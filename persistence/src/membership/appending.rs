@@ -17,7 +17,7 @@ use crate::request_error::RequestError;
 
 /// The name and the picture of a user.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Profile<'a> {
+pub struct MemberProfile<'a> {
     pub name: Option<&'a str>,
     pub picture: Option<&'a str>,
 }
@@ -29,10 +29,11 @@ pub fn membership_entry<'a>(
     user: &'a UserId,
     change: &'a RoleChange,
     head: Seq,
-    profile: Profile<'_>,
+    profile: MemberProfile<'_>,
 ) -> Entry<'a> {
     let removed = change.role == role::REMOVED;
-    let Profile { name, picture } = if change.kind == MEMBER_ADDED { profile } else { Profile::default() };
+    let MemberProfile { name, picture } =
+        if change.kind == MEMBER_ADDED { profile } else { MemberProfile::default() };
     let body = MemberBody { user, name, picture, role: (!removed).then_some(change.role.as_str()), by };
     let body = serde_json::to_string(&body).expect("strings always serialise");
     Entry {
@@ -108,8 +109,8 @@ mod tests {
         let room = RoomId::parse("r").unwrap();
         let [alice, bob] = ["alice", "bob"].map(|user| UserId::parse(user).unwrap());
         let added = change(MEMBER_ADDED, "vip", false);
-        let profile = Profile { name: Some("Bob"), picture: Some("https://b") };
-        let unnamed = membership_entry(&room, &alice, &bob, &added, Seq(7), Profile::default());
+        let profile = MemberProfile { name: Some("Bob"), picture: Some("https://b") };
+        let unnamed = membership_entry(&room, &alice, &bob, &added, Seq(7), MemberProfile::default());
         assert_eq!(unnamed.body, r#"{"user":"bob","role":"vip","by":"alice"}"#);
         let added = membership_entry(&room, &alice, &bob, &added, Seq(7), profile);
         assert_eq!(

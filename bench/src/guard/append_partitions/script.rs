@@ -185,8 +185,8 @@ mod tests {
     fn call_declares_keys_of_its_variant() {
         let numbers = [3, 4];
         let keys = |variant| AppendCall { variant, sha: "", numbers: &numbers }.command().args_iter().count();
-        // EVALSHA, the script, the number of keys, 10 keys, 5 arguments, and 9 for each message.
-        assert_eq!(keys(Variant::OneCall), 3 + 10 + 5 + 18);
-        assert_eq!(keys(Variant::WithEpochCheck), 3 + 12 + 5 + 18);
+        // EVALSHA, the script, the number of keys, 10 keys, 5 arguments, and 10 for each message.
+        assert_eq!(keys(Variant::OneCall), 3 + 10 + 5 + 20);
+        assert_eq!(keys(Variant::WithEpochCheck), 3 + 12 + 5 + 20);
     }
 }

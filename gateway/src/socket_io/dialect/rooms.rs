@@ -230,7 +230,7 @@ mod tests {
             assert_eq!(names.name_to_create(&id).as_deref(), Some(name));
             assert_eq!(message_position(&message_id(&id, 7)), Some((id.as_str(), 7)));
         }
-        assert_ne!(names.to_id(pair), names.to_id(&pair.replace("01_", "02_")));
+        assert_ne!(names.to_id(pair), names.to_id(&pair.replace("00_", "02_")));
         assert!(names.to_id(&"x".repeat(513)).len() > 500, "too long for a room");
         assert_eq!(names.to_id("x".repeat(60).as_str()), format!("app-{}", "x".repeat(60)));
     }

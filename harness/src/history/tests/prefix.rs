@@ -29,7 +29,8 @@ fn hole_that_is_filled_before_the_end_breaks_prefix() {
 
 #[test]
 fn event_above_the_head_or_a_lower_head_breaks_prefix() {
-    let cases: [([(u64, &[u64]); 2], u64); 4] = [
+    type Snapshot = (u64, &'static [u64]);
+    let cases: [([Snapshot; 2], u64); 4] = [
         ([(2, &[1, 2]), (2, &[3])], 3),
         ([(2, &[1, 2]), (3, &[3, 3])], 3),
         ([(2, &[1, 2]), (4, &[3, 3, 4])], 3),

@@ -113,7 +113,6 @@ mod tests {
             "limit=0",
             "limit=x",
             "wait_ms=-1",
-            "room=",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
