@@ -21,7 +21,7 @@ impl PresenceLookup {
         match tokio::time::timeout(LOOKUP_TIMEOUT, self.read(user)).await {
             Ok(Ok(is_online)) => Some(is_online),
             Ok(Err(_)) | Err(_) => {
-                self.reader.reset(user).await;
+                self.reader.reset(user);
                 None
             }
         }
@@ -33,7 +33,7 @@ impl PresenceLookup {
             Ok(state) => state,
             Err(error) => {
                 tracing::debug!(%error, "presence cannot be read");
-                self.reader.reset(user).await;
+                self.reader.reset(user);
                 self.reader.state(user).await?
             }
         };

@@ -11,6 +11,7 @@ use tidings_harness::http::Http;
 use tidings_harness::redis::{Redis, RedisCluster, RedisTopology};
 use tidings_harness::{Stack, node};
 use tidings_shared::ids::UserId;
+use tidings_shared::log::address::{SentinelAccess, client_with};
 use tidings_shared::log::{self, Layout, RedisConnection};
 use tidings_shared::presence::{self, NodeLease, NodeState, PresencePartition, PresenceReader};
 use tidings_shared::protocol::Status;
@@ -166,8 +167,8 @@ async fn reset_of_presence_reader_keeps_healthy_connections() -> Result<()> {
             _ => number += 1,
         }
     };
-    let reader =
-        PresenceReader::new(log::client(&url_of(&cluster, PUSH_USER))?.named("tidings-push", "test"));
+    let client = client_with(&url_of(&cluster, PUSH_USER), None, None, SentinelAccess::default());
+    let reader = PresenceReader::new(client.map_err(anyhow::Error::msg)?.named("tidings-push", "test"));
     let connections = async || -> Result<[Vec<String>; 2]> {
         for user in [&failed, &healthy] {
             reader.state(user).await?;
@@ -176,7 +177,7 @@ async fn reset_of_presence_reader_keeps_healthy_connections() -> Result<()> {
         Ok([reading_connections(failed).await?, reading_connections(healthy).await?])
     };
     let [first, kept] = connections().await?;
-    reader.reset(&failed).await;
+    reader.reset(&failed);
     let [second, still_kept] = connections().await?;
     ensure!(first != second, "{first:?}");
     ensure!(kept == still_kept && kept.len() == 1, "{kept:?} {still_kept:?}");

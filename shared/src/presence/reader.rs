@@ -2,10 +2,12 @@
 //! opens no epoch. So it may read the states of a process that was demoted until the map of the shards is read again,
 //! which takes up to 10 s.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use redis::AsyncConnectionConfig;
-use tokio::sync::Mutex;
 
 use super::{PresencePartition, PresenceState, user_states::state_read_only};
 use crate::{
@@ -17,7 +19,6 @@ use crate::{
 pub struct PresenceReader {
     client: RedisClient,
     map: Arc<MapWatch>,
-    /// Locked while a connection is opened, so that one attempt runs at a time.
     connections: Mutex<HashMap<NodeAddress, RedisConnection>>,
 }
 
@@ -42,24 +43,28 @@ impl PresenceReader {
 
     /// Closes the connection to the process of the user's shard and reads the map again, because a read failed or took
     /// too long. Also closes connections to processes that are masters no more.
-    pub async fn reset(&self, user: &UserId) {
+    pub fn reset(&self, user: &UserId) {
         if let Some(map) = self.map.current() {
             let (failed, masters) = (map.master(PresencePartition::of(user).partition()), map.addresses());
-            let mut connections = self.connections.lock().await;
-            connections.retain(|address, _| Some(address) != failed && masters.contains(address));
+            self.connections().retain(|address, _| Some(address) != failed && masters.contains(address));
         }
         self.map.refresh();
     }
 
+    fn connections(&self) -> MutexGuard<'_, HashMap<NodeAddress, RedisConnection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Several calls may open a connection to one process at a time. The last one is kept. A process that does not answer
+    /// delays no read from another one.
     async fn connection(&self, address: &NodeAddress) -> Result<RedisConnection, SessionError> {
-        let mut connections = self.connections.lock().await;
-        if let Some(connection) = connections.get(address) {
+        if let Some(connection) = self.connections().get(address) {
             return Ok(connection.clone());
         }
         let (connection, process) =
             connect_to_process(&self.client.at(address), AsyncConnectionConfig::new()).await?;
         let connection = RedisConnection::new(connection, process.layout);
-        connections.insert(address.clone(), connection.clone());
+        self.connections().insert(address.clone(), connection.clone());
         Ok(connection)
     }
 }
