@@ -241,11 +241,15 @@ export class Rooms implements RoomList {
     ).catch((error) => env.report(error));
   }
 
-  /** Reads a room that is not joined and has events for the user. Then joins it, with a cursor before these events. */
+  /**
+   * Reads a room that is not joined and has events for the user. Then joins it, with a cursor before these events. If
+   * no further room can be joined, one read of the head of the list shows the activity of all such rooms.
+   */
   async #activity(frame: Extract<ServerFrame, { type: "room:activity" }>): Promise<void> {
     const { log, listing, opened } = this.room(frame.room);
     if (log.joined || opened) return;
     log.cursor ??= frame.from;
+    if (this.#joinable() <= 0) return this.#head.schedule(1_000);
     await listing.refresh(frame.seq);
     this.#join();
   }
@@ -371,16 +375,20 @@ export class Rooms implements RoomList {
     return answer;
   }
 
+  /** How many more rooms the connection may join. */
+  #joinable(): number {
+    const joined = [...this.#rooms.values()].filter((room) => !room.error && (room.log.joined || room.opened));
+    return MAX_JOINED_ROOMS - joined.length;
+  }
+
   async #joinAll(generation: number): Promise<void> {
     const { connection, env } = this.#core;
     const alive = () => generation === this.#generation && connection.up;
     while (alive()) {
-      const all = [...this.#rooms.values()].filter((room) => !room.error);
-      const joined = all.filter((room) => room.log.joined || room.opened).length;
-      const wanted = all
-        .filter((room) => !room.opened && !room.log.joined && room.listing.summary.value)
+      const wanted = [...this.#rooms.values()]
+        .filter(({ error, opened, log, listing }) => !error && !opened && !log.joined && listing.summary.value)
         .sort((a, b) => updatedAt(b) - updatedAt(a))
-        .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, MAX_JOINED_ROOMS - joined)));
+        .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, this.#joinable())));
       if (!wanted.length) return;
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);
