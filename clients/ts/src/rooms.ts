@@ -102,8 +102,9 @@ export class Rooms implements RoomList {
   readonly more = async (): Promise<void> => {
     if (this.#nextCursor === null) return;
     await this.readPage(this.#nextCursor, true);
-    // Before its page was read, a room with new activity may have moved to the head of the list.
-    await this.#head.read();
+    // Before its page was read, a room with new activity may have moved to the head of the list. The end stays, so that
+    // each call reads a further page.
+    await this.#head.read(true);
   };
 
   /** Joins all rooms after a connect. Reads the list again unless its `version` is still the same. */
@@ -274,6 +275,13 @@ export class Rooms implements RoomList {
   }
 
   /** @internal */
+  continueAfter({ next, oldest }: ListPage): void {
+    this.#nextCursor = next;
+    this.endTime = next === null ? 0 : oldest;
+    this.#list.refresh();
+  }
+
+  /** @internal */
   headRead(): void {
     this.#join();
   }
@@ -309,14 +317,12 @@ export class Rooms implements RoomList {
       }
       const { next = null, rooms_version: version } = page;
       const oldest = timeOf(objects.at(-1));
-      if (isNew) {
-        this.#nextCursor = next;
-        this.endTime = next === null ? 0 : oldest;
-      }
+      const ids = objects.map(({ room }) => room);
+      const read = { ids, version, newest: timeOf(objects[0]), oldest, hasUnchanged, next };
+      if (isNew) this.continueAfter(read);
       this.#loaded = true;
       this.#error = undefined;
-      const ids = objects.map(({ room }) => room);
-      return { ids, version, newest: timeOf(objects[0]), oldest, hasUnchanged, next };
+      return read;
     } catch (thrown) {
       const error = asError(thrown);
       if (userGeneration === this.#userGeneration) this.#error = error;
@@ -377,7 +383,9 @@ export class Rooms implements RoomList {
 
   /** How many more rooms the connection may join. */
   #joinable(): number {
-    const joined = [...this.#rooms.values()].filter((room) => !room.error && (room.log.joined || room.opened));
+    const joined = [...this.#rooms.values()].filter(
+      (room) => !room.error && (room.log.joined || room.opened),
+    );
     return MAX_JOINED_ROOMS - joined.length;
   }
 
@@ -386,7 +394,9 @@ export class Rooms implements RoomList {
     const alive = () => generation === this.#generation && connection.up;
     while (alive()) {
       const wanted = [...this.#rooms.values()]
-        .filter(({ error, opened, log, listing }) => !error && !opened && !log.joined && listing.summary.value)
+        .filter(
+          ({ error, opened, log, listing }) => !error && !opened && !log.joined && listing.summary.value,
+        )
         .sort((a, b) => updatedAt(b) - updatedAt(a))
         .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, this.#joinable())));
       if (!wanted.length) return;

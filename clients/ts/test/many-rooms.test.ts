@@ -109,6 +109,22 @@ test("the head is read after a summary of activity and after a reconnect", async
   client.close();
 });
 
+test("activity in all rooms costs a bounded number of pages, and more() goes on there", async () => {
+  const world = worldOf(2_000);
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  const reads = listReads(world).length;
+  for (let number = 0; number < 2_000; number++) world.server.say(pad(number), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(listReads(world).length - reads).toBe(6);
+  expect(client.rooms.get().hasMore).toBe(true);
+  let calls = 0;
+  for (; client.rooms.get().hasMore; calls++) await more(world, client);
+  expect(calls).toBe(4);
+  expect(client.rooms.get().items.filter((room) => room.unread === 1)).toHaveLength(2_000);
+  client.close();
+});
+
 test("rooms with the same time cost a bounded number of reads when all are listed", async () => {
   const world = worldOf(2_000);
   for (const room of world.server.rooms.values())
