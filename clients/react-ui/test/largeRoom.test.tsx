@@ -2,17 +2,17 @@
 // A room of 10,000 members reads no member list: only the panel and dialogs do, by page.
 import { act, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { draft } from "@tidings/client/drafts";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { ChatApp } from "../src/index.js";
 import { show } from "./support.js";
 
 const userOf = (n: number) => `user-${String(n).padStart(5, "0")}`;
 
-/** The kitchen with 10,000 members, opened by a user whose requests are counted. */
-async function openLargeRoom() {
+/** The kitchen with this many other members, opened by a user whose requests are counted. */
+async function openLargeRoom(others = 9_999) {
   const page = show(<ChatApp />);
   const { server } = page;
-  server.room("kitchen").others.push(...Array.from({ length: 9_999 }, (_, n) => userOf(n)));
+  server.room("kitchen").others.push(...Array.from({ length: others }, (_, n) => userOf(n)));
   const link = await screen.findByRole("link", { name: /kitchen/ });
   server.requests.length = 0;
   fireEvent.click(link);
@@ -80,7 +80,7 @@ test("an @ in a large room asks the server for people of the room", async () => 
 });
 
 test("a mention in a large room has the name of a member whom the page has not met", async () => {
-  const { server, requests } = await openLargeRoom();
+  const { server, requests } = await openLargeRoom(150);
   server.http = (_method, path) =>
     path === "/me/people"
       ? { status: 200, body: { people: [{ user: userOf(5), name: "Zoe Five", picture: null }] } }
@@ -89,6 +89,16 @@ test("a mention in a large room has the name of a member whom the page has not m
     act(() => void server.say("kitchen", "bob", text, [userOf(5)]));
   await waitFor(() => expect(screen.getAllByTitle("Zoe Five")).toHaveLength(2));
   expect(requests("/me/people")).toHaveLength(1);
+});
+
+test("the members of a large room do not all look up a mention at once", async () => {
+  const { server, feed, requests } = await openLargeRoom();
+  const random = vi.spyOn(Math, "random").mockReturnValue(0.9);
+  act(() => void server.say("kitchen", "bob", "thanks, @Zoe Five!", [userOf(5)]));
+  await within(feed).findByText(/thanks/);
+  await pause(300);
+  random.mockRestore();
+  expect(requests("/me/people")).toEqual([]);
 });
 
 test("a message in a large room tells how many have read it, and names nobody", async () => {

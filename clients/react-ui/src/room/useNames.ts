@@ -19,6 +19,7 @@ export function useNames(
   useEffect(() => {
     namesOf(client).learn(messages.map(({ sender }) => ({ user: sender.id, name: sender.name })));
   }, [client, messages]);
+  useEffect(() => client.on("event", ({ room }) => namesOf(client).eventArrived(room)), [client]);
   return useMemo(() => {
     for (const event of events)
       if (event.type === "member:added" && event.name) names.set(event.user, event.name);
