@@ -117,3 +117,17 @@ test("a message in a large room tells how many have read it, and names nobody", 
   await within(dialog).findByText("37 people");
   expect(dialog.textContent).not.toContain("User 0");
 });
+
+test("a message to roles of a large room does not say who has read it", async () => {
+  const { server, feed } = await openLargeRoom();
+  const message = { type: "message:new", id: "m9", client_id: "c9", sender: { id: "alice" }, kind: "text" };
+  const visible_to = { users: [], roles: ["admin"] };
+  const { seq } = server.append("kitchen", { ...message, content: "for admins", visible_to });
+  const row = (await within(feed).findByText("for admins")).closest("article") as HTMLElement;
+  act(() => server.push({ type: "receipt:read", room: "kitchen", marks: [{ user: userOf(1), seq }] }));
+  fireEvent.contextMenu(row.querySelector(".tidings-bubble") as HTMLElement);
+  fireEvent.click(await screen.findByRole("menuitem", { name: /details/i }));
+  const dialog = await screen.findByRole("dialog", { name: "Message details" });
+  within(dialog).getByText("Sent");
+  expect(within(dialog).queryByText("Read by")).toBeNull();
+});
