@@ -4,6 +4,7 @@ import { act, fireEvent, screen, waitFor, within } from "@testing-library/react"
 import { draft } from "@tidings/client/drafts";
 import { expect, test, vi } from "vitest";
 import { ChatApp } from "../src/index.js";
+import { namesOf } from "../src/state/names.js";
 import { show } from "./support.js";
 
 const userOf = (n: number) => `user-${String(n).padStart(5, "0")}`;
@@ -99,6 +100,27 @@ test("the members of a large room do not all look up a mention at once", async (
   await pause(300);
   random.mockRestore();
   expect(requests("/me/people")).toEqual([]);
+});
+
+test("a name that arrives later shows in system lines and reactions", async () => {
+  const { server, client, feed } = await openLargeRoom();
+  const [{ seq: target, id: target_id }] = server.room("kitchen").log as [{ seq: number; id: string }];
+  act(() => void server.append("kitchen", { type: "member:removed", user: userOf(5), by: "bob" }));
+  act(
+    () =>
+      void server.append("kitchen", {
+        type: "reaction:added",
+        target,
+        target_id,
+        emoji: "🎉",
+        by: userOf(5),
+      }),
+  );
+  await within(feed).findByText(/removed User 00005/);
+  await within(feed).findByTitle("User 00005");
+  act(() => namesOf(client).learn([{ user: userOf(5), name: "Zoe Five" }]));
+  await within(feed).findByText(/removed Zoe Five/);
+  await within(feed).findByTitle("Zoe Five");
 });
 
 test("a message in a large room tells how many have read it, and names nobody", async () => {
