@@ -52,6 +52,27 @@ test("the panel of a large room loads one page, and further ones on demand", asy
   expect(requests("/members")).toHaveLength(2);
 });
 
+test("the last page of members is announced, and takes the focus of the button", async () => {
+  const { server } = await openLargeRoom(249);
+  fireEvent.click(screen.getByRole("button", { name: "Members" }));
+  const panel = await screen.findByRole("complementary", { name: "Members" });
+  const rows = panel.getElementsByTagName("li");
+  await waitFor(() => expect(rows).toHaveLength(200));
+  const button = within(panel).getByRole("button", { name: "Show more members" });
+  button.focus();
+  fireEvent.click(button);
+  expect(button.parentElement?.getAttribute("aria-busy")).toBe("true");
+  await waitFor(() => expect(rows).toHaveLength(251));
+  expect(button.isConnected).toBe(false);
+  expect(document.activeElement).toBe(rows[200]);
+  const status = within(panel).getByText("51 more members, 251 in the list");
+  expect(status.getAttribute("role")).toBe("status");
+  // Later changes of the list are not announced here.
+  act(() => server.addMember("kitchen", "new", "Newcomer"));
+  await waitFor(() => expect(rows).toHaveLength(252));
+  expect(status.textContent).toContain("51 more members");
+});
+
 test("a page of members that failed is loaded again below those that are shown", async () => {
   const { server } = await openLargeRoom();
   fireEvent.click(screen.getByRole("button", { name: "Members" }));
