@@ -10,6 +10,11 @@ const MAX_SPREAD_MS = 5_000;
  * stored some time later.
  */
 const OVERLAP_MS = 60_000;
+/**
+ * The most pages in one read. The kit follows up to 1,000 rooms, which are five pages, so a sixth page usually has an
+ * unchanged room.
+ */
+const MAX_PAGES = 6;
 
 /** One page of the user's list of rooms. */
 export interface ListPage {
@@ -32,7 +37,9 @@ interface PartialList {
   readonly endTime: number;
   /** Reads a page, by default the first. */
   readPage(cursor?: string): Promise<ListPage>;
-  /** Called after all changed rooms were read. */
+  /** Makes the list continue after this page, because further rooms have changed. */
+  continueAfter(page: ListPage): void;
+  /** Called after the changed rooms were read. */
   headRead(): void;
 }
 
@@ -75,15 +82,21 @@ export class ListHead {
     this.#timer.clear();
   }
 
-  /** Reads all rooms with activity since the last read. */
-  async read(): Promise<void> {
+  /**
+   * Reads the rooms with activity since the last read, at most `MAX_PAGES` pages. If there are more such rooms, the list
+   * continues with them, unless `keepsEnd` is set: then the next read looks for them again.
+   */
+  async read(keepsEnd = false): Promise<void> {
     const list = this.#list;
     const upto = Math.max(this.time - OVERLAP_MS, list.endTime);
     const first = await list.readPage();
+    const hasMore = (page: ListPage) => page.next !== null && page.oldest > upto && !page.hasUnchanged;
     let page = first;
-    while (page.next !== null && page.oldest > upto && !page.hasUnchanged)
-      page = await list.readPage(page.next);
-    this.time = first.newest;
+    for (let pages = 1; hasMore(page) && pages < MAX_PAGES; pages++)
+      page = await list.readPage(page.next as string);
+    const isCut = hasMore(page);
+    if (isCut && !keepsEnd) list.continueAfter(page);
+    if (!isCut || !keepsEnd) this.time = first.newest;
     list.headRead();
   }
 }

@@ -102,8 +102,9 @@ export class Rooms implements RoomList {
   readonly more = async (): Promise<void> => {
     if (this.#nextCursor === null) return;
     await this.readPage(this.#nextCursor, true);
-    // Before its page was read, a room with new activity may have moved to the head of the list.
-    await this.#head.read();
+    // Before its page was read, a room with new activity may have moved to the head of the list. The end stays, so that
+    // each call reads a further page.
+    await this.#head.read(true);
   };
 
   /** Joins all rooms after a connect. Reads the list again unless its `version` is still the same. */
@@ -241,11 +242,15 @@ export class Rooms implements RoomList {
     ).catch((error) => env.report(error));
   }
 
-  /** Reads a room that is not joined and has events for the user. Then joins it, with a cursor before these events. */
+  /**
+   * Reads a room that is not joined and has events for the user. Then joins it, with a cursor before these events. If
+   * no further room can be joined, one read of the head of the list shows the activity of all such rooms.
+   */
   async #activity(frame: Extract<ServerFrame, { type: "room:activity" }>): Promise<void> {
     const { log, listing, opened } = this.room(frame.room);
     if (log.joined || opened) return;
     log.cursor ??= frame.from;
+    if (this.#joinable() <= 0) return this.#head.schedule(1_000);
     await listing.refresh(frame.seq);
     this.#join();
   }
@@ -267,6 +272,13 @@ export class Rooms implements RoomList {
   /** Whether the kit is connected, and may not have read, or not join, all rooms of the list. @internal */
   get isPartial(): boolean {
     return this.#core.connection.up && (this.#nextCursor !== null || this.#rooms.size > MAX_JOINED_ROOMS);
+  }
+
+  /** @internal */
+  continueAfter({ next, oldest }: ListPage): void {
+    this.#nextCursor = next;
+    this.endTime = next === null ? 0 : oldest;
+    this.#list.refresh();
   }
 
   /** @internal */
@@ -305,14 +317,12 @@ export class Rooms implements RoomList {
       }
       const { next = null, rooms_version: version } = page;
       const oldest = timeOf(objects.at(-1));
-      if (isNew) {
-        this.#nextCursor = next;
-        this.endTime = next === null ? 0 : oldest;
-      }
+      const ids = objects.map(({ room }) => room);
+      const read = { ids, version, newest: timeOf(objects[0]), oldest, hasUnchanged, next };
+      if (isNew) this.continueAfter(read);
       this.#loaded = true;
       this.#error = undefined;
-      const ids = objects.map(({ room }) => room);
-      return { ids, version, newest: timeOf(objects[0]), oldest, hasUnchanged, next };
+      return read;
     } catch (thrown) {
       const error = asError(thrown);
       if (userGeneration === this.#userGeneration) this.#error = error;
@@ -371,16 +381,24 @@ export class Rooms implements RoomList {
     return answer;
   }
 
+  /** How many more rooms the connection may join. */
+  #joinable(): number {
+    const joined = [...this.#rooms.values()].filter(
+      (room) => !room.error && (room.log.joined || room.opened),
+    );
+    return MAX_JOINED_ROOMS - joined.length;
+  }
+
   async #joinAll(generation: number): Promise<void> {
     const { connection, env } = this.#core;
     const alive = () => generation === this.#generation && connection.up;
     while (alive()) {
-      const all = [...this.#rooms.values()].filter((room) => !room.error);
-      const joined = all.filter((room) => room.log.joined || room.opened).length;
-      const wanted = all
-        .filter((room) => !room.opened && !room.log.joined && room.listing.summary.value)
+      const wanted = [...this.#rooms.values()]
+        .filter(
+          ({ error, opened, log, listing }) => !error && !opened && !log.joined && listing.summary.value,
+        )
         .sort((a, b) => updatedAt(b) - updatedAt(a))
-        .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, MAX_JOINED_ROOMS - joined)));
+        .slice(0, Math.max(0, Math.min(MAX_ROOMS_PER_JOIN, this.#joinable())));
       if (!wanted.length) return;
       for (const { log } of wanted) log.joinPending();
       const rooms = wanted.map(({ id }) => id);

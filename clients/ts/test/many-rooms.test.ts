@@ -109,6 +109,22 @@ test("the head is read after a summary of activity and after a reconnect", async
   client.close();
 });
 
+test("activity in all rooms costs a bounded number of pages, and more() goes on there", async () => {
+  const world = worldOf(2_000);
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  const reads = listReads(world).length;
+  for (let number = 0; number < 2_000; number++) world.server.say(pad(number), "bob", "hello");
+  await world.clock.pass(66_000);
+  expect(listReads(world).length - reads).toBe(6);
+  expect(client.rooms.get().hasMore).toBe(true);
+  let calls = 0;
+  for (; client.rooms.get().hasMore; calls++) await more(world, client);
+  expect(calls).toBe(4);
+  expect(client.rooms.get().items.filter((room) => room.unread === 1)).toHaveLength(2_000);
+  client.close();
+});
+
 test("rooms with the same time cost a bounded number of reads when all are listed", async () => {
   const world = worldOf(2_000);
   for (const room of world.server.rooms.values())
@@ -174,14 +190,32 @@ test("a room can be opened although the connection has joined as many rooms as i
   client.close();
 });
 
+test("activity in rooms that cannot be joined reads the list and not each room", async () => {
+  const world = worldOf(1_200);
+  const client = await connect(world);
+  while (client.rooms.get().hasMore) await more(world, client);
+  const reads = listReads(world).length;
+  const all = world.server.requests.length;
+  for (let number = 1_100; number < 1_150; number++) world.server.say(pad(number), "bob", "hi", ["alice"]);
+  await world.clock.pass(6_500);
+  expect(client.rooms.get().items.filter((room) => room.unreadMentions === 1)).toHaveLength(50);
+  expect(world.server.requests.length - all).toBe(listReads(world).length - reads);
+  expect(listReads(world).length - reads).toBeLessThanOrEqual(6);
+  client.close();
+});
+
 test("a room that was read alone does not end a read of the head", async () => {
   const world = worldOf(2_000);
   const client = await connect(world);
   while (client.rooms.get().hasMore) await more(world, client);
+  const first = world.server.say(pad(1_999), "bob", "hello") as { seq: number };
+  world.server.say(pad(1_999), "bob", "hello");
+  await world.clock.pass(66_000);
   for (let number = 1_000; number < 1_300; number++) world.server.say(pad(number), "bob", "hello");
   await world.clock.pass(100);
-  // The kit reads this room at once, and cannot join it.
-  world.server.say(pad(1_999), "bob", "hi", ["alice"]);
+  // After the mark the kit does not know the count of this room, so it reads the room alone. It cannot join it.
+  world.server.say(pad(1_999), "bob", "hello");
+  client.room(pad(1_999)).markRead(first.seq);
   await world.clock.pass(66_000);
   const unread = client.rooms.get().items.filter((room) => room.unread > 0);
   expect(unread.length).toBe(301);

@@ -27,6 +27,8 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
   const { summary } = useRoom(room);
   useZone();
   const { read, delivered } = recipientsOf(message, receipts, audienceOf(message, members));
+  // Only the members tell who has the roles to which the message is private.
+  const isAudienceKnown = members !== undefined || !message.visibleTo?.roles.length;
   const seen = summary?.kind === "direct" ? undefined : seenBy(message, receipts, members);
   const missing = seen?.unread.filter((user) => !delivered.includes(user)) ?? [];
   const importTime = importedAt(message.metadata) === undefined ? undefined : message.at;
@@ -50,13 +52,14 @@ export function DetailsDialog({ room, message, onClose }: DetailsProps) {
           </>
         )}
       </dl>
-      {isSmall ? (
+      {isAudienceKnown && isSmall && (
         <>
           <People title="Read by" users={read} members={members} empty="Nobody yet" />
           {delivered.length > 0 && <People title="Delivered to" users={delivered} members={members} />}
           {missing.length > 0 && <People title="Not delivered yet" users={missing} members={members} />}
         </>
-      ) : (
+      )}
+      {isAudienceKnown && !isSmall && (
         <section className="tidings-details-part">
           <h3>Read by</h3>
           <p className="tidings-hint">{readersText(read.length)}</p>

@@ -1,6 +1,6 @@
 import { leaveRoom, removeMember, setMember } from "@tidings/client/http";
 import { useMembers, usePresence, useRoom, useTidings } from "@tidings/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { plural } from "../logic/names.js";
 import { roomTitle } from "../logic/title.js";
 import { mayManage } from "../room/permissions.js";
@@ -30,6 +30,7 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
   const { summary } = useRoom(room);
   const { go, user } = useChatUi();
   const toast = useToast();
+  const list = useRef<HTMLUListElement>(null);
   const [confirmation, setConfirmation] = useState<Confirmation>();
   const presence = usePresence((items ?? []).slice(0, MAX_WATCHED_MEMBERS).map((member) => member.user));
   const groupSummary = summary?.kind === "direct" ? undefined : summary;
@@ -49,7 +50,7 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
       )}
       {items === undefined && !error && <MemberSkeleton />}
       {items && <h3 className="tidings-side-heading">{plural(count, "member")}</h3>}
-      <ul className="tidings-members">
+      <ul className="tidings-members" ref={list}>
         {sortedMembers.map((member) => (
           <MemberRow
             key={member.user}
@@ -67,7 +68,9 @@ export function MembersPanel({ room }: { readonly room: string }): ReactNode {
           />
         ))}
       </ul>
-      {hasMore && !error && <MoreMembers onMore={loadMore} />}
+      {items && (
+        <MoreMembers list={list} count={items.length} hasMore={hasMore && !error} onMore={loadMore} />
+      )}
       {groupSummary && !groupSummary.archived && (
         <div className="tidings-panel-foot">
           <Button variant="danger" icon="exit" onClick={() => setConfirmation({ what: "leave" })}>

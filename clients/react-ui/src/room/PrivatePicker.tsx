@@ -1,5 +1,5 @@
 import { useMembers } from "@tidings/react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import { displayName } from "../logic/names.js";
 import { Button } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
@@ -22,6 +22,7 @@ export interface PrivatePickerProps {
 /** A dialog to choose the recipients of the next messages. */
 export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePickerProps): ReactNode {
   const { items, hasMore, loadMore } = useMembers(room);
+  const list = useRef<HTMLUListElement>(null);
   const [pickedUsers, setPickedUsers] = useState<ReadonlySet<string>>(new Set(chosen));
   const others = (items ?? []).filter((member) => member.user !== me);
   const toggle = (user: string) =>
@@ -49,7 +50,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
       {items !== undefined && others.length === 0 && (
         <p className="tidings-hint">Nobody else is in this room yet.</p>
       )}
-      <ul className="tidings-pick-list">
+      <ul className="tidings-pick-list" ref={list}>
         {others.map((member) => (
           <li key={member.user}>
             <label className="tidings-pick-item tidings-hoverable tidings-line">
@@ -69,7 +70,7 @@ export function PrivatePicker({ room, me, chosen, onChoose, onClose }: PrivatePi
           </li>
         ))}
       </ul>
-      {hasMore && <MoreMembers onMore={loadMore} />}
+      {items && <MoreMembers list={list} count={others.length} hasMore={hasMore} onMore={loadMore} />}
     </Dialog>
   );
 }

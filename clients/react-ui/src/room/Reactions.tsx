@@ -1,5 +1,8 @@
 import type { Message } from "@tidings/client";
+import { useTidings } from "@tidings/react";
+import { useSyncExternalStore } from "react";
 import { listNames } from "../logic/names.js";
+import { namesOf } from "../state/names.js";
 import { useActions } from "./actions.js";
 import { useRowTabIndex } from "./rowTabIndex.js";
 
@@ -7,6 +10,11 @@ import { useRowTabIndex } from "./rowTabIndex.js";
 export function Reactions({ message, enabled }: { message: Message; enabled: boolean }) {
   const { toggleReaction, nameOf } = useActions();
   const tabIndex = useRowTabIndex();
+  const directory = namesOf(useTidings());
+  const getNames = () =>
+    message.reactions.flatMap(({ users }) => users.map((user) => directory.nameOf(user) ?? "")).join("\0");
+  // Renders again when the name of a user is known.
+  useSyncExternalStore(directory.subscribe, getNames, getNames);
   return (
     <div className="tidings-reactions">
       {message.reactions.map((reaction) => {

@@ -48,7 +48,9 @@ export function useNamesIn(room: string, users: readonly string[]): readonly Nam
   }, [ids, names]);
   const unknown = named.flatMap(({ user, name }) => (name || user === me?.id ? [] : user)).join("\0");
   useEffect(() => {
-    if (!isSmall && unknown) directory.lookUp(room, unknown.split("\0"));
-  }, [directory, room, isSmall, unknown]);
+    if (isSmall || !unknown) return;
+    const { summary } = client.room(room).state.get();
+    return directory.lookUp(room, unknown.split("\0"), summary?.members ?? Number.POSITIVE_INFINITY);
+  }, [client, directory, room, isSmall, unknown]);
   return named;
 }
