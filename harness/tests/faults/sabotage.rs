@@ -89,7 +89,7 @@ async fn leaked_or_missing_data_and_unbounded_outboxes_are_detected() -> Result<
         (Rule::Bounded, &["bytes are queued"]),
     ];
     // The stall is long, because a busy machine delivers few messages per second.
-    let faults = vec![Fault::Stall(ms(20_000))];
+    let faults = vec![Fault::Stall(ms(30_000))];
     let report = ensure_detected("private,push,webhook,preview,bounded", faults, &expected).await?;
     ensure!(report.max_outbox_bytes > 4 << 20, "{report:?}");
     Ok(())
