@@ -72,8 +72,8 @@ const applications = {
     receive: ({ id, room, message }) => ({ id, room, text: message }),
     room: 'tea time',
     more: async (ann) => {
-      // A name that is too long for an id.
-      const room = 'x'.repeat(100);
+      // A name that is too long to be hashed.
+      const room = 'x'.repeat(600);
       const [error] = await request(ann.socket, 'join', { room }, 'error');
       assert.equal(error.code, 'bad_request');
       const refused = await ask(ann.socket, 'join', { room });
