@@ -7,6 +7,9 @@ import { ChatApp } from "../src/index.js";
 import { namesOf } from "../src/state/names.js";
 import { show } from "./support.js";
 
+// A test takes up to 3 s on an idle machine.
+vi.setConfig({ testTimeout: 60_000 });
+
 const userOf = (n: number) => `user-${String(n).padStart(5, "0")}`;
 
 /** The kitchen with this many other members, opened by a user whose requests are counted. */
