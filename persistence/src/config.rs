@@ -58,13 +58,13 @@ pub struct Config {
     #[arg(long, env = "TIDINGS_MAX_ROOMS_BY_OTHERS", default_value = "10000", value_name = "ROOMS")]
     pub max_rooms_by_others: NonZeroU32,
     /// Rooms that a user may create per day, through all nodes; back ends have no daily limits
-    #[arg(long, env = "TIDINGS_ROOMS_PER_DAY", default_value = "200", value_name = "ROOMS")]
+    #[arg(long, env = "TIDINGS_ROOMS_PER_DAY", default_value = "1000", value_name = "ROOMS")]
     pub rooms_per_day: NonZeroU32,
     /// Members whom a user may add to rooms per day, first members of new rooms included
-    #[arg(long, env = "TIDINGS_MEMBERS_PER_DAY", default_value = "10000", value_name = "MEMBERS")]
+    #[arg(long, env = "TIDINGS_MEMBERS_PER_DAY", default_value = "20000", value_name = "MEMBERS")]
     pub members_per_day: NonZeroU32,
     /// Users whom a user may add per day although the system has not seen them; each becomes a row
-    #[arg(long, env = "TIDINGS_NEW_USERS_PER_DAY", default_value = "1000", value_name = "USERS")]
+    #[arg(long, env = "TIDINGS_NEW_USERS_PER_DAY", default_value = "20000", value_name = "USERS")]
     pub new_users_per_day: NonZeroU32,
     /// Commands per second that a user may send over HTTP through this node, on average
     #[arg(long, env = "TIDINGS_MESSAGES_PER_SECOND", default_value = "10", value_name = "PER_SECOND")]
