@@ -32,7 +32,7 @@ export interface ChatUiProviderProps {
   readonly mutes?: ((client: TidingsClientLike) => Mutes) | undefined;
   /**
    * The origins from which the pictures of users may be loaded, such as `https://pictures.example.com`, besides that of
-   * the page. By default there are none. It must stay the same array.
+   * the page. By default there are none. Pass the same array in each render.
    */
   readonly pictureOrigins?: readonly string[] | undefined;
   /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */

@@ -26,7 +26,7 @@ pub(super) struct PrefixMonitor {
 impl PrefixMonitor {
     pub fn start(stack: &Arc<Stack>, history: &History, rooms: &[String]) -> PrefixMonitor {
         let (stop, mut stopped) = watch::channel(false);
-        let (mut check, target, clock) = (PrefixCheck::of_rooms(rooms), Arc::clone(stack), history.clone());
+        let (mut check, target, clock) = (PrefixCheck::new(rooms), Arc::clone(stack), history.clone());
         let task = tokio::spawn(async move {
             let mut tick = interval(CHECK_INTERVAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

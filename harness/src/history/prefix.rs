@@ -30,7 +30,7 @@ pub struct PrefixCheck {
 
 impl PrefixCheck {
     /// A check of these rooms from their first event on.
-    pub fn of_rooms(rooms: &[String]) -> PrefixCheck {
+    pub fn new(rooms: &[String]) -> PrefixCheck {
         let heads = rooms.iter().map(|room| (room.clone(), 0)).collect();
         PrefixCheck { heads, violations: Vec::new() }
     }

@@ -106,7 +106,7 @@ async fn late_message_is_sent_when_online_user_leaves() -> Result<()> {
                 until_queued(&stack, room, *seq).await?;
             }
         } else if round == 7 {
-            // No claim is open, so the other replica goes on at once.
+            // This replica holds no row now, so the other one need not wait until a claim expires.
             node.kill();
         }
         age_messages(&stack, 100).await?;

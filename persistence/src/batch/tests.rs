@@ -340,7 +340,7 @@ fn activity_is_what_all_members_see_and_what_mentions_users() {
 }
 
 #[test]
-fn nobody_is_told_of_imported_messages() {
+fn imported_messages_cause_no_notice() {
     let mut imported = Sample { visibility: "", ..Sample::message(1, 1) }.entry(1);
     imported.id.ms = 10_000_000;
     let entries = [imported];

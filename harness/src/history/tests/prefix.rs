@@ -4,7 +4,7 @@ use super::*;
 
 /// The violations that these snapshots show, each with its head and its new seqs.
 fn broken_by(snapshots: &[(u64, &[u64])]) -> Vec<Violation> {
-    let mut check = PrefixCheck::of_rooms(&[ROOM.to_owned()]);
+    let mut check = PrefixCheck::new(&[ROOM.to_owned()]);
     for (number, (head, seqs)) in (1..).zip(snapshots) {
         let snapshot = RoomSnapshot { room: ROOM.to_owned(), head: *head, seqs: seqs.to_vec() };
         check.check(Duration::from_secs(number), &snapshot);
