@@ -16,6 +16,8 @@ const DOWNTIME: Duration = Duration::from_millis(500);
 const NO_MEMORY: u64 = 1;
 /// With this limit Redis uses as much memory as it needs.
 const UNLIMITED_MEMORY: u64 = 0;
+/// How often the move of a partition begins before its error counts.
+const MOVE_ATTEMPTS: usize = 3;
 
 /// A fault of a shard, which is repaired afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,11 +123,30 @@ async fn move_partitions(
     let mut moving = shares.remove(&from).context("the master owns no partition")?;
     moving.sort_by_key(|partition| *partition != first);
     moving.truncate(count(moving.len()));
-    let to = shares.into_iter().min_by_key(|(_, owned)| owned.len()).context("there is one master")?.0;
+    let fewest = shares.into_values().min_by_key(Vec::len).context("there is one master")?;
+    let neighbour = *fewest.first().context("the other master owns no partition")?;
     for partition in moving {
-        cluster.move_slot(partition, to).await?;
+        move_beside(cluster, partition, neighbour).await?;
     }
     Ok(())
+}
+
+/// Moves a partition to the master of another partition. On an overloaded machine a replica may take over in the middle:
+/// then the same move begins again between the masters of that moment.
+async fn move_beside(cluster: &RedisCluster, partition: u16, neighbour: u16) -> Result<()> {
+    let mut attempts = 1;
+    loop {
+        let to = cluster.master_of(neighbour).await?;
+        if cluster.master_of(partition).await? == to {
+            return Ok(());
+        }
+        match cluster.move_slot(partition, to).await {
+            Ok(()) => return Ok(()),
+            Err(error) if attempts == MOVE_ATTEMPTS => return Err(error),
+            Err(_) => cluster.until_complete().await?,
+        }
+        attempts += 1;
+    }
 }
 
 async fn limit_memory(redis: &Redis, bytes: u64) -> Result<()> {
