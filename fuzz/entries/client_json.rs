@@ -9,7 +9,7 @@ use tidings_shared::{
     },
     message::Draft,
     protocol::{
-        Command,
+        Command, RoomCommand,
         client::{JoinTarget, parse},
         server::{Sender, ServerFrame},
     },
@@ -37,7 +37,7 @@ pub fn run(data: &[u8]) {
 
 fn check(command: &Command) {
     match command {
-        Command::Send { draft, .. } => check_draft(draft),
+        Command::InRoom { command: RoomCommand::Send(draft), .. } => check_draft(draft),
         Command::Join { target: JoinTarget::Many { rooms, .. }, .. } | Command::Leave { rooms } => {
             assert!(rooms.len() <= MAX_ROOMS_PER_JOIN);
             let mut sorted: Vec<&str> = rooms.iter().map(|room| room.as_str()).collect();
@@ -45,7 +45,7 @@ fn check(command: &Command) {
             assert!(sorted.windows(2).all(|pair| pair[0] != pair[1]), "each room once");
         }
         Command::PresenceGet { users } => assert!(users.len() <= MAX_PRESENCE_USERS),
-        Command::Signal { data, .. } => {
+        Command::InRoom { command: RoomCommand::Signal { data, .. }, .. } => {
             assert!(data.get().len() <= MAX_SIGNAL_BYTES);
             serde_json::from_str::<Value>(data.get()).expect("what is passed on is JSON for every receiver");
         }

@@ -1,5 +1,6 @@
 //! The state of one connection for the hub and the tasks: its user, its joined rooms and its pending commands.
 
+mod auth_state;
 mod drain;
 mod lanes;
 mod poll_buffer;
@@ -23,12 +24,13 @@ use tidings_shared::{
 use tokio::sync::Notify;
 
 use crate::{
-    command::AuthState,
     hub::{Peer, Subscription},
     limits::{AbuseCounter, ActivityAnswer, ActivityCounter},
     request_context::RequestContext,
     transport::{Frame, FrameRun},
 };
+pub(crate) use auth_state::AuthOutcome;
+pub use auth_state::AuthState;
 pub(crate) use drain::CLOSE_REASON_STOPPING;
 use drain::DrainState;
 use lanes::Lanes;

@@ -6,7 +6,7 @@ mod advertised_address;
 pub mod app;
 pub mod bus;
 pub mod client;
-pub mod command;
+pub mod commands;
 pub mod config;
 pub mod dialect_file;
 pub mod drain;

@@ -5,7 +5,7 @@ pub mod close;
 pub mod names;
 pub mod server;
 
-pub use client::{Command, JoinTarget, Parsed, Status};
+pub use client::{Command, JoinTarget, Parsed, RoomCommand, Status};
 pub use close::CloseCode;
 
 pub use crate::command_fields::{self, Fields};

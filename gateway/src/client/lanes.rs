@@ -1,5 +1,5 @@
 //! A lane holds the jobs of one connection for one room. The jobs of a lane run one after the other, and different
-//! lanes run concurrently. This module stores the waiting jobs, and `session` runs them.
+//! lanes run concurrently. This module stores the waiting jobs, and `commands` runs them.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,14 +12,13 @@ use tidings_shared::{
     error::Refusal,
     ids::{Cursor, RoomId, Seq, UserId},
     message::Draft,
-    protocol::server::JoinedRoom,
+    protocol::{RoomCommand, server::JoinedRoom},
 };
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::Client;
 use crate::{
     bus::{Bus, MembershipSnapshot},
-    command::{AppendCommand, RoomCommand},
     hub::{Generation, Position, Subscription},
     request_context::RequestContext,
 };
@@ -171,16 +170,9 @@ impl Client {
         let mut lanes = self.lanes.borrow_mut();
         let Some(lane) = lanes.waiting_jobs.get_mut(room).filter(|_| !alone) else { return sends };
         let mut bytes = sends[0].1.bytes();
-        let is_send = |job: &Job| {
-            matches!(job, Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))
-                if !is_alone(request, draft))
-        };
+        let is_send = |job: &Job| matches!(job, Job::Command(request, RoomCommand::Send(draft)) if !is_alone(request, draft));
         while bytes < APPEND_BATCH_TARGET_BYTES && lane.front().is_some_and(is_send) {
-            let Some(Job::Command(request, RoomCommand::Append(AppendCommand::Send(draft)))) =
-                lane.pop_front()
-            else {
-                break;
-            };
+            let Some(Job::Command(request, RoomCommand::Send(draft))) = lane.pop_front() else { break };
             bytes += draft.bytes();
             sends.push((request, draft));
         }

@@ -16,8 +16,9 @@ use tidings_shared::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AdmittedUser, ChatSession, GatewaySession, SocketIoSession, admit, send_connected};
+use super::{GatewaySession, SocketIoSession, open};
 use crate::{
+    commands::auth::{AdmittedUser, admit, send_connected},
     problem,
     request_context::RequestContext,
     socket_io::Namespace,
@@ -114,7 +115,7 @@ impl Acceptor for ChatAcceptor {
         opened.with_label_values(&[connection.transport().label()]).inc();
         match ticket {
             HandshakeTicket::Chat(admitted) => {
-                let session = ChatSession::open(worker, connection);
+                let session = open(worker, connection);
                 if let Some(admitted) = admitted {
                     send_connected(&session, &RequestContext::unobserved(None), *admitted);
                 }

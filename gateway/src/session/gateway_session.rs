@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ChatSession, SocketIoSession};
-use crate::transport::Session;
+use super::SocketIoSession;
+use crate::{commands::ConnectionHandle, transport::Session};
 
 /// A session as the transport holds it, two pointers long.
 pub enum GatewaySession {
-    Chat(ChatSession),
+    Chat(ConnectionHandle),
     SocketIo(Box<SocketIoSession>),
 }
 

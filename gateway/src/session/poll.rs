@@ -23,9 +23,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{AdmissionControl, ChatSession, join, presence};
+use super::AdmissionControl;
 use crate::{
     client::{Client, ClientTransport, PollBuffer, time_until_expiry},
+    commands::{self, ConnectionHandle, join, presence},
     request_context::RequestContext,
     transport::Session,
     worker::Worker,
@@ -73,7 +74,7 @@ impl PollContext {
 
 /// A running or kept poll. Dropping this value leaves the poll's rooms, also when the caller disconnects.
 struct Poll {
-    session: ChatSession,
+    session: ConnectionHandle,
     buffer: Rc<PollBuffer>,
 }
 
@@ -83,7 +84,7 @@ impl Poll {
         let buffer = PollBuffer::new(rooms);
         let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
         client.set_identity(identity);
-        Self { session: ChatSession { worker: worker.clone(), client }, buffer }
+        Self { session: ConnectionHandle { worker: worker.clone(), client }, buffer }
     }
 }
 
@@ -104,7 +105,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
     let unsettled_deadline = || (Instant::now() + SETTLE_TIMEOUT).min(expiry).max(deadline);
     let (user, rooms) = (admitted.identity.user.clone(), request.cursors.len());
     let mut answer = AnswerBuilder::new(&request);
-    let mut poll = if let Some((poll, epochs)) = kept.take(&user, &request.cursors) {
+    let poll = if let Some((poll, epochs)) = kept.take(&user, &request.cursors) {
         worker.node.metrics.polls_continued.inc();
         answer.set_epochs(epochs);
         poll.buffer.begin_answer(rooms);
@@ -136,9 +137,9 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
         after: new_rooms().filter_map(|(room, after)| Some((room.clone(), after.clone()?))).collect(),
     };
     let request_context = RequestContext::unobserved(Some(answer::JOIN_REF.to_owned()));
-    join::start_join(&poll.session, request_context, target, true);
+    join::run(&poll.session, request_context, target, true);
     for (index, command) in request.commands.iter().enumerate() {
-        run_command(&mut poll, index, command.get(), trace);
+        run_command(&poll, index, command.get(), trace);
     }
     loop {
         if answer.collect(&buffer) {
@@ -203,7 +204,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
 }
 
 /// Parses a command like a frame, and runs it with a `ref` that the server has chosen instead of the client's `ref`.
-fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceContext>) {
+fn run_command(poll: &Poll, index: usize, text: &str, trace: Option<TraceContext>) {
     let limits = &poll.session.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
@@ -219,7 +220,7 @@ fn run_command(poll: &mut Poll, index: usize, text: &str, trace: Option<TraceCon
     }
     parsed.trace = parsed.trace.or(trace);
     parsed.reference = Some(answer::command_ref(index));
-    poll.session.run_parsed(parsed);
+    commands::receive(&poll.session, parsed);
 }
 
 /// The position of a room up to which the poll was sent all records. Returns `None` if the poll's subscription is not

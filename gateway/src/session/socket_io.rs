@@ -10,9 +10,10 @@ use std::{rc::Rc, time::Duration};
 use tidings_shared::protocol::CloseCode;
 use tokio::time::Instant;
 
-use super::{AUTH_TIMEOUT, ChatSession};
+use super::AUTH_TIMEOUT;
 use crate::{
     client::CLOSE_REASON_STOPPING,
+    commands::ConnectionHandle,
     socket_io::{
         Namespace, NamespaceSocket, SharedConnection,
         packet::{self, PacketKind, SocketIoPacket},
@@ -28,7 +29,7 @@ const NO_NAMESPACE_TIMEOUT: Duration = Duration::from_secs(45);
 /// A namespace to which the client is connected or connecting.
 struct ConnectedNamespace {
     socket: Rc<NamespaceSocket>,
-    chat: ChatSession,
+    chat: ConnectionHandle,
 }
 
 /// The session of one connection.

@@ -10,20 +10,18 @@ use std::{
 
 use rustc_hash::FxHashMap;
 use tidings_shared::{
-    ids::RoomId,
+    ids::{ClientId, RoomId},
     log::{
         Accepted,
         stored::{Stored, StoredQueue},
     },
     message::AckStage,
-    protocol::server::Ack,
     telemetry::{Span, SpanKind},
 };
 
 use super::Worker;
 use crate::{
     client::{Client, SlotGuard},
-    command::AppendCommand,
     request_context::RequestContext,
 };
 
@@ -32,34 +30,22 @@ pub(crate) struct PendingAnswer {
     pub client: Rc<Client>,
     pub room: RoomId,
     pub request: RequestContext,
-    pub command: AppendCommand,
+    pub client_id: ClientId,
+    /// The stage at which the client wants the answer.
+    pub stage: AckStage,
     #[allow(dead_code, reason = "the slot is freed when the guard is dropped")]
     pub slot: SlotGuard,
     pub started: Instant,
 }
 
 impl PendingAnswer {
-    /// The stage at which the client wants the answer.
-    pub fn requested_stage(&self) -> AckStage {
-        match &self.command {
-            AppendCommand::Send(draft) => draft.ack,
-            AppendCommand::Change(change) => change.ack,
-        }
-    }
-
-    fn build_ack(&self, accepted: &Accepted, stage: AckStage) -> Ack {
-        match &self.command {
-            AppendCommand::Send(draft) => draft.ack(&self.room, accepted, stage),
-            AppendCommand::Change(change) => change.ack(&self.room, accepted, stage),
-        }
-    }
-
     /// Answers the command with `ack`, for this stage.
     pub fn acknowledge(self, worker: &Worker, accepted: &Accepted, stage: AckStage) {
-        if matches!(self.command, AppendCommand::Send(_)) {
+        if self.request.is_send {
             worker.node.counters.count_accepted_send(accepted.duplicate);
         }
-        self.client.reply(&self.build_ack(accepted, stage).frame(self.request.reference()));
+        let ack = accepted.ack(&self.room, &self.client_id, self.request.is_send, stage);
+        self.client.reply(&ack.frame(self.request.reference()));
     }
 }
 

@@ -132,7 +132,7 @@ async fn change_message(
     let wait_span = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, change.ack, accepted).await?;
     drop(wait_span);
-    Ok(web::Json(change.ack(&room, &accepted, stage)))
+    Ok(web::Json(accepted.ack(&room, &change.client_id, false, stage)))
 }
 
 fn raw_json(value: &impl serde::Serialize) -> Result<Box<RawValue>, Problem> {

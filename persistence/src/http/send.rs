@@ -40,17 +40,14 @@ pub async fn send(
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
     let actor = Actor { user: &caller.user, role, admin: caller.admin };
-    let min_role = draft.permit(&actor)?;
-    let (name, picture) = (caller.name.as_deref(), caller.picture.as_deref());
-    let mut entry = draft.entry(&room, &caller.user, name, picture, min_role);
-    entry.obeys_slow_mode = actor.obeys_slow_mode();
+    let mut entry = draft.sent_by(&room, &actor, caller.name.as_deref(), caller.picture.as_deref())?;
     state.log.check_mentions(&mut entry, &draft.mentions).await?;
     state.allowance.take_room_content_tokens(&room, caller.viewer(), draft.bytes())?;
     let accepted = state.log.append(&entry).await?;
     let wait_span = telemetry::child("stored answer", SpanKind::Internal);
     let (accepted, stage) = state.log.wait_for_stage(&room, draft.ack, accepted).await?;
     drop(wait_span);
-    let ack = draft.ack(&room, &accepted, stage);
+    let ack = accepted.ack(&room, &draft.client_id, true, stage);
     let mut response = match (ack.duplicate, ack.stage) {
         (true, _) => HttpResponse::Ok(),
         (false, AckStage::Stored) => HttpResponse::Created(),

@@ -17,7 +17,7 @@ use crate::{
     error::{ErrorCode, Refusal},
     events::MESSAGE_NEW,
     ids::{ClientId, Epoch, RoomId, Seq, UserId},
-    message::{Draft, Sender},
+    message::{Draft, Sender, change::Actor},
     role::MinRole,
 };
 
@@ -129,6 +129,19 @@ impl<'a> Entry<'a> {
 }
 
 impl Draft {
+    /// Returns the entry of a message that this user sends now. Refuses a user who may not send.
+    pub fn sent_by<'a>(
+        &self,
+        room: &'a RoomId,
+        actor: &Actor<'a>,
+        name: Option<&str>,
+        picture: Option<&str>,
+    ) -> Result<Entry<'a>, Refusal> {
+        let min_role = self.permit(actor)?;
+        let entry = self.entry(room, actor.user, name, picture, min_role);
+        Ok(Entry { obeys_slow_mode: actor.obeys_slow_mode(), ..entry })
+    }
+
     /// Returns the entry that appends this message with a new message id (UUIDv7). `min_role` must be the result of
     /// [`Draft::permit`].
     pub fn entry<'a>(

@@ -54,15 +54,27 @@ pub enum Command {
     Auth { token: String },
     Join { target: JoinTarget, presence: bool },
     Leave { rooms: Vec<RoomId> },
-    Send { room: RoomId, draft: Box<Draft> },
-    Change { room: RoomId, change: Box<Change> },
-    Read { room: RoomId, seq: Seq },
-    Delivered { room: RoomId, seq: Seq },
-    Typing { room: RoomId, started: bool },
     PresenceSet { status: Status },
     PresenceGet { users: Vec<UserId> },
-    Signal { room: RoomId, to: Option<UserId>, data: Box<RawValue> },
     Ping,
+    InRoom { room: RoomId, command: RoomCommand },
+}
+
+impl Command {
+    /// The command for one room, if it is one.
+    pub fn in_room(&self) -> Option<&RoomCommand> {
+        if let Self::InRoom { command, .. } = self { Some(command) } else { None }
+    }
+}
+
+/// A command for one room. It takes effect after all earlier commands of its connection for the same room.
+#[derive(Debug)]
+pub enum RoomCommand {
+    Send(Box<Draft>),
+    Change(Box<Change>),
+    Mark { seq: Seq, delivered: bool },
+    Typing { started: bool },
+    Signal { to: Option<UserId>, data: Box<RawValue> },
 }
 
 /// The status that a user sets for one connection.
@@ -105,24 +117,30 @@ fn parse_reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
     Ok(reference)
 }
 
-fn parse_command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Command, Refusal> {
+fn parse_command(fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
     let kind: String = required(fields.kind_of_frame, "type", "a string")?;
+    let in_room = |parse: &dyn Fn() -> Result<RoomCommand, Refusal>| {
+        let room = fields.room()?;
+        Ok(Command::InRoom { room, command: parse()? })
+    };
+    let change =
+        |kind| in_room(&|| Ok(RoomCommand::Change(Box::new(Change::from_fields(kind, fields, max_chars)?))));
+    let mark = |delivered| in_room(&|| Ok(RoomCommand::Mark { seq: fields.seq()?, delivered }));
     match kind.as_str() {
         "auth" => Ok(Command::Auth { token: required(fields.token, "token", "a string")? }),
         "room:join" => parse_join(fields),
         "room:leave" => parse_leave(fields),
         "message:send" => {
-            let room = fields.room()?;
-            Ok(Command::Send { room, draft: Box::new(Draft::from_fields(fields, max_message_chars)?) })
+            in_room(&|| Ok(RoomCommand::Send(Box::new(Draft::from_fields(fields, max_chars)?))))
         }
-        "message:read" => Ok(Command::Read { room: fields.room()?, seq: fields.seq()? }),
-        "message:delivered" => Ok(Command::Delivered { room: fields.room()?, seq: fields.seq()? }),
-        "message:edit" => parse_change(ChangeKind::Edit, fields, max_message_chars),
-        "message:delete" => parse_change(ChangeKind::Delete, fields, max_message_chars),
-        "reaction:add" => parse_change(ChangeKind::AddReaction, fields, max_message_chars),
-        "reaction:remove" => parse_change(ChangeKind::RemoveReaction, fields, max_message_chars),
-        "typing:start" => Ok(Command::Typing { room: fields.room()?, started: true }),
-        "typing:stop" => Ok(Command::Typing { room: fields.room()?, started: false }),
+        "message:edit" => change(ChangeKind::Edit),
+        "message:delete" => change(ChangeKind::Delete),
+        "reaction:add" => change(ChangeKind::AddReaction),
+        "reaction:remove" => change(ChangeKind::RemoveReaction),
+        "message:read" => mark(false),
+        "message:delivered" => mark(true),
+        "typing:start" => in_room(&|| Ok(RoomCommand::Typing { started: true })),
+        "typing:stop" => in_room(&|| Ok(RoomCommand::Typing { started: false })),
         "presence:set" => {
             Ok(Command::PresenceSet { status: required(fields.status, "status", "`online` or `away`")? })
         }
@@ -130,7 +148,7 @@ fn parse_command(fields: &Fields<'_>, max_message_chars: usize) -> Result<Comman
             let users: Vec<UserId> = required(fields.users, "users", "a list of user ids")?;
             Ok(Command::PresenceGet { users: command_fields::bounded(users, "users", MAX_PRESENCE_USERS)? })
         }
-        "signal" => parse_signal(fields),
+        "signal" => in_room(&|| parse_signal(fields)),
         "ping" => Ok(Command::Ping),
         _ => Err(Refusal::new(ErrorCode::BadRequest, "unknown `type`").with_field("type")),
     }
@@ -141,13 +159,7 @@ const CURSOR_FORM: &str = "a cursor {epoch, seq}";
 const CURSORS_FORM: &str = "a map from room to cursor {epoch, seq} or null";
 const ROOMS_FORM: &str = "a list of room ids or \"mine\"";
 
-fn parse_change(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
-    let room = fields.room()?;
-    Ok(Command::Change { room, change: Box::new(Change::from_fields(kind, fields, max_chars)?) })
-}
-
-fn parse_signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
-    let room = fields.room()?;
+fn parse_signal(fields: &Fields<'_>) -> Result<RoomCommand, Refusal> {
     let to = optional(fields.to, "to", "a user id")?;
     // `data` is sent to receivers with its text unchanged. As in all fields, `null` counts as absent.
     let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
@@ -156,7 +168,7 @@ fn parse_signal(fields: &Fields<'_>) -> Result<Command, Refusal> {
     }
     command_fields::check_depth(data.get(), "data")?;
     command_fields::check_readable(data.get(), "data")?;
-    Ok(Command::Signal { room, to, data: data.to_owned() })
+    Ok(RoomCommand::Signal { to, data: data.to_owned() })
 }
 
 fn parse_join(fields: &Fields<'_>) -> Result<Command, Refusal> {

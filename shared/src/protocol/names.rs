@@ -1,6 +1,6 @@
 //! The names of all frames of this version of the protocol. Tests compare documents and other code with these lists.
 
-use super::client::Command;
+use super::client::{Command, RoomCommand};
 pub use crate::events::{LOG_EVENTS, VOID};
 use crate::message::change::ChangeKind;
 
@@ -58,21 +58,23 @@ impl Command {
             Self::Auth { .. } => 0,
             Self::Join { .. } => 1,
             Self::Leave { .. } => 2,
-            Self::Send { .. } => 3,
-            Self::Change { change, .. } => match change.kind() {
-                ChangeKind::Edit => 4,
-                ChangeKind::Delete => 5,
-                ChangeKind::AddReaction => 6,
-                ChangeKind::RemoveReaction => 7,
-            },
-            Self::Read { .. } => 8,
-            Self::Delivered { .. } => 9,
-            Self::Typing { started: true, .. } => 10,
-            Self::Typing { started: false, .. } => 11,
             Self::PresenceSet { .. } => 12,
             Self::PresenceGet { .. } => 13,
-            Self::Signal { .. } => 14,
             Self::Ping => 15,
+            Self::InRoom { command, .. } => match command {
+                RoomCommand::Send(_) => 3,
+                RoomCommand::Change(change) => match change.kind() {
+                    ChangeKind::Edit => 4,
+                    ChangeKind::Delete => 5,
+                    ChangeKind::AddReaction => 6,
+                    ChangeKind::RemoveReaction => 7,
+                },
+                RoomCommand::Mark { delivered: false, .. } => 8,
+                RoomCommand::Mark { delivered: true, .. } => 9,
+                RoomCommand::Typing { started: true } => 10,
+                RoomCommand::Typing { started: false } => 11,
+                RoomCommand::Signal { .. } => 14,
+            },
         }
     }
 }

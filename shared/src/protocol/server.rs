@@ -8,7 +8,7 @@ use crate::{
     error::Refusal,
     ids::{ClientId, Cursor, Epoch, RoomId, Seq, UserId},
     log::Accepted,
-    message::{AckStage, Draft, change::Change},
+    message::AckStage,
     protocol::client::Status,
 };
 
@@ -233,30 +233,19 @@ impl Ack {
     }
 }
 
-impl Draft {
-    /// Returns the ack object of this message after it was accepted.
-    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-        Ack { id: Some(accepted.id.clone()), ..ack(&self.client_id, room, accepted, stage) }
-    }
-}
-
-impl Change {
-    /// Returns the ack object of this change after it was accepted.
-    pub fn ack(&self, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-        ack(&self.client_id, room, accepted, stage)
-    }
-}
-
-fn ack(client_id: &ClientId, room: &RoomId, accepted: &Accepted, stage: AckStage) -> Ack {
-    Ack {
-        room: room.clone(),
-        seq: accepted.seq,
-        epoch: accepted.epoch,
-        at: rfc3339(accepted.at_ms),
-        stage,
-        duplicate: accepted.duplicate,
-        id: None,
-        client_id: Some(client_id.clone()),
+impl Accepted {
+    /// The ack object of an event with this client id. Only a message has an id in it.
+    pub fn ack(&self, room: &RoomId, client_id: &ClientId, is_message: bool, stage: AckStage) -> Ack {
+        Ack {
+            room: room.clone(),
+            seq: self.seq,
+            epoch: self.epoch,
+            at: rfc3339(self.at_ms),
+            stage,
+            duplicate: self.duplicate,
+            id: is_message.then(|| self.id.clone()),
+            client_id: Some(client_id.clone()),
+        }
     }
 }
 

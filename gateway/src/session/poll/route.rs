@@ -19,7 +19,7 @@ use tidings_shared::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    super::{AdmissionControl, ChatAcceptor, admit},
+    super::{AdmissionControl, ChatAcceptor},
     PollContext,
     kept::KeptPolls,
     request::PollRequest,
@@ -27,6 +27,7 @@ use super::{
     workers::{PollJob, PollResult, PollWorkers, RemotePoll},
 };
 use crate::{
+    commands::auth::admit,
     limits::{Limit, rooms_cost},
     problem,
     worker::Node,

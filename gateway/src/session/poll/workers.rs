@@ -10,7 +10,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{super::AdmittedUser, request::PollRequest};
+use super::request::PollRequest;
+use crate::commands::auth::AdmittedUser;
 use crate::lock::lock;
 
 /// Capacity of a worker's queue of polls from other workers. If the queue is full, a poll runs on the worker that

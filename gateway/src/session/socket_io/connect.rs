@@ -18,10 +18,13 @@ use super::{
 };
 use crate::{
     client::{Client, ClientTransport},
-    command::Effect,
+    commands::{
+        self, ConnectionHandle,
+        auth::{AdmittedUser, admit, send_connected},
+        join,
+    },
     limits::Limit,
     request_context::RequestContext,
-    session::{AdmittedUser, ChatSession, admit, send_connected},
     socket_io::{
         Namespace, NamespaceSocket,
         dialect::Dialect,
@@ -106,7 +109,7 @@ impl SocketIoSession {
     ) {
         let socket = NamespaceSocket::new(namespace, self.shared.clone());
         let client = Rc::new(Client::new(ClientTransport::SocketIo(socket.clone())));
-        let mut chat = ChatSession { worker: self.worker.clone(), client };
+        let mut chat = ConnectionHandle { worker: self.worker.clone(), client };
         if let Some(leave_at) = self.leave_at {
             chat.on_draining(leave_at.saturating_duration_since(Instant::now()));
         }
@@ -122,7 +125,7 @@ impl SocketIoSession {
 
 /// Checks the token and answers `connected`, or a connect error. The socket turns these frames into packets.
 async fn finish_connecting(
-    mut chat: ChatSession,
+    chat: ConnectionHandle,
     socket: &NamespaceSocket,
     ConnectRequest { token, join }: ConnectRequest,
     lost: Option<LostConnection>,
@@ -139,9 +142,9 @@ async fn finish_connecting(
             send_connected(&chat, &context, admitted);
             match (recovered, join) {
                 (Some((target, presence)), _) => {
-                    chat.perform_effect(Effect::Join { request: context, target, presence });
+                    join::run(&chat, context, target, presence);
                 }
-                (_, Some(join)) => chat.run_parsed(join),
+                (_, Some(join)) => commands::receive(&chat, join),
                 _ => {}
             }
         }
@@ -149,7 +152,7 @@ async fn finish_connecting(
     }
 }
 
-async fn admit_by_token(chat: &ChatSession, token: Option<String>) -> Result<AdmittedUser, Refusal> {
+async fn admit_by_token(chat: &ConnectionHandle, token: Option<String>) -> Result<AdmittedUser, Refusal> {
     let token = token.ok_or(Reason::Missing)?;
     let node = &chat.worker.node;
     let identity = node.verifier.verify_or_fetch(&token).await?;

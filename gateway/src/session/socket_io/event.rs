@@ -8,10 +8,13 @@ use tidings_shared::{
 };
 
 use super::ConnectedNamespace;
-use crate::socket_io::{
-    NamespaceSocket, ack_reference,
-    dialect::{Dialect, EventAction},
-    packet::SocketIoPacket,
+use crate::{
+    commands,
+    socket_io::{
+        NamespaceSocket, ack_reference,
+        dialect::{Dialect, EventAction},
+        packet::SocketIoPacket,
+    },
 };
 
 /// Why events with attachments are refused.
@@ -37,7 +40,7 @@ impl ConnectedNamespace {
                 Parsed { reference, ..parsed }
             }
         };
-        self.chat.run_parsed(parsed);
+        commands::receive(&self.chat, parsed);
     }
 }
 
@@ -70,7 +73,7 @@ fn parse_event(packet: &SocketIoPacket<'_>, max_message_chars: usize) -> Parsed 
 
 #[cfg(test)]
 mod tests {
-    use tidings_shared::protocol::Command;
+    use tidings_shared::protocol::{Command, RoomCommand};
 
     use super::*;
     use crate::socket_io::packet;
@@ -82,7 +85,7 @@ mod tests {
     #[test]
     fn event_with_one_object_is_a_command() {
         let text = r#"2["message:send",{"room":"a","client_id":"c","content":"x"}]"#;
-        assert!(matches!(parse(text).frame, Ok(Command::Send { .. })));
+        assert!(matches!(parse(text).frame, Ok(Command::InRoom { command: RoomCommand::Send(_), .. })));
         assert!(matches!(parse(r#"27["ping"]"#).frame, Ok(Command::Ping)));
     }
 

@@ -13,8 +13,8 @@ use tidings_shared::{
 };
 
 use crate::{
+    commands::ConnectionHandle,
     limits::{Limit, rooms_cost},
-    session::ChatSession,
     socket_io::{NamespaceSocket, RoomPositions},
 };
 
@@ -45,7 +45,7 @@ type RecoveredJoin = (JoinTarget, bool);
 /// Decides with which positions a client begins. For a recovered connection, returns the join that continues there, in
 /// place of the join that the CONNECT packet asks for.
 pub(super) async fn begin_tracking(
-    chat: &ChatSession,
+    chat: &ConnectionHandle,
     socket: &NamespaceSocket,
     user: &UserId,
     lost: Option<LostConnection>,
@@ -65,7 +65,7 @@ pub(super) async fn begin_tracking(
 }
 
 async fn requested_rooms(
-    chat: &ChatSession,
+    chat: &ConnectionHandle,
     user: &UserId,
     join: Option<&Parsed>,
 ) -> Result<RequestedRooms, Refusal> {
@@ -86,7 +86,7 @@ async fn requested_rooms(
 /// join of these rooms and of the requested ones. Takes the rate limit tokens of this join, because the join must not be
 /// refused after the client was told that it has recovered.
 async fn recover(
-    chat: &ChatSession,
+    chat: &ConnectionHandle,
     user: &UserId,
     lost: LostConnection,
     join: Option<&Parsed>,

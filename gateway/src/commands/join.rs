@@ -1,4 +1,6 @@
-//! Starts joins and leaves: one job per room, in the room's lane.
+//! `room:join`: one job per room, in the room's lane. The last job answers the join.
+
+mod room;
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,9 +15,11 @@ use tidings_shared::{
 };
 use tokio::sync::Semaphore;
 
-use super::{ChatSession, join_room, lane::enqueue};
+use super::{ConnectionHandle, lanes::enqueue};
+pub(super) use room::run_in_lane;
+
 use crate::{
-    client::{Job, JoinGroup, JoinMemberships, LeaveGroup},
+    client::{Job, JoinGroup, JoinMemberships},
     limits::{Limit, rooms_cost},
     request_context::RequestContext,
     worker::Worker,
@@ -26,27 +30,27 @@ use crate::{
 const MAX_CONCURRENT_ROOMS: usize = 32;
 
 /// Starts a join: one job per room. For `"mine"`, first reads the rooms of the user.
-pub(super) fn start_join(session: &ChatSession, request: RequestContext, target: JoinTarget, presence: bool) {
+pub(crate) fn run(caller: &ConnectionHandle, request: RequestContext, target: JoinTarget, presence: bool) {
     match target {
         JoinTarget::One { room, after } => {
-            start_group(session, request, vec![(room, after)], true, presence, None);
+            start_group(caller, request, vec![(room, after)], true, presence, None);
         }
         JoinTarget::Many { rooms, mut after } => {
             let rooms = rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-            start_group(session, request, rooms, false, presence, None);
+            start_group(caller, request, rooms, false, presence, None);
         }
         JoinTarget::Mine { mut after } => {
-            let caller = session.clone();
+            let waiting = caller.clone();
             // Reading is paused, because a later frame may refer to the rooms that are read here.
-            session.spawn_paused(async move {
-                let Some(identity) = caller.client.identity() else { return };
-                match read_my_rooms(&caller.worker, &identity.user).await {
+            caller.spawn_paused(async move {
+                let Some(identity) = waiting.client.identity() else { return };
+                match read_my_rooms(&waiting.worker, &identity.user).await {
                     Ok((rooms, more)) => {
                         let rooms =
                             rooms.into_iter().map(|room| (room.clone(), after.remove(&room))).collect();
-                        start_group(&caller, request, rooms, false, presence, Some(more));
+                        start_group(&waiting, request, rooms, false, presence, Some(more));
                     }
-                    Err(refusal) => caller.refuse(&request, None, &refusal),
+                    Err(refusal) => waiting.refuse(&request, None, &refusal),
                 }
             });
         }
@@ -65,14 +69,14 @@ async fn read_my_rooms(worker: &Worker, user: &UserId) -> Result<(Vec<RoomId>, b
 
 /// Queues one job per room. The last job answers the join.
 fn start_group(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     request: RequestContext,
     rooms: Vec<(RoomId, Option<Cursor>)>,
     is_single_room: bool,
     presence: bool,
     more: Option<bool>,
 ) {
-    let client = &session.client;
+    let client = &caller.client;
     client.begin_join();
     let idle_rooms = rooms.iter().map(|(room, _)| room).filter(|room| client.is_idle_in(room)).cloned();
     let group = Rc::new(JoinGroup {
@@ -87,20 +91,9 @@ fn start_group(
         failed: RefCell::default(),
     });
     if rooms.is_empty() {
-        join_room::finish_join(session, &group);
+        room::finish_join(caller, &group);
     }
     for (index, (room, after)) in rooms.into_iter().enumerate() {
-        enqueue(session, room, Job::Join { after, group: group.clone(), index });
-    }
-}
-
-/// Starts a leave: one job per room, so that the leave cannot overtake an earlier join.
-pub(super) fn start_leave(session: &ChatSession, request: RequestContext, rooms: Vec<RoomId>) {
-    let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
-    if rooms.is_empty() {
-        join_room::send_left(&session.client, &group);
-    }
-    for room in rooms {
-        enqueue(session, room, Job::Leave { group: group.clone() });
+        enqueue(caller, room, Job::Join { after, group: group.clone(), index });
     }
 }

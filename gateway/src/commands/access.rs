@@ -11,32 +11,32 @@ use tidings_shared::{
     role::{MinRole, Permission},
 };
 
-use super::ChatSession;
+use super::ConnectionHandle;
 use crate::{
     limits::Limit,
     worker::{Worker, refill},
 };
 
 /// Returns the identity of a connection's user. A connection that runs commands has an identity, unless it has closed.
-pub(super) fn current_identity(session: &ChatSession) -> Result<Rc<Identity>, Refusal> {
-    session.client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
+pub(super) fn current_identity(caller: &ConnectionHandle) -> Result<Rc<Identity>, Refusal> {
+    caller.client.identity().ok_or_else(|| Refusal::unavailable("the connection is gone"))
 }
 
 /// The role of a user; empty if the user is an admin and not a member. Refuses other users without revealing that a
 /// private room exists. The role may be outdated, so the append checks the sender again.
 pub(super) async fn role_in(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<Rc<str>, Refusal> {
-    if let Some(role) = role_in_hub(session, room) {
+    if let Some(role) = role_in_hub(caller, room) {
         return Ok(role);
     }
-    wait_for_refill(session, room).await;
-    if let Some(role) = role_in_hub(session, room) {
+    wait_for_refill(caller, room).await;
+    if let Some(role) = role_in_hub(caller, room) {
         return Ok(role);
     }
-    let worker = &session.worker;
+    let worker = &caller.worker;
     match worker.node.bus.membership_snapshot(&identity.user, room).await?.membership {
         Some(membership) => Ok(membership.role.into()),
         // An admin acts in any existing room; the log checks that the room exists.
@@ -46,14 +46,14 @@ pub(super) async fn role_in(
 }
 
 /// The role of a user in a joined room, if the hub knows it in the present epoch.
-fn role_in_hub(ChatSession { worker, client }: &ChatSession, room: &RoomId) -> Option<Rc<str>> {
+fn role_in_hub(ConnectionHandle { worker, client }: &ConnectionHandle, room: &RoomId) -> Option<Rc<str>> {
     let epoch = worker.node.bus.log.current_session(Partition::of(room))?.epoch;
     worker.hub.borrow().room(room).role(client.subscription(room)?, epoch)
 }
 
 /// Waits for the refill of a joined room whose hints may have been missed. A refill reads the roles from Redis. Without
 /// this wait, a restart of Redis would load the memberships of all senders from PostgreSQL.
-async fn wait_for_refill(ChatSession { worker, client }: &ChatSession, room: &RoomId) {
+async fn wait_for_refill(ConnectionHandle { worker, client }: &ConnectionHandle, room: &RoomId) {
     let bus = &worker.node.bus;
     // While Redis is away, the session fails soon, and the command with it.
     if client.subscription(room).is_none() || bus.log.session(Partition::of(room)).await.is_err() {
@@ -93,10 +93,10 @@ pub(super) fn non_member_refusal(head: &RoomHead) -> Refusal {
 
 /// The minimum role that the user must still have when the record is published. Refuses a user without permission.
 pub(super) async fn min_role(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     identity: &Identity,
     room: &RoomId,
 ) -> Result<MinRole, Refusal> {
-    let role = role_in(session, identity, room).await?;
+    let role = role_in(caller, identity, room).await?;
     Actor { user: &identity.user, role: &role, admin: identity.admin }.permit(Permission::Send)
 }

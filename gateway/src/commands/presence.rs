@@ -13,7 +13,7 @@ use tidings_shared::{
     },
 };
 
-use super::ChatSession;
+use super::ConnectionHandle;
 use crate::{
     bus::LookupError, client::ReportedPresence, presence::StatusEvent, request_context::RequestContext,
     worker::Worker,
@@ -25,8 +25,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_SNAPSHOT_READS: usize = 3;
 
 /// Reports an admitted user as online, unless the connection has closed. A poll's user is present for 30 s.
-pub(super) fn report_opened(session: &ChatSession) {
-    let ChatSession { worker, client } = session;
+pub(crate) fn report_opened(caller: &ConnectionHandle) {
+    let ConnectionHandle { worker, client } = caller;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         client.reported_presence.set(ReportedPresence::None);
@@ -39,8 +39,8 @@ pub(super) fn report_opened(session: &ChatSession) {
 
 /// Reports that a connection has closed, or that a poll is answered. A poll's user stays present for 30 s after the
 /// first such call.
-pub(super) fn report_closed(session: &ChatSession) {
-    let ChatSession { worker, client } = session;
+pub(crate) fn report_closed(caller: &ConnectionHandle) {
+    let ConnectionHandle { worker, client } = caller;
     let before = client.reported_presence.replace(ReportedPresence::Closed);
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
@@ -55,8 +55,8 @@ pub(super) fn report_closed(session: &ChatSession) {
 }
 
 /// Runs `presence:set`, which is answered at once and published later.
-pub(super) fn set_status(session: &ChatSession, request: &RequestContext, status: Status) {
-    let ChatSession { worker, client } = session;
+pub(super) fn set(caller: &ConnectionHandle, request: &RequestContext, status: Status) {
+    let ConnectionHandle { worker, client } = caller;
     let Some(identity) = client.identity() else { return };
     if client.is_poll() {
         worker.node.presence.report_poll(&identity.user, Some(status));
@@ -71,16 +71,17 @@ pub(super) fn set_status(session: &ChatSession, request: &RequestContext, status
 }
 
 /// Runs `presence:get`, which reveals nothing about users who share no room with the asking user.
-pub(super) async fn answer_presence_get(
-    session: &ChatSession,
-    request: &RequestContext,
-    mut users: Vec<UserId>,
-) {
-    let ChatSession { worker, client } = session;
+pub(super) fn get(caller: &ConnectionHandle, request: RequestContext, users: Vec<UserId>) {
+    let caller = caller.clone();
+    tokio::task::spawn_local(async move { answer_get(&caller, &request, users).await });
+}
+
+async fn answer_get(caller: &ConnectionHandle, request: &RequestContext, mut users: Vec<UserId>) {
+    let ConnectionHandle { worker, client } = caller;
     let Some(identity) = client.identity() else { return };
     let _slot = match client.take_answer_slot() {
         Ok(slot) => slot,
-        Err(refusal) => return session.refuse(request, None, &refusal),
+        Err(refusal) => return caller.refuse(request, None, &refusal),
     };
     let mut seen = std::collections::HashSet::with_capacity(users.len());
     users.retain(|user| seen.insert(user.clone()));
@@ -91,7 +92,7 @@ pub(super) async fn answer_presence_get(
         Err(error) => {
             count_failure(worker, &error);
             let refusal = Refusal::unavailable("presence is unavailable; retry");
-            session.refuse(request, None, &refusal);
+            caller.refuse(request, None, &refusal);
         }
     }
 }
@@ -100,27 +101,27 @@ pub(super) async fn answer_presence_get(
 /// `None` if the room is not small or presence cannot be read. The caller must not await anything between the snapshot
 /// and the answer, because a presence change that is sent before the answer must not be newer than the snapshot.
 pub(super) async fn online_snapshot(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     room: &RoomId,
     members: u64,
 ) -> Option<Vec<PresentMember>> {
     if usize::try_from(members).is_ok_and(|members| members > MAX_SMALL_ROOM_MEMBERS) {
         return None;
     }
-    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read_online_users(session, room)).await {
+    match tokio::time::timeout(SNAPSHOT_TIMEOUT, read_online_users(caller, room)).await {
         Ok(Ok(online)) => return online,
-        Ok(Err(error)) => count_failure(&session.worker, &error),
-        Err(_) => count_failure(&session.worker, &"no answer in time"),
+        Ok(Err(error)) => count_failure(&caller.worker, &error),
+        Err(_) => count_failure(&caller.worker, &"no answer in time"),
     }
     None
 }
 
 /// Reads the users that [`online_snapshot`] returns, without its timeout.
 async fn read_online_users(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     room: &RoomId,
 ) -> Result<Option<Vec<PresentMember>>, LookupError> {
-    let ChatSession { worker, client } = session;
+    let ConnectionHandle { worker, client } = caller;
     let Some(users) = worker.node.bus.small_room_members(room).await? else { return Ok(None) };
     let identity = client.identity();
     let watch = worker.watch_snapshot(room);

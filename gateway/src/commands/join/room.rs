@@ -1,4 +1,4 @@
-//! Joins and leaves one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
+//! Joins one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
 //! reads the head of each room. Then the join is answered, and the rooms are replayed.
 
 use std::{num::NonZeroU32, rc::Rc};
@@ -11,10 +11,10 @@ use tidings_shared::{
     protocol::server::{FailedRoom, JoinedRoom, ServerFrame},
 };
 
-use super::{ChatSession, access, presence};
+use super::super::{ConnectionHandle, access, presence};
 use crate::{
     bus::MembershipSnapshot,
-    client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
+    client::{JoinGroup, JoinMemberships, Replay},
     hub::{Generation, Position, Subscription},
     limits::Limit,
     worker::Worker,
@@ -25,19 +25,19 @@ const MAX_JOINED_ROOMS: usize = 1000;
 const MAX_HEAD_READS: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
-pub(super) async fn run_join(
-    session: &ChatSession,
+pub(in crate::commands) async fn run_in_lane(
+    caller: &ConnectionHandle,
     room: &RoomId,
     after: Option<Cursor>,
     group: &JoinGroup,
     index: usize,
 ) {
-    match join_when_online(session, room, after, group).await {
+    match join_when_online(caller, room, after, group).await {
         Ok((mut joined, replay)) => {
             if group.presence {
-                session.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
+                caller.worker.hub.borrow_mut().watch_presence(room, replay.subscription);
                 if group.is_single_room {
-                    joined.online = presence::online_snapshot(session, room, joined.members).await;
+                    joined.online = presence::online_snapshot(caller, room, joined.members).await;
                 }
             }
             group.joined.borrow_mut().push((index, joined, replay));
@@ -46,13 +46,13 @@ pub(super) async fn run_join(
     }
     group.remaining.set(group.remaining.get() - 1);
     if group.remaining.get() == 0 {
-        finish_join(session, group);
+        finish_join(caller, group);
     }
 }
 
 /// Answers a join, and starts the replay of its rooms.
-pub(super) fn finish_join(session: &ChatSession, group: &JoinGroup) {
-    let client = &session.client;
+pub(super) fn finish_join(caller: &ConnectionHandle, group: &JoinGroup) {
+    let client = &caller.client;
     let mut joined = group.joined.take();
     joined.sort_by_key(|(index, ..)| *index);
     let mut failed = group.failed.take();
@@ -64,14 +64,14 @@ pub(super) fn finish_join(session: &ChatSession, group: &JoinGroup) {
     joined.retain(|(_, room, replay)| client.subscription(&room.room) == Some(replay.subscription));
     let request = &group.request;
     if let ([(room, refusal)], true) = (&failed[..], group.is_single_room) {
-        return session.refuse(request, Some(room), refusal);
+        return caller.refuse(request, Some(room), refusal);
     }
     let (rooms, replays): (Vec<_>, Vec<_>) =
         joined.into_iter().map(|(_, room, replay)| (room, replay)).unzip();
     let failed: Vec<_> =
         failed.into_iter().map(|(room, refusal)| FailedRoom { room, code: refusal.code }).collect();
     for room in &failed {
-        session.worker.node.counters.count_error(room.code);
+        caller.worker.node.counters.count_error(room.code);
     }
     let answer = ServerFrame::RoomJoined {
         reference: request.reference(),
@@ -80,18 +80,18 @@ pub(super) fn finish_join(session: &ChatSession, group: &JoinGroup) {
         more: group.more,
     };
     client.reply(&answer);
-    session.worker.queue_replays(client, replays);
+    caller.worker.queue_replays(client, replays);
 }
 
 /// Joins one room at the cursor `after`, or at the head if there is no cursor. Returns the room's part of the answer,
 /// and its replay.
 async fn join_room(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     room: &RoomId,
     after: Option<&Cursor>,
     memberships: &JoinMemberships,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
-    let ChatSession { worker, client } = session;
+    let ConnectionHandle { worker, client } = caller;
     let connection_closed = || Refusal::unavailable("the connection is gone");
     // Called before each step, because a connection or poll that has closed needs no further work.
     let check_open = || if client.connection.is_closed() { Err(connection_closed()) } else { Ok(()) };
@@ -108,7 +108,7 @@ async fn join_room(
     if snapshot.membership.is_none() {
         if let Err(refusal) = access::recently_added_role(worker, &identity, room).await {
             // Boxed, so that the future of a usual join stays small.
-            snapshot = Box::pin(enter_room(session, &identity, room, refusal)).await?;
+            snapshot = Box::pin(enter_room(caller, &identity, room, refusal)).await?;
         }
         check_open()?;
     }
@@ -156,7 +156,7 @@ async fn join_room(
 /// Makes the user a member of a room, which is created if it does not exist, if the dialect of the connection makes rooms
 /// on demand. Otherwise returns `refusal`, the refusal of users who are not members.
 async fn enter_room(
-    ChatSession { worker, client }: &ChatSession,
+    ConnectionHandle { worker, client }: &ConnectionHandle,
     identity: &Identity,
     room: &RoomId,
     refusal: Refusal,
@@ -203,12 +203,12 @@ async fn read_head_and_role(
 /// Joins a room when its partition is online. The rooms of an offline partition wait for it together and without
 /// permits, so that they do not delay each other and the rooms of other partitions.
 async fn join_when_online(
-    session: &ChatSession,
+    caller: &ConnectionHandle,
     room: &RoomId,
     after: Option<Cursor>,
     group: &JoinGroup,
 ) -> Result<(JoinedRoom, Replay), Refusal> {
-    let bus = &session.worker.node.bus;
+    let bus = &caller.worker.node.bus;
     let _permit = loop {
         bus.until_online(room).await?;
         // The semaphore is never closed. A job with a permit is the first in its lane, so no deadlock is possible.
@@ -218,7 +218,7 @@ async fn join_when_online(
             break permit;
         }
     };
-    join_room(session, room, after.as_ref(), &group.memberships).await
+    join_room(caller, room, after.as_ref(), &group.memberships).await
 }
 
 /// Reads the head of a room and the membership mark of a user, after Redis has confirmed the room's channel.
@@ -244,21 +244,4 @@ async fn read_head(
         (hub.room(room).newest_position().epoch, hub.generation())
     };
     Ok((worker.node.bus.read_room(room, None, newest, std::slice::from_ref(user)).await?, generation))
-}
-
-/// Leaves one room of a group. After the last room the group is answered.
-pub(super) fn run_leave(session: &ChatSession, room: &RoomId, group: &LeaveGroup) {
-    if let Some(subscription) = session.client.remove_subscription(room) {
-        session.worker.unsubscribe(room, subscription);
-    }
-    group.remaining.set(group.remaining.get() - 1);
-    if group.remaining.get() == 0 {
-        send_left(&session.client, group);
-    }
-}
-
-/// Answers a `room:leave` with `room:left`, after all its rooms were left.
-pub(super) fn send_left(client: &Client, group: &LeaveGroup) {
-    let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
-    client.reply(&left);
 }
