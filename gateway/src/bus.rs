@@ -143,18 +143,18 @@ impl SharedState {
             if watermarks.apply_notice(channel, payload) {
                 continue;
             }
-            self.dispatch_hints(&mut hints);
+            self.flush_hints(&mut hints);
             if let Some(user) = people::user_of_channel(channel) {
                 self.handle_user_notice(user, &Bytes::copy_from_slice(payload));
             } else if tidings_shared::presence::is_presence_channel(channel) {
                 self.handle_presence_message(payload);
             }
         }
-        self.dispatch_hints(&mut hints);
+        self.flush_hints(&mut hints);
     }
 
     /// Sends records to the workers with subscriptions in their rooms, and empties the list.
-    fn dispatch_hints(&self, hints: &mut Vec<(&str, Hint)>) {
+    fn flush_hints(&self, hints: &mut Vec<(&str, Hint)>) {
         if !hints.is_empty() {
             let dropped = lock(&self.interest).dispatch_hints(hints.drain(..));
             self.metrics.hints_dropped.inc_by(dropped);

@@ -24,10 +24,10 @@ use tidings_shared::{
 use tokio::sync::Notify;
 
 use crate::{
-    hub::{Peer, Subscription},
+    hub::Subscription,
     limits::{AbuseCounter, ActivityAnswer, ActivityCounter},
     request_context::RequestContext,
-    transport::{Frame, FrameRun},
+    transport::Frame,
 };
 pub(crate) use auth_state::AuthOutcome;
 pub use auth_state::AuthState;
@@ -265,6 +265,18 @@ impl Client {
         self.rooms.borrow_mut().remove(room).filter(|subscription| *subscription != Subscription::ENDED)
     }
 
+    /// Removes a subscription that the hub has ended. Keeps a later subscription of the same room.
+    pub(crate) fn remove_ended_subscription(&self, room: &RoomId, subscription: Subscription) {
+        let mut rooms = self.rooms.borrow_mut();
+        match rooms.get_mut(room) {
+            Some(held) if *held == subscription && self.open_joins.get() > 0 => *held = Subscription::ENDED,
+            Some(held) if *held == subscription => {
+                rooms.remove(room);
+            }
+            _ => {}
+        }
+    }
+
     /// Begins a join. Until the join is answered, a subscription that ends is replaced by [`Subscription::ENDED`],
     /// because the answer must name the subscription's room as failed.
     pub(crate) fn begin_join(&self) {
@@ -315,34 +327,5 @@ impl Drop for SlotGuard {
         let count = (self.count)(&self.client);
         count.set(count.get() - 1);
         self.client.close_if_overdue();
-    }
-}
-
-impl Peer for Client {
-    fn user(&self) -> &UserId {
-        self.user.get().expect("only an authenticated connection subscribes")
-    }
-
-    fn send(&self, frame: Frame) {
-        self.connection.send(frame);
-    }
-
-    fn send_shared(&self, frame: &Frame) -> bool {
-        self.connection.send_shared(frame)
-    }
-
-    fn send_run(&self, run: &FrameRun) -> usize {
-        self.connection.send_run(run)
-    }
-
-    fn on_subscription_ended(&self, room: &str, subscription: Subscription) {
-        let mut rooms = self.rooms.borrow_mut();
-        match rooms.get_mut(room) {
-            Some(held) if *held == subscription && self.open_joins.get() > 0 => *held = Subscription::ENDED,
-            Some(held) if *held == subscription => {
-                rooms.remove(room);
-            }
-            _ => {}
-        }
     }
 }

@@ -7,13 +7,14 @@
 //! until then. After that it is *live*: it gets each record when the room's position moves to that record.
 //!
 //! A live subscription becomes *lagging* when its peer does not take a record, because too much is queued for the peer.
-//! The subscription is then replaying again, from its last record on. The caller of [`Hub::take_lagging`] runs the
-//! replay.
+//! The subscription is then replaying again, from its last record on.
 //!
 //! A subscription has a role, and ends when its user is removed from the room. Live delivery uses the role at each
 //! record's position: a record that changes a membership is sent first, and then the role changes or the subscription
 //! ends. Replay uses the current role. Before a subscription goes live or a room is refilled, the membership marks are
 //! read together with the head. So a missed hint cannot change who may see a record.
+//!
+//! A call that may require something of the worker, for example a replay, returns it as [`HubEffects`].
 
 mod dispatch;
 mod outcome;
@@ -32,10 +33,12 @@ use tidings_shared::{
 };
 
 use crate::transport::{Frame, FrameRun};
-pub use outcome::{DispatchOutcome, EndedSubscriptions, RefillOutcome, RoleRefresh};
+pub use outcome::{DispatchOutcome, RefillOutcome, RoleRefresh};
 use role::RoleNames;
 pub use role::StoredRoles;
-pub use room::{LaggingSubscription, MAX_SLICE_RECEIVERS, Room, RoomRead, Subscription};
+pub use room::{
+    EndedSubscription, HubEffects, LaggingSubscription, MAX_SLICE_RECEIVERS, Room, RoomRead, Subscription,
+};
 
 /// A position in a room's log. Positions are ordered by epoch first, then by seq.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,13 +65,10 @@ pub trait Peer {
     fn user(&self) -> &UserId;
     fn send(&self, frame: Frame);
     /// Sends a frame that other peers also get. Returns false, and sends nothing, if too much is queued for this peer.
-    fn send_shared(&self, frame: &Frame) -> bool;
+    fn try_send(&self, frame: &Frame) -> bool;
     /// Sends the frames of a run, which other peers also get, until too much is queued for this peer. Returns how many
     /// frames were sent.
-    fn send_run(&self, run: &FrameRun) -> usize;
-    /// Reports that a subscription of this peer has ended, because its user was removed from the room. This method must
-    /// not call the hub, which is borrowed during the call.
-    fn on_subscription_ended(&self, room: &str, subscription: Subscription);
+    fn try_send_run(&self, run: &FrameRun) -> usize;
 }
 
 /// A read of a room for one subscription: the head, the user's membership mark, and the hub's generation before the
@@ -91,9 +91,6 @@ pub struct Hub<P> {
     /// Changes whenever hints of any room may have been missed. Reads of an earlier generation are outdated.
     generation: Generation,
     names: RoleNames,
-    lagging: Vec<LaggingSubscription<P>>,
-    /// The number of live subscriptions to which records were dispatched since the last [`Hub::take_receiver_count`].
-    receivers: usize,
 }
 
 /// The number of calls of [`Hub::invalidate_reads`] so far.
@@ -108,8 +105,6 @@ impl<P: Peer> Default for Hub<P> {
             last_stamp: 0,
             generation: Generation::default(),
             names: RoleNames::default(),
-            lagging: Vec::new(),
-            receivers: 0,
         }
     }
 }
@@ -151,39 +146,44 @@ impl<P: Peer> Hub<P> {
         subscription: Subscription,
         read: MarkRead<'_>,
         roles: Option<&StoredRoles>,
-    ) -> (RoleRefresh, EndedSubscriptions) {
+    ) -> (RoleRefresh, HubEffects<P>) {
         let current = read.generation == self.generation;
-        let refreshed = match self.rooms.get_mut(room) {
-            Some(state) => state.refresh_role(room, subscription, (read, current), roles, &mut self.names),
-            None => RoleRefresh::Ended,
-        };
-        (refreshed, self.collect_ended(room.as_str()))
+        self.change_room(room.as_str(), RoleRefresh::Ended, |room, names, effects| {
+            room.refresh_role(subscription, (read, current), roles, names, effects)
+        })
     }
 
     /// Ends a subscription in the same way as a removal of its user.
-    pub fn end_subscription(&mut self, room: &RoomId, subscription: Subscription) -> EndedSubscriptions {
-        if let Some(state) = self.rooms.get_mut(room) {
-            state.end_subscription(room, subscription);
+    pub fn end_subscription(&mut self, room: &RoomId, subscription: Subscription) -> HubEffects<P> {
+        self.change_room(room.as_str(), (), |room, _, effects| room.end_subscription(subscription, effects)).1
+    }
+
+    /// Ends the live subscriptions of a room that does not exist, and the refill that found this.
+    pub fn end_live_subscriptions(&mut self, room: &RoomId) -> HubEffects<P> {
+        self.change_room(room.as_str(), (), |room, _, effects| room.end_live_subscriptions(effects)).1
+    }
+
+    /// Calls `change` with a room, and returns its outcome and what it requires of the worker. Removes the room if no
+    /// subscription is left. If the room has no subscription before, returns `absent` as the outcome.
+    fn change_room<T>(
+        &mut self,
+        id: &str,
+        absent: T,
+        change: impl FnOnce(&mut Room<P>, &mut RoleNames, &mut HubEffects<P>) -> T,
+    ) -> (T, HubEffects<P>) {
+        let mut effects = HubEffects::default();
+        let Some(room) = self.rooms.get_mut(id) else { return (absent, effects) };
+        let outcome = change(room, &mut self.names, &mut effects);
+        effects.is_room_empty = room.is_empty();
+        if effects.requires_work() {
+            // A subscription may have become lagging and then ended.
+            effects.lagging.retain(|lagging| room.has_subscription(lagging.subscription));
+            effects.room = self.rooms.get_key_value(id).map(|(id, _)| id.clone());
         }
-        self.collect_ended(room.as_str())
-    }
-
-    /// Ends the live subscriptions of a room that does not exist, and the refill that found this. Also returns the
-    /// peers of these subscriptions.
-    pub fn end_live_subscriptions(&mut self, room: &RoomId) -> (Vec<Rc<P>>, EndedSubscriptions) {
-        let peers =
-            self.rooms.get_mut(room).map_or_else(Vec::new, |state| state.end_live_subscriptions(room));
-        (peers, self.collect_ended(room.as_str()))
-    }
-
-    /// Takes the number of subscriptions of a room that removals have ended since the last call. If no subscription is
-    /// left, removes the room and returns its id, so that the caller unsubscribes the room's channel.
-    fn collect_ended(&mut self, room: &str) -> EndedSubscriptions {
-        let Some(state) = self.rooms.get_mut(room) else { return EndedSubscriptions::default() };
-        let subscriptions = std::mem::take(&mut state.ended_count);
-        let is_empty = state.is_empty();
-        let room = if is_empty { self.rooms.remove_entry(room).map(|(id, _)| id) } else { None };
-        EndedSubscriptions { subscriptions, room }
+        if effects.is_room_empty {
+            self.rooms.remove(id);
+        }
+        (outcome, effects)
     }
 
     /// Makes all reads outdated that began before this call, because hints of any room may have been missed.
@@ -196,21 +196,15 @@ impl<P: Peer> Hub<P> {
         self.generation
     }
 
-    /// Removes a subscription. Returns true if it was the last one, so that the room's channel must be unsubscribed.
-    pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> bool {
-        let Some(state) = self.rooms.get_mut(room) else { return false };
-        state.unsubscribe(subscription);
-        if state.is_empty() {
-            self.rooms.remove(room);
-            return true;
-        }
-        false
+    /// Removes a subscription that its peer has given up.
+    pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> HubEffects<P> {
+        self.change_room(room.as_str(), (), |room, _, _| room.unsubscribe(subscription)).1
     }
 
-    /// Starts a refill, because records of the room may have been missed. Returns false if no subscription is live, or
+    /// Begins a refill, because records of the room may have been missed. Does nothing if no subscription is live, or
     /// if a refill is already running.
-    pub fn begin_refill(&mut self, room: &RoomId) -> bool {
-        self.rooms.get_mut(room).is_some_and(Room::begin_refill)
+    pub fn begin_refill(&mut self, room: &RoomId) -> HubEffects<P> {
+        self.change_room(room.as_str(), (), |room, _, effects| effects.must_refill = room.begin_refill()).1
     }
 
     /// Ends a refill of a room without live subscriptions.
@@ -234,16 +228,13 @@ impl<P: Peer> Hub<P> {
         id: &RoomId,
         read: RoomRead<'_>,
         generation: Generation,
-    ) -> (RefillOutcome, EndedSubscriptions) {
+    ) -> (RefillOutcome, HubEffects<P>) {
         if generation != self.generation {
-            return (RefillOutcome::Retry, EndedSubscriptions::default());
+            return (RefillOutcome::Retry, HubEffects::default());
         }
-        let Some(room) = self.rooms.get_mut(id) else {
-            return (RefillOutcome::FromTail, EndedSubscriptions::default());
-        };
-        let outcome = room.refill(id, read, &mut self.names);
-        room.drain_lagging(id.as_str(), &mut self.lagging);
-        (outcome, self.collect_ended(id.as_str()))
+        self.change_room(id.as_str(), RefillOutcome::FromTail, |room, names, effects| {
+            room.refill(id, read, names, effects)
+        })
     }
 
     /// Records that Redis has confirmed the room's channel.

@@ -6,7 +6,7 @@
 //! The path of received bytes: `server` (accept, HTTP) → `upgrade` (takes the socket) → `handshake` (checks the upgrade)
 //! → `task` (the connection's future: reads, calls the session, writes) → `decoder` (bytes to messages) → `inflate`, if
 //! the message is compressed → `packet`, if the peer speaks Engine.IO.
-//! The path of a sent frame: `Connection::send` → `link` → `deflate`, if it was negotiated → `outbox` → `task`.
+//! The path of a sent frame: `Connection::send` → `deflate`, if it was negotiated → `link` → `outbox` → `task`.
 //! `engine` serves Engine.IO sessions over HTTP long polling, and moves them to WebSockets: a session is an ordinary
 //! connection, and while it has no socket, the answers to polls empty its outbox. Requests of a session on another node
 //! are forwarded to that node; `tunnels` counts and ends the forwarded WebSockets.

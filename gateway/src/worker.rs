@@ -2,7 +2,7 @@
 //! find rooms whose last hint was lost. All sessions of the thread share the worker. No other thread uses the hub.
 
 mod answers;
-mod dispatch;
+mod effects;
 mod fair_queue;
 mod hints;
 mod limit_reports;
@@ -41,7 +41,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     bus::{Bus, WorkerMessage, WorkerQueue},
     client::Client,
-    hub::{EndedSubscriptions, Hub, Subscription},
+    hub::{Hub, Subscription},
     limits::{Limit, RateLimits},
     metrics::{CachedCounters, Metrics},
     one_or_many::OneOrMany,
@@ -184,32 +184,15 @@ impl Worker {
     }
 
     /// Removes a subscription. If the room has no other subscription, also unsubscribes the room's channel.
-    pub fn unsubscribe(&self, room: &RoomId, subscription: Subscription) {
-        let was_last = self.hub.borrow_mut().unsubscribe(room, subscription);
-        if was_last {
-            self.node.bus.unsubscribe_room(self.index, room);
-            self.node.metrics.rooms.dec();
-        }
-    }
-
-    /// Counts subscriptions that the hub has ended. Unsubscribes the room's channel if the room has no subscription any
-    /// more.
-    pub fn release_ended(&self, ended: &EndedSubscriptions) {
-        if ended.subscriptions > 0 {
-            self.node.metrics.revoked.inc_by(ended.subscriptions as u64);
-        }
-        if let Some(room) = &ended.room {
-            self.node.bus.unsubscribe_room(self.index, room);
-            self.node.metrics.rooms.dec();
-        }
+    pub fn unsubscribe(self: &Rc<Self>, room: &RoomId, subscription: Subscription) {
+        let effects = self.hub.borrow_mut().unsubscribe(room, subscription);
+        self.carry_out(effects);
     }
 
     /// Refills a room from Redis, if a subscription is live and no refill is running.
     pub fn request_refill(self: &Rc<Self>, room: &RoomId) {
-        let begun = self.hub.borrow_mut().begin_refill(room);
-        if begun {
-            tokio::task::spawn_local(refill::run_refill(self.clone(), room.clone()));
-        }
+        let effects = self.hub.borrow_mut().begin_refill(room);
+        self.carry_out(effects);
     }
 
     /// Answers a command with an error, and counts the refusal. Too many exceeded rate limits close the connection.

@@ -3,10 +3,11 @@
 
 use std::{rc::Rc, time::Duration};
 
-use tidings_shared::ids::RoomId;
+use tidings_shared::ids::{RoomId, UserId};
 
-use super::PollBuffer;
+use super::{Client, PollBuffer};
 use crate::{
+    hub::Peer,
     socket_io::NamespaceSocket,
     transport::{Connection, Frame, FrameRun},
 };
@@ -25,31 +26,6 @@ impl ClientTransport {
             Self::Socket(connection) => connection.send(frame),
             Self::Poll(buffer) => buffer.send(frame),
             Self::SocketIo(socket) => socket.send(&frame),
-        }
-    }
-
-    /// Sends a frame that other connections also get. Returns false if a connection did not take the frame: see
-    /// [`Connection::send_shared`]. A poll takes every frame, but ends if it has too many bytes.
-    pub fn send_shared(&self, frame: &Frame) -> bool {
-        match self {
-            Self::Socket(connection) => connection.send_shared(frame),
-            Self::Poll(buffer) => {
-                buffer.send(frame.clone());
-                true
-            }
-            Self::SocketIo(socket) => socket.send_shared(frame),
-        }
-    }
-
-    /// Sends the frames of a run, which other connections also get. Returns how many of them were sent.
-    pub fn send_run(&self, run: &FrameRun) -> usize {
-        match self {
-            Self::Socket(connection) => connection.send_run(run),
-            Self::Poll(buffer) => {
-                run.frames().iter().for_each(|frame| buffer.send(frame.clone()));
-                run.frames().len()
-            }
-            Self::SocketIo(socket) => socket.send_run(run),
         }
     }
 
@@ -141,6 +117,39 @@ impl ClientTransport {
             Self::Socket(connection) => connection.id(),
             Self::Poll(buffer) => buffer.id(),
             Self::SocketIo(socket) => socket.id(),
+        }
+    }
+}
+
+/// A poll takes every frame, but ends if it has too many bytes.
+impl Peer for Client {
+    fn user(&self) -> &UserId {
+        self.user.get().expect("only an authenticated connection subscribes")
+    }
+
+    fn send(&self, frame: Frame) {
+        self.connection.send(frame);
+    }
+
+    fn try_send(&self, frame: &Frame) -> bool {
+        match &self.connection {
+            ClientTransport::Socket(connection) => connection.send_shared(frame),
+            ClientTransport::Poll(buffer) => {
+                buffer.send(frame.clone());
+                true
+            }
+            ClientTransport::SocketIo(socket) => socket.emit_shared(frame),
+        }
+    }
+
+    fn try_send_run(&self, run: &FrameRun) -> usize {
+        match &self.connection {
+            ClientTransport::Socket(connection) => connection.send_run(run),
+            ClientTransport::Poll(buffer) => {
+                run.frames().iter().for_each(|frame| buffer.send(frame.clone()));
+                run.frames().len()
+            }
+            ClientTransport::SocketIo(socket) => socket.emit_run(run),
         }
     }
 }

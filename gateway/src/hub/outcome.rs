@@ -1,7 +1,5 @@
 //! The outcomes of the hub's methods.
 
-use tidings_shared::ids::RoomId;
-
 /// What the hub did with a published record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DispatchOutcome {
@@ -41,13 +39,4 @@ pub enum RoleRefresh {
     Ended,
     /// The membership mark does not give the role. The caller must read the role from persistence, then the room again.
     RoleUnknown,
-}
-
-/// How many subscriptions of a room have ended, and whether the room is empty now.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct EndedSubscriptions {
-    pub subscriptions: usize,
-    /// The room, if it has no subscription any more. Then the caller must unsubscribe the room's channel.
-    pub room: Option<RoomId>,
 }

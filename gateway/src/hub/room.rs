@@ -1,6 +1,6 @@
 //! One room on one worker: its subscriptions, their roles, and the delivery of records.
 
-mod lagging;
+mod effects;
 mod live;
 mod refill;
 mod run;
@@ -9,17 +9,12 @@ mod slice;
 use std::rc::Rc;
 
 use slab::Slab;
-use tidings_shared::{
-    ids::{Epoch, RoomId},
-    log::Record,
-    role::REMOVED,
-    sabotage::is_removed,
-};
+use tidings_shared::{ids::Epoch, log::Record, role::REMOVED, sabotage::is_removed};
 
 use super::{DispatchOutcome, MarkRead, Peer, Position, RoleRefresh, role::RoleNames, role::StoredRoles};
 use crate::transport::Frame;
 
-pub use lagging::LaggingSubscription;
+pub use effects::{EndedSubscription, HubEffects, LaggingSubscription};
 pub use refill::RoomRead;
 pub use slice::MAX_SLICE_RECEIVERS;
 
@@ -54,10 +49,6 @@ pub struct Room<P> {
     refilling: bool,
     /// Whether Redis has confirmed the subscription to the room's channel.
     pub channel_confirmed: bool,
-    /// Number of subscriptions that ended because of removals and that the hub has not counted yet.
-    pub ended_count: usize,
-    /// The slots of lagging subscriptions, and the positions up to which they were sent all records.
-    lagging_slots: Vec<(usize, Position)>,
 }
 
 impl<P> Default for Room<P> {
@@ -69,8 +60,6 @@ impl<P> Default for Room<P> {
             newest_seen: Position::default(),
             refilling: false,
             channel_confirmed: false,
-            ended_count: 0,
-            lagging_slots: Vec::new(),
         }
     }
 }
@@ -78,12 +67,11 @@ impl<P> Default for Room<P> {
 impl<P: Peer> Room<P> {
     /// Adds a replaying subscription. `role` is a placeholder until the role was read; `stamp` is unique in the hub.
     pub fn subscribe(&mut self, peer: Rc<P>, role: Rc<str>, stamp: u64) -> Subscription {
-        let role_as_of = Position::UNREAD;
         let subscriber = Subscriber {
             peer,
             role,
             stamp,
-            role_as_of,
+            role_as_of: Position::UNREAD,
             live: false,
             marks_expired: false,
             watches_presence: false,
@@ -92,7 +80,7 @@ impl<P: Peer> Room<P> {
         Subscription::new(slot, stamp)
     }
 
-    /// Removes a subscription without telling its peer. Does nothing if the subscription has ended.
+    /// Removes a subscription that its peer has given up. Does nothing if the subscription has ended.
     pub fn unsubscribe(&mut self, subscription: Subscription) {
         if self.get(subscription).is_some() {
             let removed = self.subscribers.remove(subscription.slot as usize);
@@ -138,19 +126,25 @@ impl<P: Peer> Room<P> {
         subscriber.filter(|subscriber| subscriber.stamp == subscription.stamp)
     }
 
-    /// Carries out [`Hub::dispatch`](super::Hub::dispatch) for a record that has a position in the log.
-    pub(super) fn dispatch(
+    /// Carries out [`Hub::dispatch`](super::Hub::dispatch).
+    pub(super) fn advance(
         &mut self,
         record: &Record,
         frame: &Frame,
         names: &mut RoleNames,
+        effects: &mut HubEffects<P>,
     ) -> DispatchOutcome {
+        effects.receivers = self.live_count;
+        if record.is_live_only() {
+            self.send_live_only(record, frame, effects);
+            return DispatchOutcome::Delivered;
+        }
         let at = Position::of_record(record);
         self.newest_seen = self.newest_seen.max(at);
         let change = record.member_change();
         if let Some(change) = change {
             // A replaying subscription takes the new role at once, even while records are missing.
-            self.apply_membership_change(record.room(), at, change, false, names);
+            self.apply_membership_change(at, change, false, names, effects);
         }
         let Some(position) = self.live_position() else { return DispatchOutcome::NobodyLive };
         if at <= position {
@@ -161,31 +155,37 @@ impl<P: Peer> Room<P> {
         }
         let is_other_epoch = at.epoch != position.epoch && !is_removed("hint of another epoch");
         if is_other_epoch || at.seq != position.seq.next() {
-            self.refilling = true;
+            (self.refilling, effects.must_refill) = (true, true);
             return DispatchOutcome::Refill;
         }
-        self.deliver(record, frame, position);
+        self.send_to_live(record, frame, position, effects);
         self.position = Some(at);
         if let Some(change) = change {
             // Subscriptions that did not take this record are not live any more, and need the new role too.
             for live in [false, true] {
-                self.apply_membership_change(record.room(), at, change, live, names);
+                self.apply_membership_change(at, change, live, names, effects);
             }
         }
         DispatchOutcome::Delivered
     }
 
     /// Sends a record to the live subscriptions that may see it. `before` is the position before the record.
-    fn deliver(&mut self, record: &Record, frame: &Frame, before: Position) {
+    fn send_to_live(
+        &mut self,
+        record: &Record,
+        frame: &Frame,
+        before: Position,
+        effects: &mut HubEffects<P>,
+    ) {
         let (at, everyone) = (Position::of_record(record), record.visibility().is_empty());
         for (slot, subscriber) in &mut self.subscribers {
             let due = subscriber.live && subscriber.role_as_of < at;
             if due
                 && (everyone || record.is_visible_to(subscriber.peer.user().as_str(), &subscriber.role))
-                && !subscriber.peer.send_shared(frame)
+                && !subscriber.peer.try_send(frame)
             {
                 self.live_count -= 1;
-                self.lagging_slots.push((slot, subscriber.mark_lagging(before)));
+                effects.lagging.push(subscriber.mark_lagging(slot, before));
             }
         }
     }
@@ -194,14 +194,13 @@ impl<P: Peer> Room<P> {
     /// the user's replaying subscriptions.
     fn apply_membership_change(
         &mut self,
-        room: &str,
         at: Position,
-        change: (&str, &str),
+        (user, role): (&str, &str),
         live: bool,
         names: &mut RoleNames,
+        effects: &mut HubEffects<P>,
     ) {
-        let (user, role) = change;
-        self.retain_subscribers(room, |subscriber| {
+        self.retain_subscribers(effects, |subscriber| {
             let affected = subscriber.live == live
                 && subscriber.role_as_of < at
                 && subscriber.peer.user().as_str() == user;
@@ -217,15 +216,19 @@ impl<P: Peer> Room<P> {
         });
     }
 
-    /// Ends the subscriptions for which `keep` returns false, and tells their peers.
-    fn retain_subscribers(&mut self, room: &str, mut keep: impl FnMut(&mut Subscriber<P>) -> bool) {
-        let (live, ended) = (&mut self.live_count, &mut self.ended_count);
+    /// Ends the subscriptions for which `keep` returns false.
+    fn retain_subscribers(
+        &mut self,
+        effects: &mut HubEffects<P>,
+        mut keep: impl FnMut(&mut Subscriber<P>) -> bool,
+    ) {
+        let live_count = &mut self.live_count;
         self.subscribers.retain(|slot, subscriber| {
             let kept = keep(subscriber);
             if !kept {
-                subscriber.peer.on_subscription_ended(room, Subscription::new(slot, subscriber.stamp));
-                *live -= usize::from(subscriber.live);
-                *ended += 1;
+                let subscription = Subscription::new(slot, subscriber.stamp);
+                effects.ended.push(EndedSubscription { peer: subscriber.peer.clone(), subscription });
+                *live_count -= usize::from(subscriber.live);
             }
             kept
         });
@@ -267,11 +270,11 @@ impl<P: Peer> Room<P> {
     /// current generation.
     pub(super) fn refresh_role(
         &mut self,
-        room: &RoomId,
         subscription: Subscription,
         (read, current): (MarkRead<'_>, bool),
         roles: Option<&StoredRoles>,
         names: &mut RoleNames,
+        effects: &mut HubEffects<P>,
     ) -> RoleRefresh {
         let MarkRead { head, mark, .. } = read;
         let Some(subscriber) = self.get_mut(subscription) else { return RoleRefresh::Ended };
@@ -295,13 +298,13 @@ impl<P: Peer> Room<P> {
             subscriber.marks_expired &= !current;
             return RoleRefresh::UpToDate;
         }
-        self.end_subscription(room, subscription);
+        self.end_subscription(subscription, effects);
         RoleRefresh::Ended
     }
 
-    /// Ends a subscription, and tells its peer.
-    pub fn end_subscription(&mut self, room: &RoomId, subscription: Subscription) {
-        self.retain_subscribers(room.as_str(), |subscriber| subscriber.stamp != subscription.stamp);
+    /// Ends a subscription in the same way as a removal of its user.
+    pub fn end_subscription(&mut self, subscription: Subscription, effects: &mut HubEffects<P>) {
+        self.retain_subscribers(effects, |subscriber| subscriber.stamp != subscription.stamp);
     }
 
     /// Makes a replaying subscription live. Returns false if the replay must continue, because the room may have newer

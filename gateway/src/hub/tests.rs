@@ -24,7 +24,10 @@ use super::*;
 struct Listener {
     user: UserId,
     got: RefCell<Vec<String>>,
+    /// The number of its subscriptions that the hub has ended.
     ended: Cell<usize>,
+    /// The position from which the peer must be replayed, if the hub has made its subscription lagging.
+    lagging: Cell<Option<Position>>,
     /// The number of shared frames that the peer takes.
     space: Cell<usize>,
 }
@@ -38,19 +41,23 @@ impl Peer for Listener {
         let header = if bytes[1] < 126 { 2 } else { 4 };
         self.got.borrow_mut().push(String::from_utf8_lossy(&bytes[header..]).into_owned());
     }
-    fn send_shared(&self, frame: &Frame) -> bool {
+    fn try_send(&self, frame: &Frame) -> bool {
         let Some(left) = self.space.get().checked_sub(1) else { return false };
         self.space.set(left);
         self.send(frame.clone());
         true
     }
-    fn send_run(&self, run: &FrameRun) -> usize {
-        run.frames().iter().take_while(|frame| self.send_shared(frame)).count()
+    fn try_send_run(&self, run: &FrameRun) -> usize {
+        run.frames().iter().take_while(|frame| self.try_send(frame)).count()
     }
-    fn on_subscription_ended(&self, room: &str, _subscription: Subscription) {
-        assert_eq!(room, "r");
-        self.ended.set(self.ended.get() + 1);
-    }
+}
+
+/// Tells the peers the effects of a call. Returns the number of ended subscriptions, and whether the room is empty.
+fn carry_out(effects: HubEffects<Listener>) -> (usize, bool) {
+    assert_eq!(effects.room, effects.requires_work().then(room));
+    effects.ended.iter().for_each(|ended| ended.peer.ended.set(ended.peer.ended.get() + 1));
+    effects.lagging.iter().for_each(|lagging| lagging.peer.lagging.set(Some(lagging.reached)));
+    (effects.ended.len(), effects.is_room_empty)
 }
 
 fn room() -> RoomId {
@@ -93,6 +100,7 @@ fn subscribe_joining(hub: &mut Hub<Listener>, name: &str) -> (Rc<Listener>, Subs
         user: user(name),
         got: RefCell::default(),
         ended: Cell::new(0),
+        lagging: Cell::new(None),
         space: Cell::new(usize::MAX),
     });
     let (_, subscription) = hub.subscribe(&room(), peer.clone());
@@ -121,7 +129,16 @@ fn refresh_role(
 ) -> RoleRefresh {
     let generation = hub.generation();
     let read = MarkRead { head, mark: mark.as_ref(), generation };
-    hub.refresh_role(&room(), subscription, read, roles).0
+    let (refresh, effects) = hub.refresh_role(&room(), subscription, read, roles);
+    carry_out(effects);
+    refresh
+}
+
+fn begin_refill(hub: &mut Hub<Listener>) -> bool {
+    let effects = hub.begin_refill(&room());
+    let begins = effects.must_refill;
+    carry_out(effects);
+    begins
 }
 
 /// Makes a subscription go live at `reached`, after a read without a membership mark.
@@ -146,7 +163,13 @@ fn refill(hub: &mut Hub<Listener>, tail: &TailRead) -> RefillOutcome {
     let tail = TailRead { marks: vec![None; users.len()], ..tail.clone() };
     let of = users.iter().map(|user| (user.clone(), Some("member".into()))).collect();
     let stored = StoredRoles { epoch: tail.head.epoch, by_user: of };
-    hub.refill(&room(), RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation).0
+    refill_from(hub, RoomRead { tail: &tail, users: &users, roles: Some(&stored) }, generation)
+}
+
+fn refill_from(hub: &mut Hub<Listener>, read: RoomRead<'_>, generation: Generation) -> RefillOutcome {
+    let (outcome, effects) = hub.refill(&room(), read, generation);
+    carry_out(effects);
+    outcome
 }
 
 /// Dispatches a record that every member may see.
@@ -155,16 +178,24 @@ fn dispatch_hint(hub: &mut Hub<Listener>, epoch: u64, seq: u64) -> DispatchOutco
 }
 
 fn dispatch(hub: &mut Hub<Listener>, record: &Record) -> DispatchOutcome {
-    hub.dispatch(record, &Frame::text(record.json())).0
+    let (outcome, effects) = hub.dispatch(record, &Frame::text(record.json()));
+    assert_eq!(effects.must_refill, outcome == DispatchOutcome::Refill);
+    carry_out(effects);
+    outcome
 }
 
 fn dispatch_slice(hub: &mut Hub<Listener>, record: &Record, from_slot: usize) -> Option<usize> {
-    hub.dispatch_slice(record, &Frame::text(record.json()), from_slot)
+    let (next_slot, effects) = hub.dispatch_slice(record, &Frame::text(record.json()), from_slot);
+    carry_out(effects);
+    next_slot
 }
 
 /// Dispatches consecutive public records as a run. Returns false if each record must be dispatched by itself.
 fn dispatch_run(hub: &mut Hub<Listener>, records: &[Record]) -> bool {
-    hub.dispatch_run(&records[0], &FrameRun::text(records.iter().map(Record::json)))
+    let run = FrameRun::text(records.iter().map(Record::json));
+    let (sent, effects) = hub.dispatch_run(&records[0], &run);
+    carry_out(effects);
+    sent
 }
 
 /// Consecutive records that every member may see.
@@ -203,7 +234,7 @@ fn run_not_next_to_room_position_is_not_dispatched() {
     for (epoch, seqs) in [(1, 7..=8), (1, 5..=6), (2, 6..=7)] {
         assert!(!dispatch_run(&mut hub, &public_records(epoch, seqs.clone())), "{epoch} {seqs:?}");
     }
-    assert!(hub.begin_refill(&room()));
+    assert!(begin_refill(&mut hub));
     assert!(!dispatch_run(&mut hub, &public_records(1, 6..=7)), "the refill sends them");
     assert!(alice.got.borrow().is_empty());
     assert_eq!(refill(&mut hub, &tail_read(1, 1..=7, "1:0")), RefillOutcome::FromTail);
@@ -335,7 +366,7 @@ fn private_record_reaches_only_its_recipients() {
 fn ended_subscription_stays_ended_when_room_returns() {
     let mut hub = Hub::default();
     let (_, old) = subscribe_member(&mut hub, "alice");
-    hub.unsubscribe(&room(), old);
+    assert_eq!(carry_out(hub.unsubscribe(&room(), old)), (0, true));
     let (bob, new) = subscribe_member(&mut hub, "bob");
     assert_ne!(old, new);
     assert!(!go_live(&mut hub, old, at(1, 50)));
@@ -352,9 +383,9 @@ fn read_before_missed_hints_makes_no_subscription_live() {
     hub.invalidate_reads();
     assert!(!hub.go_live(&room(), a, at(1, 10), before), "record 11 may have been published meanwhile");
     assert!(go_live(&mut hub, a, at(1, 11)));
-    hub.begin_refill(&room());
+    begin_refill(&mut hub);
     let read = RoomRead { tail: &tail_read(1, 1..=11, "1:0"), users: &[], roles: None };
-    assert_eq!(hub.refill(&room(), read, before).0, RefillOutcome::Retry);
+    assert_eq!(refill_from(&mut hub, read, before), RefillOutcome::Retry);
 }
 
 #[test]
@@ -362,9 +393,9 @@ fn last_unsubscribe_removes_room() {
     let mut hub = Hub::default();
     let (_, a) = subscribe_member(&mut hub, "alice");
     let (_, b) = subscribe_member(&mut hub, "bob");
-    assert!(!hub.unsubscribe(&room(), a));
+    assert_eq!(carry_out(hub.unsubscribe(&room(), a)), (0, false));
     assert!(!hub.room(&room()).has_subscription(a));
-    assert!(!hub.unsubscribe(&room(), a), "a second call changes nothing");
-    assert!(hub.unsubscribe(&room(), b));
+    assert_eq!(carry_out(hub.unsubscribe(&room(), a)), (0, false), "a second call changes nothing");
+    assert_eq!(carry_out(hub.unsubscribe(&room(), b)), (0, true));
     assert_eq!(hub.room_count(), 0);
 }

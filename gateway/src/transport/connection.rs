@@ -1,10 +1,11 @@
 //! The handle to an open connection, for sessions and their tasks. The handle uses only the connection's link, so it
 //! may be used anywhere on the worker's thread, also within another connection's session.
 
+mod sending;
+
 use std::{rc::Rc, time::Duration};
 
 use super::{
-    frame::{Frame, FrameRun},
     kind::TransportKind,
     worker::{Link, Phase},
 };
@@ -15,29 +16,6 @@ use super::{
 pub struct Connection(pub(super) Rc<Link>);
 
 impl Connection {
-    /// Queues a frame and wakes the connection. If more than `outbox_bytes` would be queued, the queue is dropped and
-    /// the connection is closed with 4413. After a close, does nothing.
-    pub fn send(&self, frame: Frame) {
-        self.0.send(frame);
-    }
-
-    /// Sends a frame that other connections also get. A frame marked as immediate is written to the socket at once if
-    /// nothing is queued. The part that the socket does not accept is queued. Returns false, and sends nothing, if more
-    /// than three quarters of `outbox_bytes` would be queued. Then the connection is closed with 4413 if nothing is
-    /// written to its socket for `stall_timeout`. After a close, does nothing and returns true.
-    #[must_use]
-    pub fn send_shared(&self, frame: &Frame) -> bool {
-        self.0.send_shared(frame)
-    }
-
-    /// Queues the frames of a run, which other connections also get. A connection without compression queues the run as
-    /// one buffer. Returns how many of the frames, counted from the first, were queued within the limit of
-    /// [`Connection::send_shared`].
-    #[must_use]
-    pub fn send_run(&self, run: &FrameRun) -> usize {
-        self.0.send_run(run)
-    }
-
     /// Bytes that are queued and not yet written to the socket.
     pub fn queued_bytes(&self) -> usize {
         self.0.outbox.borrow().bytes()

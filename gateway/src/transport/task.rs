@@ -1,5 +1,6 @@
-//! The future of one connection: reads, calls the session, writes, closes. Only this task and [`Link`], which writes
-//! immediate frames, touch an upgraded socket. The task is kept small, because most of the many connections are idle.
+//! The future of one connection: reads, calls the session, writes, closes. Only this task and `connection`, which
+//! writes immediate frames, touch an upgraded socket. The task is kept small, because most of the many connections are
+//! idle.
 
 use std::{
     future::Future,

@@ -20,6 +20,8 @@ use super::{
 };
 use crate::{
     bus::{Hint, PublishedRecord, UserEvent, WorkerMessage, WorkerQueue},
+    client::Client,
+    hub::{DispatchOutcome, HubEffects},
     transport::Frame,
 };
 use delayed::DelayedEvents;
@@ -126,7 +128,7 @@ pub(super) async fn deliver_messages(worker: Rc<Worker>, mut inbox: Inbox) {
         if had_backlog {
             task.serve_backlog();
         }
-        task.send_slice();
+        task.continue_slices();
         task.refill_if_missed();
         task.send_delayed();
         if !task.backlog.is_empty() || task.slices.current().is_some() || task.turn.is_over() {
@@ -234,7 +236,7 @@ impl DeliveryTask {
     }
 
     /// Delivers a record. If the record begins a run that can be sent as a whole, also delivers the other records of
-    /// the run, which come first in `rest`. Keeps a record that must be sent in slices for [`Self::send_slice`].
+    /// the run, which come first in `rest`. Keeps a record that must be sent in slices for [`Self::continue_slices`].
     fn deliver(&mut self, hint: Hint, rest: &mut impl Iterator<Item = Hint>, immediate: bool) {
         self.finish_slices(hint.record.room());
         self.turn.records += 1;
@@ -247,34 +249,36 @@ impl DeliveryTask {
             hint
         };
         let Hint { record, frame, run } = hint;
-        if let Some(run) = run
-            && let Some(receivers) = self.worker.dispatch_run(&record, &run)
-        {
-            self.count_receivers(record.room(), receivers);
-            record.mark_delivered();
-            for hint in rest.take(run.frames().len() - 1) {
-                self.turn.records += 1;
-                self.turn.bytes += hint.frame.len();
-                hint.record.mark_delivered();
+        if let Some(run) = run {
+            let (sent, effects) = self.worker.hub.borrow_mut().dispatch_run(&record, &run);
+            self.carry_out(record.room(), effects);
+            if sent {
+                record.mark_delivered();
+                for hint in rest.take(run.frames().len() - 1) {
+                    self.turn.records += 1;
+                    self.turn.bytes += hint.frame.len();
+                    hint.record.mark_delivered();
+                }
+                return;
             }
-            return;
         }
         // A live-only record cannot reveal a missed removal of one of its receivers, so it is dropped.
         if record.is_live_only() && self.queue.may_have_missed_hints(record.room()) {
             return;
         }
         let frame = if immediate { frame.to_immediate() } else { frame };
-        self.dispatch(&record, &frame);
+        self.pass_to_hub(&record, &frame);
     }
 
     /// Sends the next slice of the record that is being sent in slices. Dispatches the record if no slice is left, or
     /// if the slices have taken too long.
-    fn send_slice(&mut self) {
+    fn continue_slices(&mut self) {
         let Some(current) = self.slices.current() else { return };
         let (record, frame) = (&current.hint.record, current.hint.frame.to_immediate());
-        let next_slot = self.worker.dispatch_slice(record, &frame, current.next_slot);
-        if let Some(hint) = self.slices.advance(next_slot, Instant::now()) {
-            self.dispatch(&hint.record, &hint.frame);
+        let (next, effects) = self.worker.hub.borrow_mut().dispatch_slice(record, &frame, current.next_slot);
+        self.worker.carry_out(effects);
+        if let Some(hint) = self.slices.advance(next, Instant::now()) {
+            self.pass_to_hub(&hint.record, &hint.frame);
         }
     }
 
@@ -282,19 +286,26 @@ impl DeliveryTask {
     /// overtakes it. Queues its frame, so that one write contains this frame and the next frame of the room.
     fn finish_slices(&mut self, room: &str) {
         if let Some(hint) = self.slices.take_of_room(room) {
-            self.dispatch(&hint.record, &hint.frame);
+            self.pass_to_hub(&hint.record, &hint.frame);
         }
     }
 
-    /// Dispatches a record to the live subscriptions that no slice has sent it to.
-    fn dispatch(&mut self, record: &PublishedRecord, frame: &Frame) {
-        let receivers = self.worker.dispatch(record, frame);
-        self.count_receivers(record.room(), receivers);
+    /// Lets the hub send a record to the live subscriptions that no slice has sent it to.
+    fn pass_to_hub(&mut self, record: &PublishedRecord, frame: &Frame) {
+        let (outcome, effects) = self.worker.hub.borrow_mut().dispatch(record, frame);
+        self.carry_out(record.room(), effects);
+        match outcome {
+            DispatchOutcome::Delivered => record.mark_delivered(),
+            DispatchOutcome::Refill => self.worker.node.metrics.holes.inc(),
+            DispatchOutcome::NobodyLive | DispatchOutcome::Stale | DispatchOutcome::RefillUnderWay => {}
+        }
     }
 
-    fn count_receivers(&mut self, room: &str, receivers: usize) {
-        self.turn.receivers += receivers;
-        self.slices.record_dispatch(room, receivers, Instant::now);
+    /// Counts the receivers of a delivery, and does what the delivery requires.
+    fn carry_out(&mut self, room: &str, effects: HubEffects<Client>) {
+        self.turn.receivers += effects.receivers;
+        self.slices.record_dispatch(room, effects.receivers, Instant::now);
+        self.worker.carry_out(effects);
     }
 
     /// Refills the rooms of partitions whose records the bus may have missed or has dropped.

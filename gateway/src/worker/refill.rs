@@ -110,13 +110,8 @@ async fn refill_until_at_head(worker: &Rc<Worker>, room: &RoomId) {
                 let read_roles = roles.take();
                 let read = RoomRead { tail: &tail, users: &users, roles: read_roles.as_ref() };
                 let had_live = worker.hub.borrow().room(room).live_position().is_some();
-                let (outcome, ended, lagging) = {
-                    let mut hub = worker.hub.borrow_mut();
-                    let (outcome, ended) = hub.refill(room, read, generation);
-                    (outcome, ended, hub.take_lagging())
-                };
-                worker.release_ended(&ended);
-                worker.replay_lagging(lagging);
+                let (outcome, effects) = worker.hub.borrow_mut().refill(room, read, generation);
+                worker.carry_out(effects);
                 match outcome {
                     RefillOutcome::FromTail | RefillOutcome::Gap => {
                         // Records that a gap skips also count as late, because no subscription got them in time.
@@ -146,9 +141,9 @@ async fn refill_until_at_head(worker: &Rc<Worker>, room: &RoomId) {
             }
             Err(AppendError::NoSuchRoom) => {
                 tracing::error!(%room, "a room with live subscriptions is not in PostgreSQL");
-                let (peers, ended) = worker.hub.borrow_mut().end_live_subscriptions(room);
-                worker.release_ended(&ended);
-                return peers.iter().for_each(|client| report_missing_room(client, room));
+                let effects = worker.hub.borrow_mut().end_live_subscriptions(room);
+                effects.ended.iter().for_each(|ended| report_missing_room(&ended.peer, room));
+                return worker.carry_out(effects);
             }
             Err(error) => {
                 roles = None;

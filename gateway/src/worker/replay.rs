@@ -15,7 +15,7 @@ use tidings_shared::{
 use super::Worker;
 use crate::{
     client::{Client, Replay},
-    hub::{LaggingSubscription, MarkRead, Peer, Position, RoleRefresh},
+    hub::{MarkRead, Peer, Position, RoleRefresh},
 };
 
 /// A replay reads and sends only while fewer bytes than this are queued for the connection.
@@ -67,18 +67,6 @@ impl Worker {
         mark.map_or(is_member, |mark| mark.role.is_some())
             && read.head.gap_after(after).is_none()
             && read.next_records(after.seq).is_some()
-    }
-
-    /// Replays lagging subscriptions, whose connections did not take a record.
-    pub(super) fn replay_lagging(self: &Rc<Self>, lagging: Vec<LaggingSubscription<Client>>) {
-        for LaggingSubscription { room, peer, subscription, reached } in lagging {
-            self.node.metrics.lagging.inc();
-            let generation = self.hub.borrow().generation();
-            let (position, head, gap) = (reached, reached, None);
-            let (was_live, source) = (true, "memory");
-            let replay = Replay { room, subscription, position, head, gap, generation, was_live, source };
-            self.queue_replays(&peer, vec![replay]);
-        }
     }
 }
 
@@ -178,12 +166,12 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &mut Repl
             }
             Err(_) => return ReplayTurn::Unfinished,
         };
-        let (refresh, ended) = {
+        let (refresh, effects) = {
             let mark = read.marks.first().and_then(Option::as_ref);
             let read = MarkRead { head: Position::of_head(&read.head), mark, generation: read_generation };
             worker.hub.borrow_mut().refresh_role(room, subscription, read, roles.as_ref())
         };
-        worker.release_ended(&ended);
+        worker.carry_out(effects);
         match refresh {
             RoleRefresh::UpToDate => roles = None,
             RoleRefresh::Ended => return ReplayTurn::Ended,
@@ -230,9 +218,9 @@ async fn replay_room(worker: &Rc<Worker>, client: &Rc<Client>, replay: &mut Repl
 }
 
 /// Ends the subscription of a room that does not exist.
-fn end_missing_room(worker: &Worker, client: &Client, Replay { room, subscription, .. }: &Replay) {
-    let ended = worker.hub.borrow_mut().end_subscription(room, *subscription);
-    worker.release_ended(&ended);
+fn end_missing_room(worker: &Rc<Worker>, client: &Client, Replay { room, subscription, .. }: &Replay) {
+    let effects = worker.hub.borrow_mut().end_subscription(room, *subscription);
+    worker.carry_out(effects);
     report_missing_room(client, room);
 }
 

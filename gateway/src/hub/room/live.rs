@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tidings_shared::log::{Record, record::is_visible_to};
 
-use super::{Room, Subscriber, Subscription};
+use super::{HubEffects, Room, Subscriber, Subscription};
 use crate::{hub::Peer, transport::Frame};
 
 /// Whether a live-only record is for a user. A record with a visibility is for the named users and roles only. Any
@@ -35,7 +35,7 @@ impl<P: Peer> Room<P> {
 
     /// Sends a live-only record to the live subscriptions that it is for, unless they may have missed the removal of
     /// their user.
-    pub fn deliver_live_only(&mut self, record: &Record, frame: &Frame) {
+    pub(super) fn send_live_only(&mut self, record: &Record, frame: &Frame, effects: &mut HubEffects<P>) {
         if self.refilling {
             return;
         }
@@ -43,10 +43,10 @@ impl<P: Peer> Room<P> {
         for (slot, subscriber) in &mut self.subscribers {
             if subscriber.receives_live_only()
                 && is_for_user(record, subscriber.peer.user().as_str(), &subscriber.role)
-                && !subscriber.peer.send_shared(frame)
+                && !subscriber.peer.try_send(frame)
             {
                 self.live_count -= 1;
-                self.lagging_slots.push((slot, subscriber.mark_lagging(position)));
+                effects.lagging.push(subscriber.mark_lagging(slot, position));
             }
         }
     }

@@ -1,15 +1,13 @@
 //! Brings a room's live subscriptions up to the head of a read of the room. Each live subscription is sent the missing
 //! records that its role at the record's position may see, or `room:gap`. Then all roles are updated to the head.
 
-use std::rc::Rc;
-
 use tidings_shared::{
     ids::{Cursor, RoomId, Seq, UserId},
     log::TailRead,
     protocol::server::ServerFrame,
 };
 
-use super::{Room, Subscriber};
+use super::{HubEffects, Room, Subscriber};
 use crate::{
     hub::{Peer, Position, RefillOutcome, role::RoleNames, role::StoredRoles},
     transport::Frame,
@@ -82,6 +80,7 @@ impl<P: Peer> Room<P> {
         id: &RoomId,
         read: RoomRead<'_>,
         names: &mut RoleNames,
+        effects: &mut HubEffects<P>,
     ) -> RefillOutcome {
         let tail = read.tail;
         let head = Position::of_head(&tail.head);
@@ -116,7 +115,7 @@ impl<P: Peer> Room<P> {
         }
         // From here on the refill must not return early, because it changes subscriptions.
         let mut outcome = RefillOutcome::FromTail;
-        self.retain_subscribers(id.as_str(), |subscriber| {
+        self.retain_subscribers(effects, |subscriber| {
             if !subscriber.live {
                 return true;
             }
@@ -147,41 +146,29 @@ impl<P: Peer> Room<P> {
         for record in records.unwrap_or_default() {
             // The subscriptions are now in the head's epoch, which has all records up to the head.
             let before = Position { seq: Seq(record.seq.0 - 1), ..head };
-            self.deliver(record, &Frame::text(record.json()), before);
+            self.send_to_live(record, &Frame::text(record.json()), before, effects);
             if let Some(change) = record.member_change() {
+                let at = Position::of_record(record);
                 for live in [false, true] {
-                    self.apply_membership_change(
-                        id.as_str(),
-                        Position::of_record(record),
-                        change,
-                        live,
-                        names,
-                    );
+                    self.apply_membership_change(at, change, live, names, effects);
                 }
             }
         }
-        self.update_roles(id, read, names);
+        self.update_roles(read, names, effects);
         (self.refilling, self.position) = (false, Some(head));
         outcome
     }
 
-    /// Ends the live subscriptions and the refill. Returns the peers of the ended subscriptions.
-    pub(in crate::hub) fn end_live_subscriptions(&mut self, id: &RoomId) -> Vec<Rc<P>> {
-        let mut peers = Vec::new();
-        self.retain_subscribers(id.as_str(), |subscriber| {
-            if subscriber.live {
-                peers.push(subscriber.peer.clone());
-            }
-            !subscriber.live
-        });
+    /// Ends the live subscriptions and the refill.
+    pub(in crate::hub) fn end_live_subscriptions(&mut self, effects: &mut HubEffects<P>) {
+        self.retain_subscribers(effects, |subscriber| !subscriber.live);
         self.refilling = false;
-        peers
     }
 
     /// Sets every subscription's role as of the head that was read, and ends the subscriptions of removed users.
-    fn update_roles(&mut self, id: &RoomId, read: RoomRead<'_>, names: &mut RoleNames) {
+    fn update_roles(&mut self, read: RoomRead<'_>, names: &mut RoleNames, effects: &mut HubEffects<P>) {
         let head = Position::of_head(&read.tail.head);
-        self.retain_subscribers(id.as_str(), |subscriber| {
+        self.retain_subscribers(effects, |subscriber| {
             match read.role_verdict(subscriber) {
                 RoleVerdict::Removed(_) => return false,
                 RoleVerdict::Role(role) => subscriber.role = names.intern(role),

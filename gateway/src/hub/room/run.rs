@@ -2,7 +2,7 @@
 
 use tidings_shared::ids::Seq;
 
-use super::Room;
+use super::{HubEffects, Room};
 use crate::{
     hub::{Peer, Position},
     transport::FrameRun,
@@ -10,7 +10,12 @@ use crate::{
 
 impl<P: Peer> Room<P> {
     /// Sends a run of consecutive records: see [`Hub::dispatch_run`](crate::hub::Hub::dispatch_run).
-    pub(in crate::hub) fn dispatch_run(&mut self, first: Position, run: &FrameRun) -> bool {
+    pub(in crate::hub) fn advance_by_run(
+        &mut self,
+        first: Position,
+        run: &FrameRun,
+        effects: &mut HubEffects<P>,
+    ) -> bool {
         let at = |index: usize| Position { seq: Seq(first.seq.0 + index as u64), ..first };
         let follows = self.live_position().is_some_and(|position| {
             (first.epoch, first.seq) == (position.epoch, position.seq.next()) && !self.refilling
@@ -18,21 +23,22 @@ impl<P: Peer> Room<P> {
         if !follows || run.frames().is_empty() {
             return false;
         }
+        effects.receivers = self.live_count;
         for (slot, subscriber) in self.subscribers.iter_mut().filter(|(_, subscriber)| subscriber.live) {
             let sent = if subscriber.role_as_of < first {
-                subscriber.peer.send_run(run)
+                subscriber.peer.try_send_run(run)
             } else {
                 // This subscription went live above the room's position, so its peer already got the first records.
                 let mut due = run.frames().iter().enumerate();
                 due.position(|(index, frame)| {
-                    subscriber.role_as_of < at(index) && !subscriber.peer.send_shared(frame)
+                    subscriber.role_as_of < at(index) && !subscriber.peer.try_send(frame)
                 })
                 .unwrap_or(run.frames().len())
             };
             if sent < run.frames().len() {
                 let before = Position { seq: Seq(at(sent).seq.0 - 1), ..first };
                 self.live_count -= 1;
-                self.lagging_slots.push((slot, subscriber.mark_lagging(before)));
+                effects.lagging.push(subscriber.mark_lagging(slot, before));
             }
         }
         let last = at(run.frames().len() - 1);

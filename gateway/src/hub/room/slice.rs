@@ -8,7 +8,7 @@
 
 use tidings_shared::log::Record;
 
-use super::Room;
+use super::{HubEffects, Room};
 use crate::{
     hub::{Peer, Position},
     transport::Frame,
@@ -20,11 +20,12 @@ pub const MAX_SLICE_RECEIVERS: usize = if cfg!(test) { 2 } else { 128 };
 
 impl<P: Peer> Room<P> {
     /// Carries out [`Hub::dispatch_slice`](crate::hub::Hub::dispatch_slice).
-    pub(in crate::hub) fn dispatch_slice(
+    pub(in crate::hub) fn send_slice(
         &mut self,
         record: &Record,
         frame: &Frame,
         from_slot: usize,
+        effects: &mut HubEffects<P>,
     ) -> Option<usize> {
         let (at, position) = (Position::of_record(record), self.live_position()?);
         if self.refilling || (at.epoch, at.seq) != (position.epoch, position.seq.next()) {
@@ -42,12 +43,12 @@ impl<P: Peer> Room<P> {
                 return Some(slot);
             }
             receivers += 1;
-            if subscriber.peer.send_shared(frame) {
+            if subscriber.peer.try_send(frame) {
                 // The role stays valid, because the record changes no membership.
                 subscriber.role_as_of = at;
             } else {
                 self.live_count -= 1;
-                self.lagging_slots.push((slot, subscriber.mark_lagging(position)));
+                effects.lagging.push(subscriber.mark_lagging(slot, position));
             }
         }
         None

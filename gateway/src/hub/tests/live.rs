@@ -1,7 +1,7 @@
 //! Tests which peers get live-only records, and that these records move no position. Also tests the end of the live
 //! subscriptions of a room that does not exist.
 
-use super::{lagging::take_lagging_peers, *};
+use super::*;
 
 fn live_only_record(sender: &str, visibility: &str) -> Record {
     let line = format!(
@@ -20,7 +20,7 @@ fn dispatch_live_only(
     let record = live_only_record(sender, visibility);
     peers.iter().for_each(|peer| peer.got.borrow_mut().clear());
     let before = (hub.room(&room()).live_position(), hub.room(&room()).newest_position());
-    assert_eq!(hub.dispatch(&record, &Frame::text(record.json())).0, DispatchOutcome::Delivered);
+    assert_eq!(dispatch(hub, &record), DispatchOutcome::Delivered);
     assert_eq!(
         (hub.room(&room()).live_position(), hub.room(&room()).newest_position()),
         before,
@@ -55,12 +55,11 @@ fn live_only_record_skips_peers_that_may_be_removed() {
     let peers = [&*bob];
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
     // Record 5 is missing, and may be the removal of the receiver.
-    let later = record(1, 6, "");
-    assert_eq!(hub.dispatch(&later, &Frame::text(later.json())).0, DispatchOutcome::Refill);
+    assert_eq!(dispatch_hint(&mut hub, 1, 6), DispatchOutcome::Refill);
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false]);
     assert_eq!(refill(&mut hub, &tail_read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
-    assert!(hub.begin_refill(&room()));
+    assert!(begin_refill(&mut hub));
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [false]);
     assert_eq!(refill(&mut hub, &tail_read(1, 1..=6, "1:0")), RefillOutcome::FromTail);
     assert_eq!(dispatch_live_only(&mut hub, &peers, "ann", ""), [true]);
@@ -73,15 +72,13 @@ fn live_subscriptions_of_missing_room_end() {
     let (bob, second) = subscribe_member(&mut hub, "bob");
     let (_, replaying) = subscribe_member(&mut hub, "cleo");
     assert!(go_live(&mut hub, first, at(1, 4)) && go_live(&mut hub, second, at(1, 4)));
-    assert!(hub.begin_refill(&room()));
-    let (peers, ended) = hub.end_live_subscriptions(&room());
-    assert!(peers.len() == 2 && Rc::ptr_eq(&peers[0], &ann) && Rc::ptr_eq(&peers[1], &bob));
-    assert_eq!((ended.subscriptions, ended.room, ann.ended.get(), bob.ended.get()), (2, None, 1, 1));
+    assert!(begin_refill(&mut hub));
+    assert_eq!(carry_out(hub.end_live_subscriptions(&room())), (2, false));
+    assert_eq!((ann.ended.get(), bob.ended.get()), (1, 1));
     assert_eq!(hub.room(&room()).live_position(), None);
     // The refill has ended, so another one may begin when a subscription goes live.
-    assert!(go_live(&mut hub, replaying, at(1, 4)) && hub.begin_refill(&room()));
-    let (peers, ended) = hub.end_live_subscriptions(&room());
-    assert_eq!((peers.len(), ended.subscriptions, ended.room), (1, 1, Some(room())));
+    assert!(go_live(&mut hub, replaying, at(1, 4)) && begin_refill(&mut hub));
+    assert_eq!(carry_out(hub.end_live_subscriptions(&room())), (1, true));
     assert_eq!(hub.room_count(), 0);
 }
 
@@ -93,7 +90,7 @@ fn peer_without_space_misses_live_only_record_and_no_event() {
     assert!(go_live(&mut hub, subscription, at(1, 4)) && go_live(&mut hub, other, at(1, 4)));
     bob.space.set(0);
     assert_eq!(dispatch_live_only(&mut hub, &[&bob], "ann", ""), [false]);
-    assert_eq!(take_lagging_peers(&mut hub), [("bob".to_owned(), at(1, 4))]);
+    assert_eq!(bob.lagging.take(), Some(at(1, 4)));
     bob.space.set(usize::MAX);
     assert_eq!(dispatch_live_only(&mut hub, &[&bob], "ann", ""), [false], "bob is replaying");
     assert!(go_live(&mut hub, subscription, at(1, 4)));

@@ -27,11 +27,14 @@ fn refill_with(
     roles: Option<&StoredRoles>,
 ) -> RefillOutcome {
     let generation = hub.generation();
-    hub.refill(&room(), RoomRead { tail, users, roles }, generation).0
+    refill_from(hub, RoomRead { tail, users, roles }, generation)
 }
 
-fn dispatch_change(hub: &mut Hub<Listener>, record: &Record) -> (DispatchOutcome, EndedSubscriptions) {
-    hub.dispatch(record, &Frame::text(record.json()))
+/// Dispatches a record. Returns the number of ended subscriptions, and whether the room is empty.
+fn dispatch_change(hub: &mut Hub<Listener>, record: &Record) -> (usize, bool) {
+    let (outcome, effects) = hub.dispatch(record, &Frame::text(record.json()));
+    assert_eq!(outcome, DispatchOutcome::Delivered);
+    carry_out(effects)
 }
 
 fn subscribe_live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener>, Subscription) {
@@ -44,16 +47,14 @@ fn subscribe_live(hub: &mut Hub<Listener>, name: &str, seq: u64) -> (Rc<Listener
 fn removed_user_gets_the_removal_and_nothing_after_it() {
     let mut hub = Hub::default();
     let ((alice, _), (bob, b)) = (subscribe_live(&mut hub, "alice", 5), subscribe_live(&mut hub, "bob", 5));
-    let (outcome, ended) = dispatch_change(&mut hub, &change_record(6, "bob", REMOVED));
-    assert_eq!(outcome, DispatchOutcome::Delivered);
+    assert_eq!(dispatch_change(&mut hub, &change_record(6, "bob", REMOVED)), (1, false));
     dispatch_hint(&mut hub, 1, 7);
     assert_eq!(*alice.got.borrow(), [json(1, 6), json(1, 7)]);
     assert_eq!(*bob.got.borrow(), [json(1, 6)]);
     assert_eq!(bob.ended.get(), 1);
     assert!(!hub.room(&room()).has_subscription(b));
-    assert_eq!((ended.subscriptions, ended.room), (1, None));
-    let (_, ended) = dispatch_change(&mut hub, &change_record(8, "bob", REMOVED));
-    assert_eq!(ended.subscriptions, 0, "each end is reported once");
+    let again = dispatch_change(&mut hub, &change_record(8, "bob", REMOVED));
+    assert_eq!(again, (0, false), "each end is reported once");
 }
 
 #[test]
@@ -61,10 +62,9 @@ fn removal_ends_all_subscriptions_and_frees_channel() {
     let mut hub = Hub::default();
     let (first, _) = subscribe_live(&mut hub, "bob", 5);
     let (replaying, r) = subscribe_member(&mut hub, "bob");
-    let (_, ended) = dispatch_change(&mut hub, &change_record(6, "bob", REMOVED));
+    assert_eq!(dispatch_change(&mut hub, &change_record(6, "bob", REMOVED)), (2, true));
     assert_eq!((first.ended.get(), replaying.ended.get()), (1, 1));
     assert!(!hub.room(&room()).replay_record(r, &record(1, 4, "")), "an ended subscription gets no record");
-    assert_eq!((ended.subscriptions, ended.room), (2, Some(room())));
     assert_eq!(hub.room_count(), 0);
 }
 
@@ -164,7 +164,7 @@ fn gap_in_new_epoch_is_sent_after_stored_roles_are_known() {
 fn new_epoch_with_all_records_asks_for_no_stored_roles() {
     let mut hub = Hub::default();
     let [alice, bob] = ["alice", "bob"].map(|name| subscribe_live(&mut hub, name, 5).0);
-    hub.begin_refill(&room());
+    begin_refill(&mut hub);
     // Record 6 survived from epoch 1. The marks of both users are gone.
     let records = vec![change_record(6, "bob", REMOVED), record(2, 7, "")];
     let tail = tail_of(2, records, "1:0,2:6", vec![None, None]);
@@ -180,7 +180,7 @@ fn new_epoch_with_all_records_asks_for_no_stored_roles() {
 fn lost_events_in_new_epoch_make_refill_ask_for_roles() {
     let mut hub = Hub::default();
     let (bob, _) = subscribe_live(&mut hub, "bob", 5);
-    hub.begin_refill(&room());
+    begin_refill(&mut hub);
     // Event 5 was lost, and may have been the change that made Bob a member again.
     let tail = tail_of(2, vec![record(2, 5, "")], "1:0,2:4", vec![None]);
     assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
@@ -192,7 +192,7 @@ fn expired_marks_behind_a_gap_make_refill_ask_for_stored_roles() {
     let mut hub = Hub::default();
     let (bob, _) = subscribe_live(&mut hub, "bob", 5);
     hub.expire_marks_of(PartitionSet::ALL);
-    hub.begin_refill(&room());
+    begin_refill(&mut hub);
     let tail = tail_of(1, vec![record(1, 7, "")], "1:0", vec![None]);
     assert_eq!(refill_with(&mut hub, &tail, &[user("bob")], None), RefillOutcome::RolesUnknown);
     let stored = StoredRoles { epoch: Epoch(1), by_user: [(user("bob"), None)].into_iter().collect() };
@@ -212,7 +212,9 @@ fn read_before_expiry_does_not_renew_trust_in_marks() {
     assert!(hub.set_initial_role(&room(), joined, "member", (at(1, 5), before)));
     let mark = mark("member", 5);
     let read = MarkRead { head: at(1, 5), mark: mark.as_ref(), generation: before };
-    assert_eq!(hub.refresh_role(&room(), replaying, read, None).0, RoleRefresh::UpToDate);
+    let (refresh, effects) = hub.refresh_role(&room(), replaying, read, None);
+    carry_out(effects);
+    assert_eq!(refresh, RoleRefresh::UpToDate);
     for subscription in [joined, replaying] {
         assert_eq!(refresh_role(&mut hub, subscription, (at(1, 6), None), None), RoleRefresh::RoleUnknown);
     }
@@ -231,7 +233,7 @@ fn lost_partition_expires_marks_of_its_rooms_only() {
     assert_eq!(refresh_role(&mut hub, replaying, (at(1, 6), None), None), RoleRefresh::UpToDate);
     hub.expire_marks_of(own);
     assert_eq!(refresh_role(&mut hub, replaying, (at(1, 7), None), None), RoleRefresh::RoleUnknown);
-    hub.unsubscribe(&room(), live);
+    assert_eq!(carry_out(hub.unsubscribe(&room(), live)), (0, false));
     assert_eq!(hub.live_rooms_of(PartitionSet::ALL).count(), 0);
 }
 
@@ -245,12 +247,8 @@ fn join_ignores_hints_until_read_and_goes_live_after_them() {
     set_initial_role(&mut hub, b, at(1, 5));
     let generation = hub.generation();
     assert!(!hub.go_live(&room(), b, at(1, 5), generation), "record 6 exists");
-    let (generation, mark) = (hub.generation(), mark(REMOVED, 6));
-    let read = MarkRead { head: at(1, 6), mark: mark.as_ref(), generation };
-    let (refresh, ended) = hub.refresh_role(&room(), b, read, None);
-    assert_eq!(refresh, RoleRefresh::Ended);
-    assert_eq!(bob.ended.get(), 1);
-    assert_eq!(ended.room, Some(room()));
+    assert_eq!(refresh_role(&mut hub, b, (at(1, 6), mark(REMOVED, 6)), None), RoleRefresh::Ended);
+    assert_eq!((bob.ended.get(), hub.room_count()), (1, 0));
 }
 
 #[test]
@@ -319,10 +317,8 @@ fn ended_subscription_of_missing_room_tells_its_peer() {
     let mut hub = Hub::default();
     let (bob, b) = subscribe_live(&mut hub, "bob", 5);
     let (carol, c) = subscribe_live(&mut hub, "carol", 5);
-    let ended = hub.end_subscription(&room(), b);
-    assert_eq!((ended.subscriptions, ended.room, bob.ended.get()), (1, None, 1));
-    let again = hub.end_subscription(&room(), b);
-    assert_eq!((again.subscriptions, bob.ended.get()), (0, 1));
-    let ended = hub.end_subscription(&room(), c);
-    assert_eq!((ended.subscriptions, ended.room, carol.ended.get()), (1, Some(room()), 1));
+    assert_eq!(carry_out(hub.end_subscription(&room(), b)), (1, false));
+    assert_eq!(carry_out(hub.end_subscription(&room(), b)), (0, false), "each end is reported once");
+    assert_eq!(carry_out(hub.end_subscription(&room(), c)), (1, true));
+    assert_eq!((bob.ended.get(), carol.ended.get()), (1, 1));
 }

@@ -77,7 +77,7 @@ impl Model {
     fn miss_hints(&mut self) {
         self.world.hints.clear();
         self.hub.invalidate_reads();
-        let refill_wanted = self.hub.begin_refill(&room());
+        let refill_wanted = begin_refill(&mut self.hub);
         self.want_refill_if(refill_wanted);
     }
 
@@ -146,7 +146,7 @@ impl Model {
                 // Joins, and stored roles that were read, do not last that long, so the model drops them.
                 let joining = |device: &mut Device| matches!(device.step, Step::Joining { .. });
                 for device in self.devices.extract_if(.., joining) {
-                    self.hub.unsubscribe(&room(), device.subscription);
+                    carry_out(self.hub.unsubscribe(&room(), device.subscription));
                 }
                 for device in &mut self.devices {
                     if let Step::Replaying { roles, .. } = &mut device.step {
@@ -166,7 +166,7 @@ impl Model {
             }
             31 if !self.devices.is_empty() => {
                 let device = a % self.devices.len();
-                self.hub.unsubscribe(&room(), self.devices[device].subscription);
+                carry_out(self.hub.unsubscribe(&room(), self.devices[device].subscription));
                 self.devices.remove(device);
             }
             _ => {}
@@ -209,7 +209,7 @@ impl Model {
                         }
                     };
                     let Some(role) = role else {
-                        hub.unsubscribe(&room(), device.subscription);
+                        carry_out(hub.unsubscribe(&room(), device.subscription));
                         device.step = Step::Gone;
                         return;
                     };
@@ -236,8 +236,7 @@ impl Model {
                     return;
                 }
                 let Some((began, tail)) = read.take() else {
-                    begun = hub.room(&room()).newest_position().epoch < reached.epoch
-                        && hub.begin_refill(&room());
+                    begun = hub.room(&room()).newest_position().epoch < reached.epoch && begin_refill(hub);
                     *read = Some((hub.generation(), world.read(&users)));
                     self.want_refill_if(begun);
                     return;
@@ -247,7 +246,10 @@ impl Model {
                     return;
                 }
                 let mark_read = MarkRead { head: now, mark: tail.marks[0].as_ref(), generation: began };
-                match hub.refresh_role(&room(), device.subscription, mark_read, roles.as_ref()).0 {
+                let (refresh, effects) =
+                    hub.refresh_role(&room(), device.subscription, mark_read, roles.as_ref());
+                carry_out(effects);
+                match refresh {
                     RoleRefresh::Ended => device.step = Step::Gone,
                     RoleRefresh::RoleUnknown => *roles = Some(world.roles(&users)),
                     RoleRefresh::UpToDate => {
@@ -287,7 +289,7 @@ impl Model {
             }
             Refilling::Read { users, tail, generation, roles } => {
                 let read = RoomRead { tail: &tail, users: &users, roles: roles.as_ref() };
-                match self.hub.refill(&room(), read, generation).0 {
+                match refill_from(&mut self.hub, read, generation) {
                     RefillOutcome::FromTail | RefillOutcome::Gap => Refilling::No,
                     RefillOutcome::Retry => Refilling::Wanted(None),
                     RefillOutcome::RolesUnknown => {
@@ -301,6 +303,7 @@ impl Model {
 
     /// Compares the frames that were sent live with the log. Starts the replays of lagging subscriptions.
     fn check_frames(&mut self) {
+        let generation = self.hub.generation();
         for device in &mut self.devices {
             if !self.hub.room(&room()).has_subscription(device.subscription) {
                 device.step = Step::Gone;
@@ -324,15 +327,12 @@ impl Model {
                 }
             }
             device.seen = frames.len();
-        }
-        let generation = self.hub.generation();
-        for LaggingSubscription { subscription, reached, .. } in self.hub.take_lagging() {
-            let device = self.devices.iter_mut().find(|device| device.subscription == subscription);
-            let device = device.expect("a subscription that lags exists");
-            assert!(matches!(device.step, Step::Live) && reached.seq.0 as usize >= device.position);
-            (device.position, device.role_as_of) = (reached.seq.0 as usize, reached);
-            let (head, read, roles) = (reached, None, None);
-            device.step = Step::Replaying { reached, head, generation, read, roles };
+            if let Some(reached) = device.peer.lagging.take() {
+                assert!(matches!(device.step, Step::Live) && reached.seq.0 as usize >= device.position);
+                (device.position, device.role_as_of) = (reached.seq.0 as usize, reached);
+                let (head, read, roles) = (reached, None, None);
+                device.step = Step::Replaying { reached, head, generation, read, roles };
+            }
         }
     }
 

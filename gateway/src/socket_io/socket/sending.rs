@@ -101,7 +101,7 @@ impl NamespaceSocket {
 
     /// Sends a frame that other connections also get: see
     /// [`Connection::send_shared`](crate::transport::Connection::send_shared).
-    pub fn send_shared(&self, frame: &Frame) -> bool {
+    pub fn emit_shared(&self, frame: &Frame) -> bool {
         if !self.is_connected() {
             return true;
         }
@@ -119,7 +119,7 @@ impl NamespaceSocket {
 
     /// Sends the frames of a run, which other connections also get: see
     /// [`Connection::send_run`](crate::transport::Connection::send_run).
-    pub fn send_run(&self, run: &FrameRun) -> usize {
+    pub fn emit_run(&self, run: &FrameRun) -> usize {
         if !self.is_connected() {
             return run.frames().len();
         }

@@ -1,6 +1,6 @@
 //! State shared by a connection's handle, its task and the timer wheel: outbox, phase, and timers. A link queues
-//! frames, sets flags and wakes the task, and writes an immediate frame to an idle socket. A link never calls a
-//! session. There is one link per connection, and most connections are idle, so the size of each field matters.
+//! bytes, sets flags and wakes the task. A link never calls a session. There is one link per connection, and most
+//! connections are idle, so the size of each field matters.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-mod sending;
 mod timers;
 
 use super::TransportWorker;
@@ -176,14 +175,15 @@ impl Link {
         if self.phase.get() != Phase::Open {
             return;
         }
-        if self.queued_bytes_with(frame.len()) > self.worker.limits.outbox_bytes {
+        if self.outbox.borrow().bytes() + frame.len() > self.worker.limits.outbox_bytes {
             self.close_as_too_slow();
         } else {
             self.queue(frame.into_bytes());
         }
     }
 
-    fn close_as_too_slow(&self) {
+    /// Drops the frames that are not partly written, and closes the connection.
+    pub fn close_as_too_slow(&self) {
         {
             let mut outbox = self.outbox.borrow_mut();
             let before = outbox.bytes();

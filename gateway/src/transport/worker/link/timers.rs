@@ -14,7 +14,7 @@ impl Link {
     }
 
     /// Starts the timer after which the connection is closed as too slow, unless the timer is already running.
-    pub(super) fn start_stall_timer(&self) {
+    pub fn start_stall_timer(&self) {
         if self.stalled_at.get() == NEVER {
             self.stalled_at.set(self.stall_deadline());
             self.schedule();

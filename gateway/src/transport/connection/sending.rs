@@ -4,61 +4,76 @@
 
 use bytes::Bytes;
 
-use super::{Link, Phase};
-use crate::transport::frame::{Frame, FrameRun};
+use super::Connection;
+use crate::transport::{
+    frame::{Frame, FrameRun},
+    worker::{Link, Phase},
+};
 
-impl Link {
-    /// Queues a frame: see [`Connection::send`](crate::transport::Connection::send).
+impl Connection {
+    /// Queues a frame and wakes the connection. If more than `outbox_bytes` would be queued, the queue is dropped and
+    /// the connection is closed with 4413. After a close, does nothing.
     pub fn send(&self, frame: Frame) {
-        if self.phase.get() != Phase::Open {
+        let link = &*self.0;
+        if link.phase.get() != Phase::Open {
             return;
         }
-        let limit = self.worker.limits.outbox_bytes;
-        let queued = match self.compressed(&frame) {
+        let limit = link.worker.limits.outbox_bytes;
+        let queued = match link.compressed(&frame) {
             Some(compressed) => {
                 let bytes = compressed.len();
-                self.queue_within_limit(limit, compressed, 1) && self.count_compressed(&frame, bytes)
+                link.queue_within_limit(limit, compressed, 1) && link.count_compressed(&frame, bytes)
             }
-            None => self.queue_within_limit(limit, frame.into_bytes(), 1),
+            None => link.queue_within_limit(limit, frame.into_bytes(), 1),
         };
         if !queued {
-            self.close_as_too_slow();
+            link.close_as_too_slow();
         }
     }
 
-    /// Sends a frame that other connections also get: see
-    /// [`Connection::send_shared`](crate::transport::Connection::send_shared).
+    /// Sends a frame that other connections also get. A frame marked as immediate is written to the socket at once if
+    /// nothing is queued. The part that the socket does not accept is queued. Returns false, and sends nothing, if more
+    /// than three quarters of `outbox_bytes` would be queued. Then the connection is closed with 4413 if nothing is
+    /// written to its socket for `stall_timeout`. After a close, does nothing and returns true.
+    #[must_use]
     pub fn send_shared(&self, frame: &Frame) -> bool {
-        if self.phase.get() != Phase::Open {
+        let link = &*self.0;
+        if link.phase.get() != Phase::Open {
             return true;
         }
-        let sent = match self.compressed(frame) {
+        let sent = match link.compressed(frame) {
             Some(compressed) => {
-                self.write_or_queue(frame, &compressed) && self.count_compressed(frame, compressed.len())
+                link.write_or_queue(frame, &compressed) && link.count_compressed(frame, compressed.len())
             }
-            None => self.write_or_queue(frame, &frame.bytes),
+            None => link.write_or_queue(frame, &frame.bytes),
         };
         if !sent {
-            self.start_stall_timer();
+            link.start_stall_timer();
         }
         sent
     }
 
-    /// Queues the frames of a run: see [`Connection::send_run`](crate::transport::Connection::send_run).
+    /// Queues the frames of a run, which other connections also get. A connection without compression queues the run as
+    /// one buffer. Returns how many of the frames, counted from the first, were queued within the limit of
+    /// [`Connection::send_shared`].
+    #[must_use]
     pub fn send_run(&self, run: &FrameRun) -> usize {
+        let link = &*self.0;
         let frames = run.frames();
-        if self.window.get().is_some() {
+        if link.window.get().is_some() {
             return frames.iter().take_while(|frame| self.send_shared(frame)).count();
         }
-        if self.phase.get() != Phase::Open
-            || self.queue_within_limit(self.worker.limits.shared_bytes, run.bytes().clone(), frames.len())
+        if link.phase.get() != Phase::Open
+            || link.queue_within_limit(link.worker.limits.shared_bytes, run.bytes().clone(), frames.len())
         {
             return frames.len();
         }
-        self.start_stall_timer();
+        link.start_stall_timer();
         0
     }
+}
 
+impl Link {
     /// Writes a frame to the socket if nothing is queued, and returns the number of written bytes. Fewer bytes than the
     /// frame has are written if the socket is not ready or is broken. The connection's task later detects a broken
     /// socket.
@@ -106,14 +121,9 @@ impl Link {
         true
     }
 
-    /// The size of the outbox in bytes if this many additional bytes were queued.
-    pub(super) fn queued_bytes_with(&self, additional: usize) -> usize {
-        self.outbox.borrow().bytes() + additional
-    }
-
     /// Queues the bytes of this many messages. Returns false, and queues nothing, if the outbox would exceed `limit`.
     fn queue_within_limit(&self, limit: usize, bytes: Bytes, messages: usize) -> bool {
-        let queued = self.queued_bytes_with(bytes.len());
+        let queued = self.outbox.borrow().bytes() + bytes.len();
         if queued > limit {
             return false;
         }
