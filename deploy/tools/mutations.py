@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 # The folders that the checks read.
-CRATES = ["gateway", "jobs", "persistence", "probe", "shared", "webhooks", "files", "push"]
+CRATES = ["gateway", "persistence", "probe", "shared", "webhooks", "files", "push"]
 COPIED = ["deploy", "docs", "k8s", *(f"{crate}/src" for crate in CRATES)]
 COMPOSE, DEV, HAPROXY = "deploy/compose.yaml", "k8s/overlays/dev/redis.yaml", "deploy/haproxy/haproxy.cfg"
 GATEWAY, PERSISTENCE = "k8s/base/gateway/deployment.yaml", "k8s/base/persistence/deployment.yaml"

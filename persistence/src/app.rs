@@ -36,6 +36,7 @@ use crate::authority::PostgresAuthority;
 use crate::config::Config;
 use crate::database::{self, PoolPurpose, outage};
 use crate::epoch_cleanup;
+use crate::erasure;
 use crate::http;
 use crate::http_server::{self, ServerSettings};
 use crate::indexer::Indexer;
@@ -55,16 +56,8 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(25);
 /// Number of connections of a listener that may wait to be accepted.
 const ACCEPT_BACKLOG: u32 = 1024;
 
-/// Runs the service until a signal ends it. `erase` makes the task that erases users. The task works when its `Notify`
-/// is notified, continues erasures that another replica did not finish, and ends when its token is cancelled. An error
-/// at startup names the setting that caused it.
-pub async fn run<E>(
-    config: Config,
-    erase: impl FnOnce(DatabaseConnection, Arc<Log>, Arc<Notify>, CancellationToken) -> E,
-) -> anyhow::Result<()>
-where
-    E: Future<Output = ()> + Send + 'static,
-{
+/// Runs the service until a signal ends it. An error at startup names the setting that caused it.
+pub async fn run(config: Config) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     // The name is new at each start. Otherwise a replica could mistake a lease of its previous process for its own.
     let node = config.common.node_name(config.listen);
@@ -72,8 +65,7 @@ where
     config.common.collector.start_traces("tidings-persistence", &replica).map_err(Error::msg)?;
     let metrics = Metrics::new();
     metrics.create_series(http::openapi::documented_answers());
-    let connect =
-        |purpose| database::make_service_pool(&config.database.database_url, config.lease_ms, purpose);
+    let connect = |purpose| database::make_pool(&config.database.database_url, config.lease_ms, purpose);
     let http_db = connect(PoolPurpose::Http { connections: config.database_connections }).await?;
     let accounts_db = connect(PoolPurpose::Accounts).await?;
     let readiness_db = connect(PoolPurpose::Readiness).await?;
@@ -157,7 +149,7 @@ where
         lifecycle.tasks.spawn(clean_up);
         let ingest = Ingest::new(writer_db, log.clone(), redis.clone(), metrics, replica.clone(), lease);
         let _subscriber = subscribe_notices(&redis, &log, &ingest.wake_lease);
-        lifecycle.tasks.spawn(erase(http_db.clone(), log, erasure_requested, closing.clone()));
+        lifecycle.tasks.spawn(erasure::run(http_db.clone(), log, erasure_requested, closing.clone()));
         let changed_rooms = ingest.changed_rooms.clone();
         let indexer = Indexer { db: background_db, changed_rooms, metrics: indexer_metrics, replica };
         lifecycle.tasks.spawn(indexer.run(closing.clone()));
@@ -303,16 +295,10 @@ fn serve_operators(
     Ok(admin::build_server(listener, export, ready)?)
 }
 
-/// Subscribes to the stored watermarks of all partitions, and passes them to requests in this process that wait for
-/// them, until the subscriber is dropped. A missed notice delays a request by at most a second, because waiting
-/// requests also read the watermark every second.
-pub fn subscribe_watermarks(redis: &RedisClient, log: &Arc<Log>) -> Subscriber {
-    subscribe_notices(redis, log, &Arc::default())
-}
-
 /// Subscribes to the stored watermarks and to the notices of free partitions, until the returned subscriber is dropped.
-/// Passes watermarks to waiting requests, and wakes the lease task when another replica has released partitions.
-fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
+/// Passes watermarks to waiting requests, and wakes the lease task when another replica has released partitions. A
+/// missed watermark delays a request by at most a second, because waiting requests also read it every second.
+pub(crate) fn subscribe_notices(redis: &RedisClient, log: &Arc<Log>, wake_lease: &Arc<Notify>) -> Subscriber {
     let (watermarks, wake_lease) = (log.watermarks().clone(), wake_lease.clone());
     let subscriber = Subscriber::start(log.map_watch().clone(), redis.clone(), move |event| {
         let Event::Messages(messages) = event else { return };

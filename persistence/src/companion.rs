@@ -29,11 +29,8 @@ use tidings_shared::{
 use tokio_util::sync::CancellationToken;
 
 use self::caller::CallerCheck;
-use crate::database::{self, PoolPurpose};
+use crate::database::{self, IDLE_IN_TRANSACTION_MS, PoolPurpose};
 use crate::writer::users::UnknownUserPolicy;
-
-/// Idle transactions are ended after this time, because the lock of a paused replica keeps the other replicas waiting.
-const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 
 /// The settings that every program has.
 pub struct CompanionSettings<'a> {
@@ -100,8 +97,7 @@ where
     S: AsyncFnOnce(&Running, TcpListener) -> anyhow::Result<Server>,
 {
     let lifecycle = Lifecycle::default();
-    let connect =
-        |purpose| database::make_service_pool(settings.database_url, IDLE_IN_TRANSACTION_MS, purpose);
+    let connect = |purpose| database::make_pool(settings.database_url, IDLE_IN_TRANSACTION_MS, purpose);
     let (db, readiness_db) = (connect(settings.purpose).await?, connect(PoolPurpose::Readiness).await?);
     let auth = start_verifier(settings.tokens, settings.secret_files, metrics.key_fetches, metrics.rotation)?;
     let public = bind(settings.listen, "--listen")?;

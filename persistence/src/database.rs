@@ -12,7 +12,7 @@ use clap::Args;
 use sea_orm::sqlx::{Connection, PgConnection};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, SqlxError};
 use secrecy::{ExposeSecret, SecretString};
-use tidings_migrations::{address, reachable};
+use tidings_migrations::address;
 use tidings_shared::config::problem::Problem;
 use tidings_shared::log::keys::PARTITIONS;
 
@@ -40,7 +40,9 @@ const FILES_CONNECTIONS: u32 = 10;
 /// Pool size of push notifications: for their API, the feed, and the attempts, whose statements are short.
 const PUSH_CONNECTIONS: u32 = 16;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
-const JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS: u64 = 10_000;
+/// The time limit of an idle transaction of a program that has no leases. The lock of a paused process would keep
+/// others waiting.
+pub const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,6 +92,8 @@ pub enum PoolPurpose {
     Accounts,
     /// For the readiness check.
     Readiness,
+    /// For a job that runs beside the services.
+    Job,
     /// For the program that sends webhooks.
     Webhooks,
     /// For the program that stores files.
@@ -98,14 +102,15 @@ pub enum PoolPurpose {
     Push,
 }
 
-/// Makes a pool for the service. Its connections are opened when they are needed.
-pub async fn make_service_pool(
+/// Makes a pool. Its connections are opened when they are needed. PostgreSQL ends a transaction that stays idle for
+/// `idle_in_transaction_ms`.
+pub async fn make_pool(
     url: &SecretString,
-    lease_ms: u64,
+    idle_in_transaction_ms: u64,
     purpose: PoolPurpose,
 ) -> anyhow::Result<DatabaseConnection> {
     let default_timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, STATEMENT_TIMEOUT];
-    let (name, connections, timeouts) = match purpose {
+    let (name, connections, [connect, acquire, statement]) = match purpose {
         PoolPurpose::Http { connections } => ("tidings-persistence http", connections, default_timeouts),
         PoolPurpose::Writer => ("tidings-persistence writer", WRITER_CONNECTIONS, default_timeouts),
         PoolPurpose::Background => ("tidings-persistence behind", BACKGROUND_CONNECTIONS, default_timeouts),
@@ -116,28 +121,14 @@ pub async fn make_service_pool(
             ("tidings-persistence accounts", ACCOUNT_CONNECTIONS, [AUTHORITY_TIMEOUT; 3])
         }
         PoolPurpose::Readiness => ("tidings-persistence readiness", READINESS_CONNECTIONS, default_timeouts),
+        PoolPurpose::Job => {
+            let timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
+            ("tidings-persistence job", JOB_CONNECTIONS, timeouts)
+        }
         PoolPurpose::Webhooks => ("tidings-webhooks", WEBHOOK_CONNECTIONS, default_timeouts),
         PoolPurpose::Files => ("tidings-files", FILES_CONNECTIONS, default_timeouts),
         PoolPurpose::Push => ("tidings-push", PUSH_CONNECTIONS, default_timeouts),
     };
-    open_pool(url, name, connections, timeouts, lease_ms).await
-}
-
-/// Makes a pool for a job that runs beside the services. Fails if PostgreSQL cannot be reached now.
-pub async fn make_job_pool(url: &SecretString) -> anyhow::Result<DatabaseConnection> {
-    reachable::check_reachable(url.expose_secret()).await?;
-    let timeouts = [CONNECT_TIMEOUT, ACQUIRE_TIMEOUT, JOB_STATEMENT_TIMEOUT];
-    open_pool(url, "tidings-persistence job", JOB_CONNECTIONS, timeouts, JOB_IDLE_IN_TRANSACTION_TIMEOUT_MS)
-        .await
-}
-
-async fn open_pool(
-    url: &SecretString,
-    name: &str,
-    connections: u32,
-    [connect, acquire, statement]: [Duration; 3],
-    idle_in_transaction_ms: u64,
-) -> anyhow::Result<DatabaseConnection> {
     let idle_in_transaction_ms = idle_in_transaction_ms.to_string();
     let read_only = LastReadOnlyConnectTime::default();
     let (read_only_at_connect, read_only_at_release) = (read_only.clone(), read_only);

@@ -13,6 +13,7 @@ pub mod events;
 pub mod export;
 pub mod feed;
 pub mod json;
+pub mod leaving_member;
 pub mod members;
 pub mod membership_context;
 pub mod memberships;

@@ -112,19 +112,6 @@ pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
     UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
 }
 
-/// The id of the last row, and the ids of the rows whose column `flag` is true. None if there are no rows.
-pub fn flagged_ids(rows: &[QueryResult], flag: &str) -> Result<Option<(String, Vec<String>)>, DbErr> {
-    let (mut last, mut flagged) = (None, Vec::new());
-    for row in rows {
-        let id: String = row.try_get_by("id")?;
-        if row.try_get_by(flag)? {
-            flagged.push(id.clone());
-        }
-        last = Some(id);
-    }
-    Ok(last.map(|last| (last, flagged)))
-}
-
 /// Reads the number of a partition from a column. Err if the number is negative.
 pub fn partition_column(row: &QueryResult, column: &str) -> Result<Partition, DbErr> {
     let number: i16 = row.try_get_by(column)?;

@@ -1,14 +1,14 @@
-//! All SQL that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and users. Related
-//! changes are committed together. After an error none of them is written, unless only the answer to the COMMIT was
-//! lost. A partition is written only if its locked row is as expected.
+//! All SQL of the service that writes: the log and its bookkeeping (batches, leases, epochs, seeds, voids), rooms and
+//! users. Related changes are committed together. After an error none of them is written, unless only the answer to the
+//! COMMIT was lost. A partition is written only if its locked row is as expected.
 
-pub mod after_restore;
 pub mod audit;
 pub mod batch;
 pub mod daily_limits;
 pub mod epoch_merge;
 pub mod epochs;
-pub mod erase;
+pub mod erased_letters;
+pub mod erasure;
 pub mod failure;
 pub mod leases;
 pub mod limit;

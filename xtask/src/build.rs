@@ -31,9 +31,9 @@ pub fn programs_of(command: &str) -> Vec<&'static str> {
     [own].into_iter().chain(companions.iter().copied()).chain(SERVICES).collect()
 }
 
-/// Builds these programs with the profile `quick` and without optional features: decision 31. All calls name the same
-/// packages, because cargo selects the features of dependencies by the packages of the call. With other packages it
-/// would build the dependencies again.
+/// Builds these programs with the profile `quick`. Of the optional features only the jobs of persistence are built,
+/// because its program needs them: decision 31. All calls name the same packages, because cargo selects the features of
+/// dependencies by the packages of the call. With other packages it would build the dependencies again.
 ///
 /// # Errors
 /// When cargo fails.
@@ -42,9 +42,10 @@ pub fn quick(context: &Context, programs: &[&str]) -> Outcome {
     say(&format!("building {} (the first time takes some minutes)", names.join(" ")));
     let mut cargo = context.command("cargo");
     cargo.args(["build", "--profile", "quick", "--no-default-features"]);
-    for package in ["gateway", "jobs", "migrations", "webhooks", "files", "push", "harness"] {
+    for package in ["gateway", "persistence", "migrations", "webhooks", "files", "push", "harness"] {
         cargo.args(["-p", &format!("tidings-{package}")]);
     }
+    cargo.args(["--features", "tidings-persistence/jobs"]);
     if programs.contains(&"tidings-faults") {
         cargo.args(["--features", "tidings-harness/faults"]);
     }
@@ -70,7 +71,7 @@ pub fn bench(context: &Context) -> Outcome {
     say("building the services for the bench (the first time takes some minutes)");
     let mut services = context.command("cargo");
     services.args(["build", "--release"]);
-    for package in ["gateway", "jobs", "migrations", "harness"] {
+    for package in ["gateway", "persistence", "migrations", "harness"] {
         services.args(["-p", &format!("tidings-{package}")]);
     }
     for program in SERVICES.into_iter().chain(["tidings-stack"]) {

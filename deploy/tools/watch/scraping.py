@@ -32,7 +32,7 @@ def queries():
 def literals():
     """All texts between quotation marks in the code of the services."""
     found = set()
-    for crate in ("gateway", "jobs", "persistence", "shared", "webhooks", "files", "push"):
+    for crate in ("gateway", "persistence", "shared", "webhooks", "files", "push"):
         for path in (ROOT / crate / "src").rglob("*.rs"):
             found.update(re.findall(r'"([^"\n]*)"', path.read_text()))
     return found

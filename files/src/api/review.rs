@@ -3,7 +3,7 @@
 use actix_web::web;
 use sea_orm::TransactionTrait;
 use tidings_persistence::http::problem::Problem;
-use tidings_persistence::writer::audit::{self, AuditEntry};
+use tidings_persistence::writer::audit::{self, NewAuditEntry};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::FileId;
 
@@ -92,7 +92,7 @@ async fn decide(
         let detail = format!("the file is {}", file.state.name());
         return Err(Refusal::new(ErrorCode::Conflict, detail).with_reason(file.state.name()).into());
     }
-    let entry = AuditEntry {
+    let entry = NewAuditEntry {
         actor: Some(&caller.user),
         action: if to == FileState::Ready { audit::FILE_RELEASE } else { audit::FILE_REJECT },
         target: Some(&file.uploader),

@@ -91,13 +91,9 @@ fn commands_in(file: &File) -> BTreeSet<(String, String)> {
     commands
 }
 
-/// The sources of the crate in `folder`, without tests. Those of persistence include the jobs, which are part of its
-/// program.
+/// The sources of the crate in `folder`, without tests.
 fn sources_of_service(folder: &str) -> Vec<File> {
-    let jobs = if folder == "persistence/src/" { "jobs/src/" } else { folder };
-    let of_crate = |file: &File| {
-        (file.path.starts_with(folder) || file.path.starts_with(jobs)) && !file.path.ends_with("tests.rs")
-    };
+    let of_crate = |file: &File| file.path.starts_with(folder) && !file.path.ends_with("tests.rs");
     tree().into_iter().filter(of_crate).collect()
 }
 

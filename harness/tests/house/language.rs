@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use crate::guarantees::tests_of;
 use crate::tree::{assert_none, sources, tree};
 
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 10] = [
     "bench",
     "files",
     "gateway",
     "harness",
-    "jobs",
     "migrations",
     "persistence",
     "probe",
@@ -23,12 +22,11 @@ const MAX_TEST_NAME_LENGTH: usize = 70;
 /// A test name that begins with one of these is a sentence instead of `subject_condition_result`.
 const BANNED_BEGINNINGS: [&str; 9] =
     ["what_", "who_", "whoever_", "whatever_", "where_", "when_", "while_", "so_", "only_whoever"];
-const PRODUCT_SOURCES: [&str; 9] = [
+const PRODUCT_SOURCES: [&str; 8] = [
     "clients/react/src/",
     "clients/ts/src/",
     "files/src/",
     "gateway/src/",
-    "jobs/src/",
     "persistence/src/",
     "push/src/",
     "shared/src/",

@@ -12,7 +12,7 @@ use super::caller::{Caller, bearer_token};
 use super::parameters;
 use super::problem::Problem;
 use super::state::State;
-use crate::writer::erase::{self, ErasureStatus};
+use crate::writer::erasure::{self, ErasureStatus};
 use crate::writer::users::UnknownUserPolicy;
 
 /// How long a request waits for the erasure. A longer erasure continues, and the client may ask again.
@@ -35,7 +35,7 @@ pub async fn erase_me(state: web::Data<State>, request: HttpRequest) -> Result<H
     // repeat the request.
     let identity =
         state.auth.verify_or_fetch(bearer_token(request.headers()).map_err(Refusal::from)?).await?;
-    match erase::erasure_status(&state.db, &identity.user).await? {
+    match erasure::erasure_status(&state.db, &identity.user).await? {
         ErasureStatus::UnknownUser if state.unknown_users == UnknownUserPolicy::Required => {
             Err(Refusal::from(Reason::UnknownUser).into())
         }
@@ -65,7 +65,7 @@ pub async fn erase_user(
         let rule = "users are erased with the scope tidings.admin, or by their own tokens";
         return Err(Problem::new(ErrorCode::Forbidden, rule));
     }
-    match erase::erasure_status(&state.db, &user).await? {
+    match erasure::erasure_status(&state.db, &user).await? {
         ErasureStatus::UnknownUser => Err(Refusal::not_found("user").into()),
         status => erase(&state, &user, status, &caller.user).await,
     }
@@ -80,7 +80,7 @@ async fn erase(
     caller: &UserId,
 ) -> Result<HttpResponse, Problem> {
     if status == ErasureStatus::Present {
-        erase::begin_erasure(&state.db, user, Some(caller)).await?;
+        erasure::begin_erasure(&state.db, user, Some(caller)).await?;
         // The erasure continues without the client. If this node fails, another replica continues the erasure.
         state.erasure_requested.notify_one();
     }
@@ -99,7 +99,7 @@ async fn erase(
 /// Waits until any replica has finished the erasure. Returns false if it is not finished within `ERASURE_WAIT_TIMEOUT`.
 async fn wait_until_erased(state: &State, user: &UserId) -> Result<bool, Problem> {
     let deadline = Instant::now() + ERASURE_WAIT_TIMEOUT;
-    while erase::erasure_status(&state.db, user).await? != ErasureStatus::Erased {
+    while erasure::erasure_status(&state.db, user).await? != ErasureStatus::Erased {
         if Instant::now() + POLL_INTERVAL > deadline {
             return Ok(false);
         }

@@ -13,7 +13,7 @@ use crate::sql::statement;
 
 /// An action, who did it, and whom it concerns.
 #[derive(Debug, Serialize, ToSchema, FromQueryResult)]
-pub struct AuditRecord {
+pub struct AuditEntry {
     #[serde(skip)]
     pub id: i64,
     #[serde(serialize_with = "serialize_time")]
@@ -39,7 +39,7 @@ pub struct AuditRecord {
 /// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditPage {
-    pub entries: Vec<AuditRecord>,
+    pub entries: Vec<AuditEntry>,
     /// The cursor of the next page, null on the last page.
     #[schema(required)]
     pub next: Option<String>,
@@ -83,7 +83,7 @@ pub async fn audit_log(
         "SELECT id, at, actor, action, target, room_id AS room, seq, detail FROM audit_log \
          WHERE id < $2{conditions} ORDER BY id DESC LIMIT $1 + 1"
     );
-    let mut entries = AuditRecord::find_by_statement(statement(&sql, values)).all(db).await?;
+    let mut entries = AuditEntry::find_by_statement(statement(&sql, values)).all(db).await?;
     let more = truncate_page(&mut entries, limit);
     let next = entries.last().filter(|_| more).map(|last| pack_id(&last.id.to_string()));
     Ok(AuditPage { entries, next })

@@ -55,7 +55,7 @@ pub const MAX_DELETED: u64 = 10_000;
 
 /// The entry of an action that is not an event of a room.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct AuditEntry<'a> {
+pub struct NewAuditEntry<'a> {
     /// None for an operator who uses a job.
     pub actor: Option<&'a UserId>,
     pub action: &'static str,
@@ -67,7 +67,7 @@ pub struct AuditEntry<'a> {
 }
 
 /// Records an action. Must run in the transaction of the action, so that neither exists without the other.
-pub async fn record(db: &impl ConnectionTrait, entry: &AuditEntry<'_>) -> Result<(), DbErr> {
+pub async fn record(db: &impl ConnectionTrait, entry: &NewAuditEntry<'_>) -> Result<(), DbErr> {
     let sql = "INSERT INTO audit_log (actor, action, target, room_id, detail) VALUES ($1, $2, $3, $4, $5)";
     let values = [
         entry.actor.map(UserId::as_str).into(),

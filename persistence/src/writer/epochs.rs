@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::sql::{column, epoch_column, newest_epoch, partition_column, smallint, statement};
 
 /// Key of the advisory lock that is held while epochs are opened: "epochs" in ASCII.
-pub(super) const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
+pub(crate) const EPOCH_LOCK_KEY: i64 = 0x6570_6f63_6873;
 /// Limit for reading or writing the marks, which happens under the lock.
 const MARKS_TIMEOUT: Duration = Duration::from_secs(1);
 

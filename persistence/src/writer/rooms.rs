@@ -8,7 +8,7 @@ use tidings_shared::error::Refusal;
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::log::keys::Partition;
 
-use super::audit::{self, AuditEntry};
+use super::audit::{self, NewAuditEntry};
 use super::daily_limits::{DailyLimits, DailyUse, count_use};
 use super::users::{self, UnknownUserPolicy};
 pub use crate::query::room::RoomKind;
@@ -114,7 +114,7 @@ pub async fn create_room(
     transaction.execute_raw(statement(sql, values)).await?;
     if new.by_admin {
         let (actor, room) = (Some(&new.creator), Some(&new.id));
-        let entry = AuditEntry { actor, action: audit::ROOM_CREATE, room, ..AuditEntry::default() };
+        let entry = NewAuditEntry { actor, action: audit::ROOM_CREATE, room, ..NewAuditEntry::default() };
         audit::record(&transaction, &entry).await?;
     }
     transaction.commit().await?;

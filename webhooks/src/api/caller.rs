@@ -8,7 +8,7 @@ use actix_web::{FromRequest, HttpRequest, web};
 use sea_orm::{DatabaseTransaction, DbErr};
 use tidings_persistence::companion::caller::require_admin;
 use tidings_persistence::http::problem::Problem;
-use tidings_persistence::writer::audit::{self, AuditEntry};
+use tidings_persistence::writer::audit::{self, NewAuditEntry};
 use tidings_shared::error::ErrorCode;
 use tidings_shared::ids::UserId;
 
@@ -26,7 +26,7 @@ impl Admin {
         webhook: &str,
     ) -> Result<(), DbErr> {
         let entry =
-            AuditEntry { actor: Some(&self.0), action, detail: Some(webhook), ..AuditEntry::default() };
+            NewAuditEntry { actor: Some(&self.0), action, detail: Some(webhook), ..NewAuditEntry::default() };
         audit::record(transaction, &entry).await
     }
 }
