@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
 use tidings_persistence::database::{STEP_TIMEOUT, within};
+use tidings_persistence::sql::IdColumn;
 use tidings_persistence::writer::failure::redacted_cause;
 use tidings_shared::ids::FileId;
 use tokio_util::sync::CancellationToken;
@@ -99,9 +100,9 @@ impl Sweep {
             let marked = within(STEP_TIMEOUT, sweep::marked(&self.db)).await?;
             let found = marked.len();
             let failed = self.remove_content(marked.clone()).await;
-            let removed = marked.into_iter().filter(|file| !failed.contains(&file.id));
+            let removed = marked.into_iter().filter(|file| !failed.contains(&file.id.0));
             let (again, first): (Vec<_>, Vec<_>) = removed.partition(|file| file.is_emptied);
-            let ids = |files: Vec<RemovedFile>| files.into_iter().map(|file| file.id).collect::<Vec<_>>();
+            let ids = |files: Vec<RemovedFile>| files.into_iter().map(|file| file.id.0).collect::<Vec<_>>();
             let pause_s =
                 i64::try_from(self.pause.as_secs()).unwrap_or(i64::MAX).saturating_mul(REPEAT_ROUNDS);
             within(STEP_TIMEOUT, sweep::record_emptied(&self.db, &ids(first), pause_s)).await?;
@@ -122,10 +123,10 @@ impl Sweep {
         if !self.storage.is_marked().await.unwrap_or(false) {
             self.metrics.storage_failures.inc();
             tracing::error!("the storage of the files cannot be reached, or has no marker");
-            return files.into_iter().map(|file| file.id).collect();
+            return files.into_iter().map(|file| file.id.0).collect();
         }
         let mut kept = Vec::new();
-        for RemovedFile { id, upload_id, .. } in files {
+        for RemovedFile { id: IdColumn(id), upload_id, .. } in files {
             if let Err(error) = self.storage.remove_with_upload(&id, upload_id.as_deref()).await {
                 self.metrics.storage_failures.inc();
                 tracing::error!(file = %id, %error, "the content of a file cannot be removed");

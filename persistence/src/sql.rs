@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{self, PgConnection};
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqlxError, Statement, Value,
+    ColIdx, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, QueryResult, SqlxError, Statement,
+    TryGetError, TryGetable, Value,
 };
 use tidings_shared::{
-    ids::{Epoch, RoomId, Seq, UserId},
+    ids::{Epoch, IdError, RoomId, Seq, UserId},
     log::keys::Partition,
     role::{MinRole, RANKS},
     sabotage,
@@ -28,6 +29,27 @@ pub(crate) use newest_epoch;
 /// Makes a statement for PostgreSQL. The values replace `$1`, `$2` and so on.
 pub fn statement(sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, sabotage::without_rules(sql), values)
+}
+
+/// Reads the only column of the first row. None if there is no row.
+pub async fn scalar<T: TryGetable>(db: &impl ConnectionTrait, sql: Statement) -> Result<Option<T>, DbErr> {
+    db.query_one_raw(sql).await?.map(|row| row.try_get_by_index(0)).transpose()
+}
+
+/// Reads the only column of all rows.
+pub async fn scalars<T: TryGetable>(db: &impl ConnectionTrait, sql: Statement) -> Result<Vec<T>, DbErr> {
+    db.query_all_raw(sql).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+}
+
+/// An identifier in a column of text. A row whose text is not a valid identifier is an error.
+#[derive(Debug, Clone)]
+pub struct IdColumn<T>(pub T);
+
+impl<T: TryFrom<String, Error = IdError>> TryGetable for IdColumn<T> {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+        let id = T::try_from(String::try_get_by(row, index)?);
+        id.map(Self).map_err(|error| DbErr::Custom(format!("{index:?}: {error}")).into())
+    }
 }
 
 /// Collects one column of many rows into an array parameter.
@@ -98,18 +120,12 @@ pub fn epoch_column(row: &QueryResult, column: &str) -> Result<Epoch, DbErr> {
 
 /// Reads a room id from a column. Err if the text is not a valid id.
 pub fn room_column(row: &QueryResult, column: &str) -> Result<RoomId, DbErr> {
-    let id: String = row.try_get_by(column)?;
-    RoomId::parse(&id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    row.try_get_by::<IdColumn<_>, _>(column).map(|id| id.0)
 }
 
 /// Reads a user id from a column. Err if the text is not a valid id.
 pub fn user_column(row: &QueryResult, column: &str) -> Result<UserId, DbErr> {
-    parse_user(&row.try_get_by::<String, _>(column)?)
-}
-
-/// Parses a user id that was read from a row. Err if the text is not a valid id.
-pub fn parse_user(id: &str) -> Result<UserId, DbErr> {
-    UserId::parse(id).map_err(|error| DbErr::Custom(format!("{id}: {error}")))
+    row.try_get_by::<IdColumn<_>, _>(column).map(|id| id.0)
 }
 
 /// Reads the number of a partition from a column. Err if the number is negative.

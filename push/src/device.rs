@@ -1,19 +1,7 @@
-//! A device of a user, and where its push service is. Pure.
+//! The kind of a device, and where its push service is. Pure.
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use utoipa::ToSchema;
-
-/// A registered device.
-#[derive(Debug, Clone)]
-pub struct Device {
-    pub id: String,
-    pub user: String,
-    pub address: PushAddress,
-    /// Failed attempts since the last success.
-    pub failures: i32,
-    pub created_at: DateTime<Utc>,
-}
 
 /// The kind of a device, by its push service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]

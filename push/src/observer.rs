@@ -24,9 +24,9 @@ pub async fn run(db: DatabaseConnection, metrics: Metrics, stop: CancellationTok
 
 async fn observe(db: &DatabaseConnection, metrics: &Metrics) -> Result<(), DbErr> {
     metrics.devices.set(devices::count(db).await?);
-    let (waiting, overdue_s) = pending::totals(db).await?;
-    metrics.pending.set(waiting);
-    metrics.overdue_seconds.set(overdue_s);
+    let totals = pending::totals(db).await?;
+    metrics.pending.set(totals.waiting);
+    metrics.overdue_seconds.set(totals.overdue_s);
     if let Some(position) = cursor::get(db).await?.as_deref().and_then(FeedCursor::parse) {
         // Reads an empty page: only the lag is needed.
         let found = page(db, position, &FeedFilter::default(), 0).await?;

@@ -15,15 +15,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app_push::AppPush;
-use crate::device::{Device, PushAddress};
+use crate::device::PushAddress;
 use crate::metrics::Metrics;
 use crate::notification::{AppMessage, ContentLevel, Notification};
 use crate::online::PresenceLookup;
 use crate::outcome::{AttemptError, Outcome, TemporaryFailure};
 use crate::schedule::{is_given_up, pause};
+use crate::store::devices::{self, Device};
 use crate::store::notice;
 use crate::store::pending::{self, Claim, ClaimLimits};
-use crate::store::{MessageRules, devices, tickets, told};
+use crate::store::{MessageRules, tickets, told};
 use crate::web_push::encryption::Recipient;
 use crate::web_push::{Urgency, WebPush};
 use slots::{AttemptCounts, AttemptSlots, MAX_ATTEMPTS_PER_USER};

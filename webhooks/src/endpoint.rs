@@ -1,31 +1,8 @@
 //! An endpoint, as it is stored. Pure.
 
-use std::collections::BTreeSet;
-
 use chrono::{DateTime, Utc};
 
-/// A registered endpoint.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    pub id: String,
-    pub url: String,
-    pub description: String,
-    /// Only events of these rooms; all if empty.
-    pub rooms: BTreeSet<String>,
-    /// Only events of these types; all if empty.
-    pub types: Vec<String>,
-    /// Whether an event waits until the earlier events of its room are delivered or dead.
-    pub ordered: bool,
-    pub disabled_because: Option<String>,
-    pub secret: String,
-    pub previous_secret: Option<String>,
-    /// Until when deliveries are also signed with the previous secret.
-    pub previous_until: Option<DateTime<Utc>>,
-    /// The position of this endpoint in the feed.
-    pub cursor: String,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-}
+pub use crate::store::endpoints::Model as Endpoint;
 
 impl Endpoint {
     /// The secrets that sign at this time, the newest first.
@@ -39,7 +16,7 @@ impl Endpoint {
 
     /// Whether the endpoint gets events of this room.
     pub fn wants_room(&self, room: &str) -> bool {
-        self.rooms.is_empty() || self.rooms.contains(room)
+        self.rooms.is_empty() || self.rooms.iter().any(|wanted| wanted == room)
     }
 }
 

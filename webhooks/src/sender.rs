@@ -124,11 +124,11 @@ async fn deliver(
     stop: &CancellationToken,
 ) -> Result<(), DbErr> {
     let until = Instant::now() + sending.timeout;
-    let ranges: Vec<LogRange> = run.iter().map(|claim| claim.range.clone()).collect();
+    let ranges: Vec<LogRange> = run.iter().map(Claim::range).collect();
     let entries = entries_of(&sending.db, ranges).await?;
     let (mut sent, mut failed) = (0, None);
     while sent < run.len() && (sent == 0 || Instant::now() < until && !stop.is_cancelled()) {
-        let range = &run[sent].range;
+        let range = &run[sent].range();
         let outcome = match message::message_of(range, &entries, Utc::now()) {
             Ok(_) if is_forgotten(range) => Ok(()),
             Ok(message) => attempt(sending, endpoint, message.as_ref()).await,
@@ -182,7 +182,7 @@ async fn record_failure(
         schedule::next_step(&sending.retry_delays, claim.attempts, failure.retry_after(), fastrand::f64())
     };
     let recorded = deliveries::fail(&sending.db, webhook, claim, next, (failure.status(), &message)).await?;
-    let (room, seq) = (claim.range.room.as_str(), claim.range.upto);
+    let (room, seq) = (claim.room.0.as_str(), claim.upto);
     if recorded && next == NextStep::Die {
         sending.metrics.dead_letters.inc();
         tracing::warn!(webhook, room, seq, cause = message, "an event is a dead letter");

@@ -1,7 +1,10 @@
 //! Reads and changes single files.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, TransactionTrait};
-use tidings_persistence::sql::{room_column, statement, user_column};
+use sea_orm::{
+    ColIdx, ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult, QueryResult, TransactionTrait,
+    TryGetError, TryGetable,
+};
+use tidings_persistence::sql::{IdColumn, scalar, statement};
 use tidings_shared::ids::FileId;
 use tidings_shared::message::Dimensions;
 
@@ -12,45 +15,52 @@ pub const COLUMNS: &str = "f.id, f.room_id, f.uploader, f.name, f.media_type, f.
     COALESCE(f.content_size, f.size) AS content_size, f.is_cleaned, f.content_etag, f.preview_type, f.width, f.height, f.blurhash, \
     f.state, f.upload_id, f.message_seq IS NULL AS is_unreferenced, f.created_at";
 
-/// Reads a row with [`COLUMNS`].
-pub fn read_file(row: &QueryResult) -> Result<StoredFile, DbErr> {
-    let (id, state): (String, String) = (row.try_get_by("id")?, row.try_get_by("state")?);
-    let (size, content_size): (i64, i64) = (row.try_get_by("size")?, row.try_get_by("content_size")?);
-    Ok(StoredFile {
-        id: FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?,
-        room: room_column(row, "room_id")?,
-        uploader: user_column(row, "uploader")?,
-        name: row.try_get_by("name")?,
-        media_type: row.try_get_by("media_type")?,
-        sniffed_type: row.try_get_by("sniffed_type")?,
-        size: size.unsigned_abs(),
-        content_size: content_size.unsigned_abs(),
-        is_cleaned: row.try_get_by("is_cleaned")?,
-        content_etag: row.try_get_by("content_etag")?,
-        sha256: row.try_get_by("sha256")?,
-        image: read_image(row)?,
-        state: FileState::parse(&state).ok_or_else(|| DbErr::Custom(format!("state {state}")))?,
-        upload_id: row.try_get_by("upload_id")?,
-        is_unreferenced: row.try_get_by("is_unreferenced")?,
-        created_at: row.try_get_by("created_at")?,
-    })
+/// Reads the columns [`COLUMNS`].
+impl FromQueryResult for StoredFile {
+    fn from_query_result(row: &QueryResult, pre: &str) -> Result<Self, DbErr> {
+        let bytes = |column: &str| row.try_get::<i64>(pre, column).map(i64::unsigned_abs);
+        Ok(Self {
+            id: row.try_get::<IdColumn<_>>(pre, "id")?.0,
+            room: row.try_get::<IdColumn<_>>(pre, "room_id")?.0,
+            uploader: row.try_get::<IdColumn<_>>(pre, "uploader")?.0,
+            name: row.try_get(pre, "name")?,
+            media_type: row.try_get(pre, "media_type")?,
+            sniffed_type: row.try_get(pre, "sniffed_type")?,
+            size: bytes("size")?,
+            content_size: bytes("content_size")?,
+            is_cleaned: row.try_get(pre, "is_cleaned")?,
+            content_etag: row.try_get(pre, "content_etag")?,
+            sha256: row.try_get(pre, "sha256")?,
+            image: read_image(row, pre)?,
+            state: row.try_get(pre, "state")?,
+            upload_id: row.try_get(pre, "upload_id")?,
+            is_unreferenced: row.try_get(pre, "is_unreferenced")?,
+            created_at: row.try_get(pre, "created_at")?,
+        })
+    }
 }
 
-fn read_image(row: &QueryResult) -> Result<Option<ImageDetails>, DbErr> {
-    let Some(preview_type) = row.try_get_by::<Option<String>, _>("preview_type")? else { return Ok(None) };
+fn read_image(row: &QueryResult, pre: &str) -> Result<Option<ImageDetails>, DbErr> {
+    let Some(preview_type) = row.try_get::<Option<String>>(pre, "preview_type")? else { return Ok(None) };
     let side = |column: &str| {
-        let pixels: i32 = row.try_get_by(column)?;
+        let pixels: i32 = row.try_get(pre, column)?;
         u16::try_from(pixels).map_err(|error| DbErr::Custom(format!("{column}: {error}")))
     };
     let dimensions = Dimensions { width: side("width")?, height: side("height")? };
-    Ok(Some(ImageDetails { preview_type, dimensions, blurhash: row.try_get_by("blurhash")? }))
+    Ok(Some(ImageDetails { preview_type, dimensions, blurhash: row.try_get(pre, "blurhash")? }))
+}
+
+impl TryGetable for FileState {
+    fn try_get_by<I: ColIdx>(row: &QueryResult, index: I) -> Result<Self, TryGetError> {
+        let name = String::try_get_by(row, index)?;
+        Self::parse(&name).ok_or_else(|| DbErr::Custom(format!("state {name}")).into())
+    }
 }
 
 /// A file; None if it does not exist or is being removed.
 pub async fn get(db: &impl ConnectionTrait, id: &FileId) -> Result<Option<StoredFile>, DbErr> {
     let sql = format!("SELECT {COLUMNS} FROM files f WHERE f.id = $1 AND f.state <> 'removed'");
-    let row = db.query_one_raw(statement(&sql, [id.as_str().into()])).await?;
-    row.as_ref().map(read_file).transpose()
+    StoredFile::find_by_statement(statement(&sql, [id.as_str().into()])).one(db).await
 }
 
 /// Remembers the etag of the checked content of a file.
@@ -64,7 +74,7 @@ pub async fn list_held(db: &impl ConnectionTrait, limit: i64) -> Result<Vec<Stor
     let sql = format!(
         "SELECT {COLUMNS} FROM files f WHERE f.state = 'held' ORDER BY f.completed_at, f.id LIMIT $1"
     );
-    db.query_all_raw(statement(&sql, [limit.into()])).await?.iter().map(read_file).collect()
+    StoredFile::find_by_statement(statement(&sql, [limit.into()])).all(db).await
 }
 
 /// Remembers the message that names a file, so that the sweep finds it at once.
@@ -85,8 +95,8 @@ pub async fn change_state(
         format!("UPDATE files f SET state = $3 WHERE f.id = $1 AND f.state = ANY ($2) RETURNING {COLUMNS}");
     let from: Vec<String> = from.iter().map(|state| state.name().to_owned()).collect();
     let values = [id.as_str().into(), from.into(), to.name().into()];
-    match db.query_one_raw(statement(&sql, values)).await? {
-        Some(row) => read_file(&row).map(Some),
+    match StoredFile::find_by_statement(statement(&sql, values)).one(db).await? {
+        Some(file) => Ok(Some(file)),
         None => get(db, id).await,
     }
 }
@@ -106,12 +116,11 @@ pub async fn give_up(db: &DatabaseConnection, id: &FileId) -> Result<GivenUp, Db
     let sql = concat!(
         "SELECT ",
         showing_message!("f"),
-        " AS named_by FROM files f WHERE f.id = $1 AND f.state <> 'removed' FOR UPDATE OF f"
+        " FROM files f WHERE f.id = $1 AND f.state <> 'removed' FOR UPDATE OF f"
     );
-    let Some(row) = transaction.query_one_raw(statement(sql, [id.as_str().into()])).await? else {
-        return Ok(GivenUp::Unknown);
-    };
-    if let Some(seq) = row.try_get_by::<Option<i64>, _>("named_by")? {
+    let named_by: Option<Option<i64>> = scalar(&transaction, statement(sql, [id.as_str().into()])).await?;
+    let Some(named_by) = named_by else { return Ok(GivenUp::Unknown) };
+    if let Some(seq) = named_by {
         // The next request finds the message at once.
         remember_message(&transaction, id, seq).await?;
         transaction.commit().await?;

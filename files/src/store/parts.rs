@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult, TransactionTrait};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::FileId;
 
@@ -30,16 +30,20 @@ pub async fn is_recorded(db: &impl ConnectionTrait, file: &FileId, number: u16) 
     Ok(db.query_one_raw(statement(sql, values)).await?.is_some())
 }
 
+#[derive(FromQueryResult)]
+struct ReceivedPart {
+    number: i32,
+    etag: String,
+}
+
 /// The etags of the received parts of a file, by part number.
 pub async fn received(db: &impl ConnectionTrait, file: &FileId) -> Result<BTreeMap<u16, String>, DbErr> {
     let sql = "SELECT number, etag FROM file_parts WHERE file_id = $1";
-    let rows = db.query_all_raw(statement(sql, [file.as_str().into()])).await?;
-    let part = |row: sea_orm::QueryResult| {
-        let number: i32 = row.try_get_by("number")?;
-        let number = u16::try_from(number).map_err(|error| DbErr::Custom(error.to_string()))?;
-        Ok((number, row.try_get_by("etag")?))
+    let parts = ReceivedPart::find_by_statement(statement(sql, [file.as_str().into()])).all(db).await?;
+    let numbered = |ReceivedPart { number, etag }| {
+        u16::try_from(number).map(|number| (number, etag)).map_err(|error| DbErr::Custom(error.to_string()))
     };
-    rows.into_iter().map(part).collect()
+    parts.into_iter().map(numbered).collect()
 }
 
 /// Removes the id and the parts of an upload that the bucket does not have any more. The next request begins another one.

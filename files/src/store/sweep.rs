@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use tidings_persistence::sql::statement;
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use tidings_persistence::sql::{IdColumn, statement};
 use tidings_shared::ids::FileId;
 use tidings_shared::sabotage::{self, Sabotage};
 
 use super::{showing_message, uploads::seconds};
+use crate::file::FileState;
 
 /// Rows that one statement looks at.
 pub const BATCH_ROWS: i64 = 200;
@@ -47,13 +48,22 @@ pub struct Checked {
 }
 
 /// A file whose content must be removed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, FromQueryResult)]
 pub struct RemovedFile {
-    pub id: FileId,
+    pub id: IdColumn<FileId>,
     /// Its multipart upload, if that may not have ended.
     pub upload_id: Option<String>,
     /// Whether its content was removed before.
     pub is_emptied: bool,
+}
+
+/// A complete file after [`check_complete`].
+#[derive(FromQueryResult)]
+struct CheckedFile {
+    #[sea_orm(nested)]
+    file: RemovedFile,
+    state: FileState,
+    was_named: bool,
 }
 
 /// Marks uploads for removal that were not completed in time. Returns their number.
@@ -106,14 +116,13 @@ pub async fn check_complete(
         seconds(times.delete_grace_s).into(),
         seconds(times.check_every_s).into(),
     ];
-    let rows = db.query_all_raw(statement(&sql, values)).await?;
-    let mut checked = Checked { rows: rows.len(), ..Checked::default() };
-    for row in &rows {
-        let state: String = row.try_get_by("state")?;
-        match state.as_str() {
-            "removed" if row.try_get_by("was_named")? => checked.marked.push(SweepReason::Deleted),
-            "removed" => checked.marked.push(SweepReason::Unused),
-            "rejected" => checked.rejected.push(removed_file(row)?),
+    let files = CheckedFile::find_by_statement(statement(&sql, values)).all(db).await?;
+    let mut checked = Checked { rows: files.len(), ..Checked::default() };
+    for CheckedFile { file, state, was_named } in files {
+        match state {
+            FileState::Removed if was_named => checked.marked.push(SweepReason::Deleted),
+            FileState::Removed => checked.marked.push(SweepReason::Unused),
+            FileState::Rejected => checked.rejected.push(file),
             _ => {}
         }
     }
@@ -132,7 +141,7 @@ pub async fn postpone_search(db: &impl ConnectionTrait, pause_s: i64) -> Result<
 pub async fn marked(db: &impl ConnectionTrait) -> Result<Vec<RemovedFile>, DbErr> {
     let sql = "SELECT id, upload_id, emptied_at IS NOT NULL AS is_emptied FROM files \
         WHERE state = 'removed' AND due_at <= now() ORDER BY due_at LIMIT $1";
-    db.query_all_raw(statement(sql, [BATCH_ROWS.into()])).await?.iter().map(removed_file).collect()
+    RemovedFile::find_by_statement(statement(sql, [BATCH_ROWS.into()])).all(db).await
 }
 
 /// Records that the content of files was removed. It is removed once more after a pause.
@@ -155,10 +164,4 @@ pub async fn postpone(db: &impl ConnectionTrait, files: &[FileId], pause_s: i64)
     let sql = "UPDATE files SET due_at = now() + make_interval(secs => $2) WHERE id = ANY ($1) AND state = 'removed'";
     let ids: Vec<String> = files.iter().map(FileId::to_string).collect();
     db.execute_raw(statement(sql, [ids.into(), seconds(pause_s).into()])).await.map(drop)
-}
-
-fn removed_file(row: &QueryResult) -> Result<RemovedFile, DbErr> {
-    let id: String = row.try_get_by("id")?;
-    let id = FileId::parse(&id).map_err(|error| DbErr::Custom(error.to_string()))?;
-    Ok(RemovedFile { id, upload_id: row.try_get_by("upload_id")?, is_emptied: row.try_get_by("is_emptied")? })
 }

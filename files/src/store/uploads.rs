@@ -1,10 +1,10 @@
 //! Begins and completes uploads.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, TransactionTrait};
-use tidings_persistence::sql::statement;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult, TransactionTrait};
+use tidings_persistence::sql::{scalar, statement};
 use tidings_shared::ids::{FileId, RoomId, UserId};
 
-use super::files::{COLUMNS, read_file};
+use super::files::COLUMNS;
 use crate::file::{FileState, ImageDetails, StoredFile};
 
 /// How much one user and one room may store.
@@ -15,6 +15,15 @@ pub struct StorageLimits {
     /// Uploads of a user that are not complete.
     pub user_uploads: i64,
     pub room_bytes: i64,
+}
+
+/// What one user and one room store.
+#[derive(FromQueryResult)]
+struct StorageUse {
+    files: i64,
+    bytes: i64,
+    uploads: i64,
+    room_bytes: i64,
 }
 
 /// A limit that a new file would exceed.
@@ -58,15 +67,12 @@ pub async fn begin(
             WHERE room_id = $2 AND state IN ('uploading', 'ready', 'held')) AS room_bytes \
         FROM files WHERE uploader = $1 AND state IN ('uploading', 'ready', 'held')";
     let used = statement(sql, [new.uploader.as_str().into(), new.room.as_str().into()]);
-    let Some(used) = transaction.query_one_raw(used).await? else {
-        return Err(DbErr::Custom("an aggregate has no row".to_owned()));
-    };
-    let used = |column: &str| used.try_get_by::<i64, _>(column);
+    let used = StorageUse::find_by_statement(used).require_one(&transaction).await?;
     for (is_exceeded, limit) in [
-        (used("uploads")? >= limits.user_uploads, ExceededLimit::UserUploads),
-        (used("files")? >= limits.user_files, ExceededLimit::UserFiles),
-        (used("bytes")?.saturating_add(new.size) > limits.user_bytes, ExceededLimit::UserBytes),
-        (used("room_bytes")?.saturating_add(new.size) > limits.room_bytes, ExceededLimit::RoomBytes),
+        (used.uploads >= limits.user_uploads, ExceededLimit::UserUploads),
+        (used.files >= limits.user_files, ExceededLimit::UserFiles),
+        (used.bytes.saturating_add(new.size) > limits.user_bytes, ExceededLimit::UserBytes),
+        (used.room_bytes.saturating_add(new.size) > limits.room_bytes, ExceededLimit::RoomBytes),
     ] {
         if is_exceeded {
             return Ok(Err(limit));
@@ -87,8 +93,7 @@ pub async fn begin(
         new.sha256.into(),
         seconds(new.timeout_s).into(),
     ];
-    let row = transaction.query_one_raw(statement(&sql, values)).await?;
-    let file = row.as_ref().map(read_file).transpose()?;
+    let file = StoredFile::find_by_statement(statement(&sql, values)).one(&transaction).await?;
     transaction.commit().await?;
     file.map(Ok).ok_or_else(|| DbErr::Custom("the room does not exist".to_owned()))
 }
@@ -96,8 +101,7 @@ pub async fn begin(
 /// Whether a room is archived; false if it does not exist.
 pub async fn is_archived(db: &impl ConnectionTrait, room: &RoomId) -> Result<bool, DbErr> {
     let sql = "SELECT archived FROM rooms WHERE id = $1";
-    let row = db.query_one_raw(statement(sql, [room.as_str().into()])).await?;
-    row.map_or(Ok(false), |row| row.try_get_by("archived"))
+    Ok(scalar(db, statement(sql, [room.as_str().into()])).await?.unwrap_or_default())
 }
 
 /// What is stored about an upload when it is completed.
@@ -144,8 +148,7 @@ pub async fn complete(
         completion.is_cleaned.into(),
         completion.content_etag.clone().into(),
     ];
-    let row = db.query_one_raw(statement(&sql, values)).await?;
-    row.as_ref().map(read_file).transpose()
+    StoredFile::find_by_statement(statement(&sql, values)).one(db).await
 }
 
 /// Replaces the multipart upload of a file, if it is still `old`. Returns false if another request has replaced it, or

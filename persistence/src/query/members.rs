@@ -81,6 +81,13 @@ pub async fn receipts(db: &impl ConnectionTrait, room: &RoomId) -> Result<Vec<Re
     Ok(latest)
 }
 
+#[derive(FromQueryResult)]
+struct MarksRow {
+    head_seq: i64,
+    read_seq: Option<i64>,
+    delivered_seq: Option<i64>,
+}
+
 /// The read and delivered marks of users in a room and the room's stored head, as one snapshot. If the room does not
 /// exist, all marks are None.
 pub async fn stored_marks(
@@ -93,14 +100,12 @@ pub async fn stored_marks(
                LEFT JOIN members mb ON mb.room_id = r.id AND mb.user_id = v.member \
                WHERE r.id = $1 ORDER BY v.n";
     let names: Vec<String> = users.iter().map(|user| user.as_str().to_owned()).collect();
-    let rows = db.query_all_raw(statement(sql, [room.as_str().into(), names.into()])).await?;
+    let rows = MarksRow::find_by_statement(statement(sql, [room.as_str().into(), names.into()]));
     let seq = |number: i64| Seq(u64::try_from(number).unwrap_or(0));
     let mut stored = StoredMarks { head: Seq(0), marks: Vec::with_capacity(users.len()) };
-    for row in &rows {
-        stored.head = seq(row.try_get_by("head_seq")?);
-        let marks: (Option<i64>, Option<i64>) =
-            (row.try_get_by("read_seq")?, row.try_get_by("delivered_seq")?);
-        stored.marks.push(marks.0.zip(marks.1).map(|(read, delivered)| (seq(read), seq(delivered))));
+    for MarksRow { head_seq, read_seq, delivered_seq } in rows.all(db).await? {
+        stored.head = seq(head_seq);
+        stored.marks.push(read_seq.zip(delivered_seq).map(|(read, delivered)| (seq(read), seq(delivered))));
     }
     stored.marks.resize(users.len(), None);
     Ok(stored)

@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ConnectionTrait, DbErr};
-use tidings_shared::ids::{Epoch, RoomId, UserId};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use tidings_shared::ids::{Epoch, RoomId, Seq, UserId};
 use tidings_shared::internal::{UserRooms, UsersOfRoom};
 use tidings_shared::log::keys::Partition;
 use tidings_shared::membership::Membership;
 
-use crate::sql::{LIST_SEPARATOR, column, epoch_column, newest_epoch, room_column, seq_column, statement};
+use crate::sql::{IdColumn, LIST_SEPARATOR, column, newest_epoch, scalars, statement};
 
 /// Number of recently active rooms in the answer: the number that a join of `"mine"` joins.
 const MAX_RECENT_ROOMS: usize = 200;
@@ -22,6 +22,18 @@ pub struct UserMemberships {
     /// One room of each partition that is not in its newest epoch yet, with that epoch. A writer of the earlier epoch
     /// may still commit changes of memberships in these partitions.
     pub behind: HashMap<Partition, (RoomId, Epoch)>,
+}
+
+/// A membership of the user with the number `n`, counted from 1.
+#[derive(FromQueryResult)]
+struct MembershipRow {
+    n: i64,
+    room_id: String,
+    role: String,
+    read_seq: i64,
+    epoch: i64,
+    /// The newest epoch of the partition, unless the partition is in the newest epoch of all.
+    newest: Option<i64>,
 }
 
 /// Reads at most `max_rooms` memberships of each user, in the order of the users, and finds the partitions that are not
@@ -45,27 +57,22 @@ pub async fn load_memberships(
     );
     let max_rooms = i64::try_from(max_rooms).unwrap_or(i64::MAX);
     let values = [column(users, UserId::to_string), max_rooms.into()];
-    let rows = db.query_all_raw(statement(sql, values)).await?;
+    let rows = MembershipRow::find_by_statement(statement(sql, values)).all(db).await?;
     let mut loaded: Vec<UserMemberships> = users.iter().map(|_| UserMemberships::default()).collect();
-    for row in &rows {
-        let number: i64 = row.try_get_by("n")?;
-        let number = usize::try_from(number - 1).unwrap_or_default();
+    for row in rows {
+        let number = usize::try_from(row.n - 1).unwrap_or_default();
         let Some(read) = loaded.get_mut(number) else { continue };
-        let Ok(room) = room_column(row, "room_id") else {
+        let Ok(room) = RoomId::parse(&row.room_id) else {
             tracing::warn!(user = %users[number], "a membership has no valid room id");
             continue;
         };
-        let newest: Option<i64> = row.try_get_by("newest")?;
-        if newest.is_some() {
-            let newest = epoch_column(row, "newest")?;
-            if epoch_column(row, "epoch")? < newest {
-                read.behind.insert(Partition::of(&room), (room.clone(), newest));
-            }
+        if let Some(newest) = row.newest.filter(|newest| row.epoch < *newest) {
+            read.behind.insert(Partition::of(&room), (room.clone(), Epoch(newest.unsigned_abs())));
         }
         if read.of.recent.len() < MAX_RECENT_ROOMS {
             read.of.recent.push(room.clone());
         }
-        let membership = Membership { role: row.try_get_by("role")?, read_seq: seq_column(row, "read_seq")? };
+        let membership = Membership { role: row.role, read_seq: Seq(row.read_seq.unsigned_abs()) };
         read.of.rooms.insert(room, membership);
     }
     Ok(loaded)
@@ -76,8 +83,8 @@ pub async fn recent_rooms(db: &impl ConnectionTrait, user: &UserId) -> Result<Ve
     let sql = "SELECT mb.room_id FROM members mb JOIN rooms r ON r.id = mb.room_id \
                WHERE mb.user_id = $1 ORDER BY r.updated_at DESC, r.id LIMIT $2";
     let limit = i64::try_from(MAX_RECENT_ROOMS).unwrap_or(i64::MAX);
-    let rows = db.query_all_raw(statement(sql, [user.as_str().into(), limit.into()])).await?;
-    rows.iter().map(|row| room_column(row, "room_id")).collect()
+    let statement = statement(sql, [user.as_str().into(), limit.into()]);
+    Ok(scalars::<IdColumn<_>>(db, statement).await?.into_iter().map(|room| room.0).collect())
 }
 
 /// The roles of users in rooms, in the order of the rooms and their users. A role is None if the user is not a member.
@@ -91,11 +98,15 @@ pub async fn roles(
     let sql = "SELECT (SELECT m.role FROM members m WHERE m.room_id = v.room AND m.user_id = v.member) AS role \
                FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS v (room, member, n) ORDER BY v.n";
     let values = [column(&pairs, |(room, _)| room.to_string()), column(&pairs, |(_, user)| user.to_string())];
-    let rows = db.query_all_raw(statement(sql, values)).await?;
-    let roles: Vec<Option<String>> =
-        rows.iter().map(|row| row.try_get_by("role")).collect::<Result<_, DbErr>>()?;
-    let mut roles = roles.into_iter();
+    let mut roles = scalars::<Option<String>>(db, statement(sql, values)).await?.into_iter();
     Ok(rooms.iter().map(|of| roles.by_ref().take(of.users.len()).collect()).collect())
+}
+
+#[derive(FromQueryResult)]
+struct MembersOfRoom {
+    id: IdColumn<RoomId>,
+    /// The members of a direct room, separated by [`LIST_SEPARATOR`].
+    users: Option<String>,
 }
 
 /// The members of each direct room, and an empty list for each other room. Rooms that do not exist are left out.
@@ -106,12 +117,10 @@ pub async fn direct_members(
     let sql = "SELECT r.id, CASE WHEN r.kind = 'direct' THEN \
                  (SELECT string_agg(m.user_id, chr(30)) FROM members m WHERE m.room_id = r.id) END AS users \
                FROM rooms r WHERE r.id = ANY ($1)";
-    let rows = db.query_all_raw(statement(sql, [column(rooms, |room| room.to_string())])).await?;
-    let mut members = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        let users: Option<String> = row.try_get_by("users")?;
+    let found = MembersOfRoom::find_by_statement(statement(sql, [column(rooms, |room| room.to_string())]));
+    let members = |MembersOfRoom { id, users }| {
         let users = users.iter().flat_map(|users| users.split(LIST_SEPARATOR));
-        members.insert(room_column(row, "id")?, users.filter_map(|user| UserId::parse(user).ok()).collect());
-    }
-    Ok(members)
+        (id.0, users.filter_map(|user| UserId::parse(user).ok()).collect())
+    };
+    Ok(found.all(db).await?.into_iter().map(members).collect())
 }

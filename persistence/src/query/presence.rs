@@ -2,12 +2,24 @@
 //! Reads `members`, `rooms` and `presence`.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
-use tidings_shared::ids::{RoomId, UserId};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
+use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::internal::presence::{LastSeen, MembersAnswer};
 use tidings_shared::presence::{MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS};
 
-use crate::sql::{parse_user, room_column, seq_column, statement, user_column};
+use crate::sql::{IdColumn, scalars, statement};
+
+#[derive(FromQueryResult)]
+struct MembersRow {
+    head_seq: i64,
+    users: Vec<String>,
+}
+
+#[derive(FromQueryResult)]
+struct LastSeenRow {
+    id: IdColumn<UserId>,
+    last_seen: Option<DateTime<Utc>>,
+}
 
 /// The members of a room with its stored head, as one snapshot. The list is missing if the room has too many members.
 /// None if the room does not exist.
@@ -17,12 +29,12 @@ pub async fn members(db: &impl ConnectionTrait, room: &RoomId) -> Result<Option<
                  ARRAY(SELECT mb.user_id FROM members mb WHERE mb.room_id = r.id \
                    ORDER BY mb.user_id LIMIT $2) AS users FROM rooms r WHERE r.id = $1";
     let limit = i64::try_from(MAX_SMALL_ROOM_MEMBERS + 1).unwrap_or(i64::MAX);
-    let row = db.query_one_raw(statement(sql, [room.as_str().into(), limit.into()])).await?;
-    let Some(row) = row else { return Ok(None) };
-    let users: Vec<String> = row.try_get_by("users")?;
-    let users =
-        (users.len() <= MAX_SMALL_ROOM_MEMBERS).then(|| users.iter().map(|id| parse_user(id)).collect());
-    Ok(Some(MembersAnswer { head: seq_column(&row, "head_seq")?, users: users.transpose()? }))
+    let members = MembersRow::find_by_statement(statement(sql, [room.as_str().into(), limit.into()]));
+    let Some(MembersRow { head_seq, users }) = members.one(db).await? else { return Ok(None) };
+    let users = (users.len() <= MAX_SMALL_ROOM_MEMBERS)
+        .then(|| users.iter().map(|id| UserId::parse(id)).collect::<Result<Vec<_>, _>>());
+    let users = users.transpose().map_err(|error| DbErr::Custom(error.to_string()))?;
+    Ok(Some(MembersAnswer { head: Seq(head_seq.unsigned_abs()), users }))
 }
 
 /// The users in `others` who share a room with the user `me`, with their last-seen times. Includes `me` if `others`
@@ -38,13 +50,12 @@ pub async fn users_sharing_room(
                  SELECT o.user_id FROM members o JOIN mine USING (room_id) WHERE o.user_id = ANY ($2)) \
                SELECT known.id, p.last_seen FROM known LEFT JOIN presence p ON p.user_id = known.id";
     let others: Vec<String> = others.iter().map(|other| other.as_str().to_owned()).collect();
-    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), others.into()])).await?;
-    rows.iter().map(last_seen).collect()
-}
-
-fn last_seen(row: &QueryResult) -> Result<LastSeen, DbErr> {
-    let at: Option<DateTime<Utc>> = row.try_get_by("last_seen")?;
-    Ok(LastSeen { user: user_column(row, "id")?, at_ms: at.map(|at| at.timestamp_millis()) })
+    let known = LastSeenRow::find_by_statement(statement(sql, [me.as_str().into(), others.into()]));
+    let last_seen = |LastSeenRow { id, last_seen }| LastSeen {
+        user: id.0,
+        at_ms: last_seen.map(|at| at.timestamp_millis()),
+    };
+    Ok(known.all(db).await?.into_iter().map(last_seen).collect())
 }
 
 /// The small rooms of a user with the latest activity, at most `MAX_NOTIFIED_ROOMS`.
@@ -53,6 +64,6 @@ pub async fn small_rooms(db: &impl ConnectionTrait, me: &UserId) -> Result<Vec<R
                WHERE mb.user_id = $1 AND r.member_count <= $2 ORDER BY r.updated_at DESC, r.id LIMIT $3";
     let [members, limit] =
         [MAX_SMALL_ROOM_MEMBERS, MAX_NOTIFIED_ROOMS].map(|number| i64::try_from(number).unwrap_or(0));
-    let rows = db.query_all_raw(statement(sql, [me.as_str().into(), members.into(), limit.into()])).await?;
-    rows.iter().map(|row| room_column(row, "id")).collect()
+    let statement = statement(sql, [me.as_str().into(), members.into(), limit.into()]);
+    Ok(scalars::<IdColumn<_>>(db, statement).await?.into_iter().map(|room| room.0).collect())
 }

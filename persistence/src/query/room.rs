@@ -112,12 +112,14 @@ impl Role {
 }
 
 /// A room of which I am a member, and my state in it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema, FromQueryResult)]
 pub struct MyRoom {
     #[serde(flatten)]
+    #[sea_orm(nested)]
     pub room: Room,
     /// The last message that I may see; null if it is more than 2,000 seqs before the room's last message.
     #[schema(required)]
+    #[sea_orm(skip)]
     pub last_message: Option<Message>,
     /// The number of messages of others above `read_seq` that I may see and that are not deleted, at most 100. Counted
     /// in the first 2,000 seqs from the first message above `read_seq`.
@@ -186,7 +188,7 @@ macro_rules! select_my_rooms {
             "SELECT ",
             room_columns!(),
             ", r.role AS r_role, r.read_seq AS r_read_seq, r.notify AS r_notify, n.unread AS r_unread, \
-              n.capped AS r_capped, a.mentions AS r_mentions, \
+              n.capped AS r_unread_capped, a.mentions AS r_unread_mentions, \
               octet_length(r.metadata::text) + COALESCE(",
             message_bytes!(),
             ", 0) AS bytes, ",
@@ -222,19 +224,11 @@ pub(super) use {room_columns, select_my_rooms};
 
 /// Reads a room and the viewer's state in it from a row of [`select_my_rooms!`].
 pub(super) fn my_room(row: &QueryResult) -> Result<MyRoom, DbErr> {
-    let role = Role::Included(row.try_get("", "r_role")?);
-    let room = Room { role, ..Room::from_query_result(row, "r_")? };
-    let last_message = Message::from_row(row, &room.room)?;
-    let unread: i64 = row.try_get("", "r_unread")?;
-    Ok(MyRoom {
-        room,
-        last_message,
-        unread: unread.min(MAX_UNREAD_COUNT),
-        unread_capped: row.try_get("", "r_capped")?,
-        unread_mentions: row.try_get("", "r_mentions")?,
-        read_seq: row.try_get("", "r_read_seq")?,
-        notify: row.try_get("", "r_notify")?,
-    })
+    let mut mine = MyRoom::from_query_result(row, "r_")?;
+    mine.room.role = Role::Included(row.try_get("", "r_role")?);
+    mine.last_message = Message::from_row(row, &mine.room.room)?;
+    mine.unread = mine.unread.min(MAX_UNREAD_COUNT);
+    Ok(mine)
 }
 
 const ROOM_SQL: &str = select_my_rooms!(

@@ -73,6 +73,6 @@ pub async fn delete(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     // PostgreSQL text cannot contain U+0000, so no device has such an id.
-    let is_deleted = !id.contains('\0') && devices::delete(&state.db, &caller.0, &id).await?;
+    let is_deleted = !id.contains('\0') && devices::delete(&state.db, caller.0.as_str(), &id).await?;
     if is_deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(Refusal::not_found("device").into()) }
 }

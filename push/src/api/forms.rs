@@ -5,9 +5,9 @@ use tidings_persistence::http::problem::Problem;
 use tidings_persistence::query::json::wire_time;
 use utoipa::ToSchema;
 
-use crate::device::{Device, DeviceKind, PushAddress};
+use crate::device::{DeviceKind, PushAddress};
 use crate::endpoints::EndpointRules;
-use crate::store::mutes::MutedRoom;
+use crate::store::{devices::Device, mutes::MutedRoom};
 use crate::web_push::encryption::Recipient;
 
 /// Longest stored endpoint, in bytes. The URL may get longer when its characters are escaped.

@@ -1,19 +1,16 @@
 //! The feed cursor, which all replicas share.
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
-use tidings_persistence::sql::statement;
+use tidings_persistence::sql::{scalar, statement};
 
 /// The cursor; None before the program has begun to read.
 pub async fn get(db: &impl ConnectionTrait) -> Result<Option<String>, DbErr> {
-    let row = db.query_one_raw(statement("SELECT cursor FROM push_cursor", [])).await?;
-    row.map(|row| row.try_get_by("cursor")).transpose()
+    scalar(db, statement("SELECT cursor FROM push_cursor", [])).await
 }
 
 /// Locks the cursor for the rest of the transaction. None if another replica holds it.
 pub async fn lock(db: &DatabaseTransaction) -> Result<Option<String>, DbErr> {
-    let sql = "SELECT cursor FROM push_cursor FOR UPDATE SKIP LOCKED";
-    let row = db.query_one_raw(statement(sql, [])).await?;
-    row.map(|row| row.try_get_by("cursor")).transpose()
+    scalar(db, statement("SELECT cursor FROM push_cursor FOR UPDATE SKIP LOCKED", [])).await
 }
 
 /// Stores the first cursor, unless there is one already.

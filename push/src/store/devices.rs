@@ -1,30 +1,38 @@
 //! The table of devices.
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult, QueryResult};
 use tidings_persistence::query::users::read_account;
-use tidings_persistence::sql::statement;
+use tidings_persistence::sql::{scalar, statement};
 use tidings_shared::ids::UserId;
 use tidings_shared::membership::Account;
 
 use super::tickets;
-use crate::device::{Device, DeviceKind, PushAddress};
+use crate::device::{DeviceKind, PushAddress};
 
-/// The columns of a device `d`, as [`read_device`] reads them.
+/// A registered device.
+#[derive(Debug, Clone, FromQueryResult)]
+pub struct Device {
+    pub id: String,
+    pub user: String,
+    #[sea_orm(nested)]
+    pub address: PushAddress,
+    /// Failed attempts since the last success.
+    pub failures: i32,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The columns of a [`Device`] `d`.
 pub const DEVICE_COLUMNS: &str =
-    "d.id, d.user_id, d.kind, d.address, d.p256dh, d.auth, d.failures, d.created_at AS registered_at";
+    "d.id, d.user_id AS \"user\", d.kind, d.address, d.p256dh, d.auth, d.failures, d.created_at";
 
-/// Reads a device from a row with the columns [`DEVICE_COLUMNS`].
-pub fn read_device(row: &QueryResult) -> Result<Device, DbErr> {
-    let text = |name: &str| row.try_get_by::<Option<String>, _>(name).map(Option::unwrap_or_default);
-    let kind: String = row.try_get_by("kind")?;
-    let address = PushAddress::from_stored(&kind, text("address")?, text("p256dh")?, text("auth")?);
-    Ok(Device {
-        id: row.try_get_by("id")?,
-        user: row.try_get_by("user_id")?,
-        address: address.ok_or_else(|| DbErr::Custom(format!("the kind of device {kind} is unknown")))?,
-        failures: row.try_get_by("failures")?,
-        created_at: row.try_get_by("registered_at")?,
-    })
+impl FromQueryResult for PushAddress {
+    fn from_query_result(row: &QueryResult, pre: &str) -> Result<Self, DbErr> {
+        let text = |name: &str| row.try_get::<Option<String>>(pre, name).map(Option::unwrap_or_default);
+        let kind = text("kind")?;
+        let address = Self::from_stored(&kind, text("address")?, text("p256dh")?, text("auth")?);
+        address.ok_or_else(|| DbErr::Custom(format!("the kind of device {kind} is unknown")))
+    }
 }
 
 /// The devices of a user, in the order in which they were registered.
@@ -34,14 +42,14 @@ pub async fn list(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<Device
          ORDER BY d.created_at, d.id"
     );
     let values = [user.as_str().into(), DeviceKind::names().into()];
-    db.query_all_raw(statement(&sql, values)).await?.iter().map(read_device).collect()
+    Device::find_by_statement(statement(&sql, values)).all(db).await
 }
 
 /// The device as it is now. None if it is gone, or belongs to another user.
 pub async fn current(db: &impl ConnectionTrait, device: &Device) -> Result<Option<Device>, DbErr> {
     let sql = format!("SELECT {DEVICE_COLUMNS} FROM push_devices d WHERE d.id = $1 AND d.user_id = $2");
     let values = [device.id.as_str().into(), device.user.as_str().into()];
-    db.query_one_raw(statement(&sql, values)).await?.as_ref().map(read_device).transpose()
+    Device::find_by_statement(statement(&sql, values)).one(db).await
 }
 
 /// Locks the account of a user for the rest of the transaction, so that simultaneous registrations count each other, and
@@ -80,24 +88,22 @@ pub async fn register(
         auth.into(),
         limit.into(),
     ];
-    let row = db.query_one_raw(statement(&sql, values)).await?;
-    let Some(device) = row.as_ref().map(read_device).transpose()? else { return Ok(None) };
+    let registered = Device::find_by_statement(statement(&sql, values)).one(db).await?;
+    let Some(device) = registered else { return Ok(None) };
     // Receipts of earlier messages say nothing about an app that has registered again since.
     tickets::forget(db, &device.id).await?;
     Ok(Some(device))
 }
 
 /// Deletes a device of a user, with what waits for it. Returns whether the user has this device.
-pub async fn delete(db: &impl ConnectionTrait, user: &UserId, id: &str) -> Result<bool, DbErr> {
+pub async fn delete(db: &impl ConnectionTrait, user: &str, id: &str) -> Result<bool, DbErr> {
     let sql = "DELETE FROM push_devices WHERE id = $1 AND user_id = $2";
-    let deleted = db.execute_raw(statement(sql, [id.into(), user.as_str().into()])).await?;
-    Ok(deleted.rows_affected() == 1)
+    Ok(db.execute_raw(statement(sql, [id.into(), user.into()])).await?.rows_affected() == 1)
 }
 
 /// Deletes a device whose push service does not know it any more, unless another user has registered it since.
 pub async fn delete_gone(db: &impl ConnectionTrait, device: &Device) -> Result<(), DbErr> {
-    let sql = "DELETE FROM push_devices WHERE id = $1 AND user_id = $2";
-    db.execute_raw(statement(sql, [device.id.as_str().into(), device.user.as_str().into()])).await.map(drop)
+    delete(db, &device.user, &device.id).await.map(drop)
 }
 
 /// Deletes a device that has failed too often, unless it was registered again or had another outcome since.
@@ -117,6 +123,6 @@ pub async fn reset_failures(db: &impl ConnectionTrait, device: &Device) -> Resul
 
 /// The number of devices.
 pub async fn count(db: &impl ConnectionTrait) -> Result<i64, DbErr> {
-    let row = db.query_one_raw(statement("SELECT count(*) AS devices FROM push_devices", [])).await?;
-    row.map_or(Ok(0), |row| row.try_get_by("devices"))
+    let count = scalar(db, statement("SELECT count(*) FROM push_devices", [])).await?;
+    Ok(count.unwrap_or_default())
 }

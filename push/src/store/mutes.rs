@@ -1,12 +1,12 @@
 //! The rooms that users have muted.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, FromQueryResult};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::{RoomId, UserId};
 
 /// A muted room.
-#[derive(Debug)]
+#[derive(Debug, FromQueryResult)]
 pub struct MutedRoom {
     pub room: String,
     /// When the room stops being muted; None if it stays muted.
@@ -14,23 +14,18 @@ pub struct MutedRoom {
 }
 
 const SELECT_SQL: &str =
-    "SELECT room_id, until FROM push_mutes WHERE user_id = $1 AND (until IS NULL OR until > now())";
-
-fn muted_room(row: &QueryResult) -> Result<MutedRoom, DbErr> {
-    Ok(MutedRoom { room: row.try_get_by("room_id")?, until: row.try_get_by("until")? })
-}
+    "SELECT room_id AS room, until FROM push_mutes WHERE user_id = $1 AND (until IS NULL OR until > now())";
 
 /// The rooms that a user has muted now, in the order of their ids.
 pub async fn list(db: &impl ConnectionTrait, user: &UserId) -> Result<Vec<MutedRoom>, DbErr> {
     let sql = format!("{SELECT_SQL} ORDER BY room_id");
-    db.query_all_raw(statement(&sql, [user.as_str().into()])).await?.iter().map(muted_room).collect()
+    MutedRoom::find_by_statement(statement(&sql, [user.as_str().into()])).all(db).await
 }
 
 /// A room, if the user has muted it.
 pub async fn get(db: &impl ConnectionTrait, user: &UserId, room: &str) -> Result<Option<MutedRoom>, DbErr> {
     let sql = format!("{SELECT_SQL} AND room_id = $2");
-    let row = db.query_one_raw(statement(&sql, [user.as_str().into(), room.into()])).await?;
-    row.as_ref().map(muted_room).transpose()
+    MutedRoom::find_by_statement(statement(&sql, [user.as_str().into(), room.into()])).one(db).await
 }
 
 /// Mutes a room for a user whose account is locked. Returns false if the user has muted `limit` other rooms already.

@@ -4,10 +4,9 @@ use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_persistence::sql::statement;
 use tidings_shared::ids::is_bidi_control;
 
-use super::devices::{DEVICE_COLUMNS, read_device};
+use super::devices::{DEVICE_COLUMNS, Device};
 use super::pending::Claim;
 use super::{MessageRules, is_notifiable};
-use crate::device::Device;
 
 /// The message of a notification, and its room.
 #[derive(Debug, Clone, Default, FromQueryResult)]
@@ -69,7 +68,7 @@ pub async fn message(
     let row = db.query_one_raw(statement(&sql, values)).await?;
     row.map(|row| {
         let message = NoticedMessage::from_query_result(&row, "")?;
-        Ok((message.without_bidi_controls(), read_device(&row)?))
+        Ok((message.without_bidi_controls(), Device::from_query_result(&row, "")?))
     })
     .transpose()
 }

@@ -4,15 +4,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, FromQueryResult, TransactionTrait};
 use tidings_persistence::sql::{column, statement};
 
-use super::devices::{DEVICE_COLUMNS, read_device};
-use crate::device::{Device, DeviceKind};
+use super::devices::{DEVICE_COLUMNS, Device};
+use crate::device::DeviceKind;
 
 /// A notification that this replica has claimed.
-#[derive(Debug)]
+#[derive(Debug, FromQueryResult)]
 pub struct Claim {
+    #[sea_orm(nested)]
     pub device: Device,
     pub room: String,
     /// The first of the messages that the notification stands for.
@@ -60,7 +61,7 @@ pub async fn claim(
          UPDATE push_pending p SET claims = p.claims + 1, due_at = now() + make_interval(secs => $2::float8) \
          FROM due JOIN push_devices d ON d.id = due.device_id \
          WHERE p.device_id = due.device_id AND p.room_id = due.room_id \
-         RETURNING p.room_id, p.first_seq, p.seq, p.claims, p.clear_seq, \
+         RETURNING p.room_id AS room, p.first_seq, p.seq, p.claims, p.clear_seq, \
            extract(epoch FROM now() - p.queued_at)::float8 AS age_s, {DEVICE_COLUMNS}"
     );
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -76,19 +77,7 @@ pub async fn claim(
         number(limits.max_per_host).into(),
         DeviceKind::names().into(),
     ];
-    let rows = db.query_all_raw(statement(&sql, values)).await?;
-    let claim = |row: &QueryResult| {
-        Ok(Claim {
-            device: read_device(row)?,
-            room: row.try_get_by("room_id")?,
-            first_seq: row.try_get_by("first_seq")?,
-            seq: row.try_get_by("seq")?,
-            age_s: row.try_get_by("age_s")?,
-            clear_seq: row.try_get_by("clear_seq")?,
-            claims: row.try_get_by("claims")?,
-        })
-    };
-    rows.iter().map(claim).collect()
+    Claim::find_by_statement(statement(&sql, values)).all(db).await
 }
 
 /// Removes a notification whose messages up to `last_seq` were sent or are no longer needed. If later messages wait, or
@@ -188,10 +177,17 @@ pub async fn fail(db: &DatabaseConnection, claim: &Claim, delay: Duration) -> Re
     transaction.commit().await
 }
 
-/// The number of notifications that wait, and the age of the most overdue one, in seconds.
-pub async fn totals(db: &impl ConnectionTrait) -> Result<(i64, f64), DbErr> {
+/// The notifications that wait.
+#[derive(Debug, Default, FromQueryResult)]
+pub struct PendingTotals {
+    pub waiting: i64,
+    /// The age of the most overdue one, in seconds.
+    pub overdue_s: f64,
+}
+
+/// Counts the notifications that wait.
+pub async fn totals(db: &impl ConnectionTrait) -> Result<PendingTotals, DbErr> {
     let sql = "SELECT count(*) AS waiting, \
         COALESCE(GREATEST(extract(epoch FROM now() - min(due_at)), 0), 0)::float8 AS overdue_s FROM push_pending";
-    let Some(row) = db.query_one_raw(statement(sql, [])).await? else { return Ok((0, 0.0)) };
-    Ok((row.try_get_by("waiting")?, row.try_get_by("overdue_s")?))
+    Ok(PendingTotals::find_by_statement(statement(sql, [])).one(db).await?.unwrap_or_default())
 }

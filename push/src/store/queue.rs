@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_persistence::sql::{column, statement};
+use tidings_persistence::sql::{column, scalar, statement};
 
 use super::{MessageRules, is_notifiable};
 
@@ -75,7 +75,6 @@ pub async fn insert(
 
 /// The number of due notifications, counted up to `limit`.
 pub async fn count_due(db: &impl ConnectionTrait, limit: i64) -> Result<i64, DbErr> {
-    let sql = "SELECT count(*) AS due FROM (SELECT FROM push_pending WHERE due_at <= now() LIMIT $1) d";
-    let row = db.query_one_raw(statement(sql, [limit.into()])).await?;
-    row.map_or(Ok(0), |row| row.try_get_by("due"))
+    let sql = "SELECT count(*) FROM (SELECT FROM push_pending WHERE due_at <= now() LIMIT $1) d";
+    Ok(scalar(db, statement(sql, [limit.into()])).await?.unwrap_or_default())
 }

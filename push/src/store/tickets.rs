@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_persistence::sql::statement;
+use tidings_persistence::sql::{scalars, statement};
 
 /// The pause before a receipt is asked for, as Expo recommends. Also the pause before it is asked for again.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -52,7 +52,7 @@ pub async fn claim(db: &impl ConnectionTrait, limit: i64) -> Result<Vec<String>,
          UPDATE push_tickets t SET check_at = now() + make_interval(secs => $2::float8) FROM due \
          WHERE t.id = due.id AND NOT due.is_old RETURNING t.id";
     let values = [limit.into(), CHECK_INTERVAL.as_secs_f64().into(), MAX_AGE.as_secs_f64().into()];
-    db.query_all_raw(statement(sql, values)).await?.iter().map(|row| row.try_get_by("id")).collect()
+    scalars(db, statement(sql, values)).await
 }
 
 /// Deletes the devices of these tickets. A device that was registered again since has no such ticket, and stays.

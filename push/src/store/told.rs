@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr};
-use tidings_persistence::sql::statement;
+use tidings_persistence::sql::{scalar, statement};
 
 use super::pending::Claim;
 
@@ -63,13 +63,12 @@ pub async fn take_back(db: &impl ConnectionTrait, limit: i64) -> Result<i64, DbE
            SELECT s.device_id, s.room_id, s.seq, s.seq, s.seq, GREATEST(now(), s.not_before) FROM seen s WHERE s.is_read \
            ORDER BY s.device_id, s.room_id \
            ON CONFLICT (device_id, room_id) DO UPDATE SET clear_seq = excluded.clear_seq) \
-         SELECT count(*) AS looked_at FROM seen";
+         SELECT count(*) FROM seen";
     let values = [
         limit.into(),
         MIN_CHECK_INTERVAL.as_secs_f64().into(),
         CHECK_SHARE_OF_AGE.into(),
         MAX_AGE.as_secs_f64().into(),
     ];
-    let row = db.query_one_raw(statement(sql, values)).await?;
-    row.map_or(Ok(0), |row| row.try_get_by("looked_at"))
+    Ok(scalar(db, statement(sql, values)).await?.unwrap_or_default())
 }

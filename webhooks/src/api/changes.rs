@@ -39,7 +39,7 @@ pub async fn change(
     let mut endpoint = endpoints::lock(&transaction, &id).await?.ok_or_else(no_such_webhook)?;
     endpoint.url = form.url.unwrap_or(endpoint.url);
     endpoint.description = form.description.unwrap_or(endpoint.description);
-    endpoint.rooms = form.rooms.unwrap_or(endpoint.rooms);
+    endpoint.rooms = form.rooms.map_or(endpoint.rooms, |rooms| rooms.into_iter().collect());
     endpoint.types = form.types.unwrap_or(endpoint.types);
     endpoint.ordered = form.ordered.unwrap_or(endpoint.ordered);
     match form.enabled {

@@ -36,8 +36,8 @@ pub async fn list(
     let after = cursor.as_ref().map(|(room, seq)| (room.as_str(), *seq));
     let letters = dead_letters::page(&state.db, &id, after, limit).await?;
     let is_full = i64::try_from(letters.len()).is_ok_and(|count| count == limit);
-    let next = letters.last().filter(|_| is_full).map(|last| pack(&last.room, last.upto));
-    Ok(web::Json(DeadLetters { dead: letters.into_iter().map(Into::into).collect(), next }))
+    let next = letters.last().filter(|_| is_full).map(|last| pack(&last.room, last.seq));
+    Ok(web::Json(DeadLetters { dead: letters, next }))
 }
 
 /// Queues dead letters again, with all their attempts. In an ordered endpoint the events of the room that have not been

@@ -111,7 +111,7 @@ impl Webhook {
             id: endpoint.id.clone(),
             url: endpoint.url.clone(),
             description: endpoint.description.clone(),
-            rooms: endpoint.rooms.clone(),
+            rooms: endpoint.rooms.iter().cloned().collect(),
             types: endpoint.types.clone(),
             ordered: endpoint.ordered,
             enabled: endpoint.disabled_because.is_none(),
@@ -140,44 +140,10 @@ pub struct Webhooks {
     pub webhooks: Vec<Webhook>,
 }
 
-/// A dead letter.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DeadLetterForm {
-    pub room: String,
-    /// The last seq of the event, or of the range of events that no longer exist.
-    pub seq: i64,
-    /// The event follows this seq.
-    pub after: i64,
-    pub attempts: i32,
-    pub dead_at: String,
-    /// The status of the last answer, if there was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub last_status: Option<i32>,
-    /// Why the last attempt failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub last_error: Option<String>,
-}
-
-impl From<DeadLetter> for DeadLetterForm {
-    fn from(letter: DeadLetter) -> Self {
-        Self {
-            room: letter.room,
-            seq: letter.upto,
-            after: letter.after,
-            attempts: letter.attempts,
-            dead_at: wire_time(&letter.dead_at),
-            last_status: letter.last_status,
-            last_error: letter.last_error,
-        }
-    }
-}
-
 /// A page of dead letters.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeadLetters {
-    pub dead: Vec<DeadLetterForm>,
+    pub dead: Vec<DeadLetter>,
     /// The cursor of the next page, if there may be one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

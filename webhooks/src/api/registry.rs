@@ -50,7 +50,7 @@ pub async fn create(
         id: uuid::Uuid::now_v7().to_string(),
         url: form.url,
         description: form.description,
-        rooms: form.rooms,
+        rooms: form.rooms.into_iter().collect(),
         types: form.types,
         ordered: form.ordered,
         disabled_because: None,

@@ -4,18 +4,28 @@
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult};
 use tidings_persistence::query::feed::LogRange;
-use tidings_persistence::sql::{column, room_column, statement};
+use tidings_persistence::sql::{IdColumn, column, statement};
+use tidings_shared::ids::RoomId;
 
 /// A delivery that this replica has claimed.
-#[derive(Debug)]
+#[derive(Debug, FromQueryResult)]
 pub struct Claim {
-    pub range: LogRange,
+    pub room: IdColumn<RoomId>,
+    pub after: i64,
+    pub upto: i64,
     /// Failed attempts before.
     pub attempts: i32,
     /// The fencing token. It grows with each claim. A failure with an older token does not count.
     claims: i32,
+}
+
+impl Claim {
+    /// The part of a room's log that is delivered.
+    pub fn range(&self) -> LogRange {
+        LogRange { room: self.room.0.clone(), after: self.after, upto: self.upto }
+    }
 }
 
 /// Queues events for an endpoint. An event that is queued already stays as it is.
@@ -53,7 +63,7 @@ const CLAIM_ORDERED_SQL: &str = "WITH heads AS MATERIALIZED (SELECT DISTINCT ON 
       WHERE NOT f.is_held_back) \
     UPDATE webhook_deliveries d SET claims = d.claims + 1, next_attempt_at = now() + make_interval(secs => $3::float8) \
     FROM run WHERE d.webhook_id = $1 AND d.room_id = run.room_id AND d.upto_seq = run.upto_seq \
-    RETURNING d.room_id, d.after_seq, d.upto_seq, d.attempts, d.claims";
+    RETURNING d.room_id AS room, d.after_seq AS after, d.upto_seq AS upto, d.attempts, d.claims";
 
 /// Due events, each on its own. `$4` is not used, so that both statements have the same parameters.
 const CLAIM_ANY_SQL: &str = "WITH due AS (SELECT d.room_id, d.upto_seq FROM webhook_deliveries d \
@@ -61,7 +71,7 @@ const CLAIM_ANY_SQL: &str = "WITH due AS (SELECT d.room_id, d.upto_seq FROM webh
       ORDER BY d.next_attempt_at LIMIT $2 FOR UPDATE OF d SKIP LOCKED) \
     UPDATE webhook_deliveries d SET claims = d.claims + 1, next_attempt_at = now() + make_interval(secs => $3::float8) \
     FROM due WHERE d.webhook_id = $1 AND d.room_id = due.room_id AND d.upto_seq = due.upto_seq \
-    RETURNING d.room_id, d.after_seq, d.upto_seq, d.attempts, d.claims";
+    RETURNING d.room_id AS room, d.after_seq AS after, d.upto_seq AS upto, d.attempts, d.claims";
 
 /// Events of a room that are claimed together, and sent one after the other.
 const RUN_EVENTS: i64 = 20;
@@ -78,24 +88,15 @@ pub async fn claim(
     let sql = if ordered { CLAIM_ORDERED_SQL } else { CLAIM_ANY_SQL };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let values = [webhook.into(), limit.into(), lease.as_secs_f64().into(), RUN_EVENTS.into()];
-    let claim = |row: &QueryResult| {
-        let range = LogRange {
-            room: room_column(row, "room_id")?,
-            after: row.try_get_by("after_seq")?,
-            upto: row.try_get_by("upto_seq")?,
-        };
-        Ok(Claim { range, attempts: row.try_get_by("attempts")?, claims: row.try_get_by("claims")? })
-    };
-    let rows = db.query_all_raw(statement(sql, values)).await?;
-    let mut claims = rows.iter().map(claim).collect::<Result<Vec<Claim>, DbErr>>()?;
+    let mut claims = Claim::find_by_statement(statement(sql, values)).all(db).await?;
     if !ordered {
         return Ok(claims.into_iter().map(|claim| vec![claim]).collect());
     }
-    claims.sort_by(|a, b| (&a.range.room, a.range.upto).cmp(&(&b.range.room, b.range.upto)));
+    claims.sort_by(|a, b| (&a.room.0, a.upto).cmp(&(&b.room.0, b.upto)));
     let mut runs: Vec<Vec<Claim>> = Vec::new();
     for claim in claims {
         match runs.last_mut() {
-            Some(run) if run.iter().all(|before| before.range.room == claim.range.room) => run.push(claim),
+            Some(run) if run.iter().all(|before| before.room.0 == claim.room.0) => run.push(claim),
             _ => runs.push(vec![claim]),
         }
     }
@@ -108,7 +109,7 @@ pub async fn complete(db: &impl ConnectionTrait, webhook: &str, run: &[Claim]) -
     let Some(first) = run.first() else { return Ok(()) };
     let sql = "DELETE FROM webhook_deliveries WHERE webhook_id = $1 AND room_id = $2 AND upto_seq = ANY ($3) \
         AND dead_at IS NULL";
-    let values = [webhook.into(), first.range.room.as_str().into(), column(run, |claim| claim.range.upto)];
+    let values = [webhook.into(), first.room.0.as_str().into(), column(run, |claim| claim.upto)];
     db.execute_raw(statement(sql, values)).await.map(drop)
 }
 
@@ -120,8 +121,8 @@ pub async fn release(db: &impl ConnectionTrait, webhook: &str, run: &[Claim]) ->
         AND d.upto_seq = c.upto AND d.claims = c.claims AND d.dead_at IS NULL";
     let values = [
         webhook.into(),
-        first.range.room.as_str().into(),
-        column(run, |claim| claim.range.upto),
+        first.room.0.as_str().into(),
+        column(run, |claim| claim.upto),
         column(run, |claim| claim.claims),
     ];
     db.execute_raw(statement(sql, values)).await.map(drop)
@@ -155,8 +156,8 @@ pub async fn fail(
     };
     let values = [
         webhook.into(),
-        claim.range.room.as_str().into(),
-        claim.range.upto.into(),
+        claim.room.0.as_str().into(),
+        claim.upto.into(),
         claim.claims.into(),
         delay.into(),
         status.map(i32::from).into(),

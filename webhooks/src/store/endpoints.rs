@@ -1,72 +1,73 @@
 //! The table of endpoints.
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult};
+use chrono::{DateTime, Utc};
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{LockBehavior, LockType};
+use sea_orm::{QueryOrder, QuerySelect, Set, UpdateMany};
 use tidings_persistence::sql::statement;
 
-use crate::endpoint::Endpoint;
-
-const COLUMNS: &str = "id, url, description, rooms, types, ordered, disabled_because, secret, previous_secret, \
-    previous_until, cursor, created_at, updated_at";
-
-fn endpoint(row: &QueryResult) -> Result<Endpoint, DbErr> {
-    let rooms: Vec<String> = row.try_get_by("rooms")?;
-    Ok(Endpoint {
-        id: row.try_get_by("id")?,
-        url: row.try_get_by("url")?,
-        description: row.try_get_by("description")?,
-        rooms: rooms.into_iter().collect(),
-        types: row.try_get_by("types")?,
-        ordered: row.try_get_by("ordered")?,
-        disabled_because: row.try_get_by("disabled_because")?,
-        secret: row.try_get_by("secret")?,
-        previous_secret: row.try_get_by("previous_secret")?,
-        previous_until: row.try_get_by("previous_until")?,
-        cursor: row.try_get_by("cursor")?,
-        created_at: row.try_get_by("created_at")?,
-        updated_at: row.try_get_by("updated_at")?,
-    })
+/// A registered endpoint.
+#[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "webhooks")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub url: String,
+    pub description: String,
+    /// Only events of these rooms; all if empty. In the order of their ids.
+    pub rooms: Vec<String>,
+    /// Only events of these types; all if empty.
+    pub types: Vec<String>,
+    /// Whether an event waits until the earlier events of its room are delivered or dead.
+    pub ordered: bool,
+    pub disabled_because: Option<String>,
+    pub secret: String,
+    pub previous_secret: Option<String>,
+    /// Until when deliveries are also signed with the previous secret.
+    pub previous_until: Option<DateTime<Utc>>,
+    /// The position of this endpoint in the feed.
+    pub cursor: String,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
+
+/// The table has no relations that statements follow.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
 
 /// All endpoints, in the order in which they were registered.
-pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Endpoint>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM webhooks ORDER BY created_at, id");
-    db.query_all_raw(statement(&sql, [])).await?.iter().map(endpoint).collect()
+pub async fn list(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> {
+    Entity::find().order_by_asc(Column::CreatedAt).order_by_asc(Column::Id).all(db).await
 }
 
-pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<Option<Endpoint>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM webhooks WHERE id = $1");
-    let row = db.query_one_raw(statement(&sql, [id.into()])).await?;
-    row.as_ref().map(endpoint).transpose()
+pub async fn get(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).one(db).await
 }
 
 /// Locks an endpoint for the rest of the transaction. Waits for other holders.
-pub async fn lock(db: &impl ConnectionTrait, id: &str) -> Result<Option<Endpoint>, DbErr> {
-    let sql = format!("SELECT {COLUMNS} FROM webhooks WHERE id = $1 FOR UPDATE");
-    let row = db.query_one_raw(statement(&sql, [id.into()])).await?;
-    row.as_ref().map(endpoint).transpose()
+pub async fn lock(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, DbErr> {
+    Entity::find_by_id(id).lock_exclusive().one(db).await
 }
 
 /// Locks an enabled endpoint for the rest of the transaction. None if it is disabled or deleted, or if another replica
 /// holds it.
-pub async fn lock_enabled(db: &impl ConnectionTrait, id: &str) -> Result<Option<Endpoint>, DbErr> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM webhooks WHERE id = $1 AND disabled_because IS NULL FOR UPDATE SKIP LOCKED"
-    );
-    let row = db.query_one_raw(statement(&sql, [id.into()])).await?;
-    row.as_ref().map(endpoint).transpose()
+pub async fn lock_enabled(db: &impl ConnectionTrait, id: &str) -> Result<Option<Model>, DbErr> {
+    let enabled = Entity::find_by_id(id).filter(Column::DisabledBecause.is_null());
+    enabled.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).one(db).await
 }
 
 /// Stores a new endpoint if there are fewer than `limit`. The lock makes simultaneous requests count each other.
-pub async fn insert(db: &impl ConnectionTrait, new: &Endpoint, limit: i64) -> Result<bool, DbErr> {
+pub async fn insert(db: &impl ConnectionTrait, new: &Model, limit: i64) -> Result<bool, DbErr> {
     db.execute_unprepared("LOCK TABLE webhooks IN SHARE ROW EXCLUSIVE MODE").await?;
     let sql = "INSERT INTO webhooks (id, url, description, rooms, types, ordered, secret, cursor) \
         SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE (SELECT count(*) FROM webhooks) < $9";
-    let rooms: Vec<String> = new.rooms.iter().cloned().collect();
     let values = [
         new.id.as_str().into(),
         new.url.as_str().into(),
         new.description.as_str().into(),
-        rooms.into(),
+        new.rooms.clone().into(),
         new.types.clone().into(),
         new.ordered.into(),
         new.secret.as_str().into(),
@@ -77,23 +78,17 @@ pub async fn insert(db: &impl ConnectionTrait, new: &Endpoint, limit: i64) -> Re
 }
 
 /// Stores the fields that an admin may change. Returns the changed endpoint, or None if the id is unknown.
-pub async fn update(db: &impl ConnectionTrait, changed: &Endpoint) -> Result<Option<Endpoint>, DbErr> {
-    let sql = format!(
-        "UPDATE webhooks SET url = $2, description = $3, rooms = $4, types = $5, ordered = $6, \
-           disabled_because = $7, updated_at = now() WHERE id = $1 RETURNING {COLUMNS}"
-    );
-    let rooms: Vec<String> = changed.rooms.iter().cloned().collect();
-    let values = [
-        changed.id.as_str().into(),
-        changed.url.as_str().into(),
-        changed.description.as_str().into(),
-        rooms.into(),
-        changed.types.clone().into(),
-        changed.ordered.into(),
-        changed.disabled_because.clone().into(),
-    ];
-    let row = db.query_one_raw(statement(&sql, values)).await?;
-    row.as_ref().map(endpoint).transpose()
+pub async fn update(db: &impl ConnectionTrait, changed: &Model) -> Result<Option<Model>, DbErr> {
+    let fields = ActiveModel {
+        url: Set(changed.url.clone()),
+        description: Set(changed.description.clone()),
+        rooms: Set(changed.rooms.clone()),
+        types: Set(changed.types.clone()),
+        ordered: Set(changed.ordered),
+        disabled_because: Set(changed.disabled_because.clone()),
+        ..Default::default()
+    };
+    change(db, &changed.id, Entity::update_many().set(fields)).await
 }
 
 /// Replaces the secret. The secret before it stays valid for `overlap_s` seconds.
@@ -102,15 +97,24 @@ pub async fn rotate(
     id: &str,
     secret: &str,
     overlap_s: i64,
-) -> Result<Option<Endpoint>, DbErr> {
-    let sql = format!(
-        "UPDATE webhooks SET previous_secret = secret, previous_until = now() + make_interval(secs => $3), \
-           secret = $2, updated_at = now() WHERE id = $1 RETURNING {COLUMNS}"
-    );
+) -> Result<Option<Model>, DbErr> {
     #[allow(clippy::cast_precision_loss, reason = "the number is small")]
-    let values = [id.into(), secret.into(), (overlap_s as f64).into()];
-    let row = db.query_one_raw(statement(&sql, values)).await?;
-    row.as_ref().map(endpoint).transpose()
+    let until = Expr::cust_with_values("now() + make_interval(secs => $1)", [overlap_s as f64]);
+    let fields = Entity::update_many()
+        .col_expr(Column::PreviousSecret, Expr::col(Column::Secret))
+        .col_expr(Column::PreviousUntil, until)
+        .col_expr(Column::Secret, Expr::value(secret));
+    change(db, id, fields).await
+}
+
+/// Changes fields of an endpoint.
+async fn change(
+    db: &impl ConnectionTrait,
+    id: &str,
+    fields: UpdateMany<Entity>,
+) -> Result<Option<Model>, DbErr> {
+    let changed = fields.col_expr(Column::UpdatedAt, Expr::current_timestamp()).filter(Column::Id.eq(id));
+    Ok(changed.exec_with_returning(db).await?.pop())
 }
 
 /// Disables an enabled endpoint, with `url` only if it still has this URL. Returns whether the endpoint was disabled.
@@ -134,6 +138,5 @@ pub async fn set_cursor(db: &impl ConnectionTrait, id: &str, cursor: &str) -> Re
 
 /// Deletes an endpoint with its deliveries. Returns whether there was one.
 pub async fn delete(db: &impl ConnectionTrait, id: &str) -> Result<bool, DbErr> {
-    let sql = "DELETE FROM webhooks WHERE id = $1";
-    Ok(db.execute_raw(statement(sql, [id.into()])).await?.rows_affected() == 1)
+    Ok(Entity::delete_by_id(id).exec(db).await?.rows_affected == 1)
 }
