@@ -45,6 +45,10 @@ const NO_SLOTS: ChatSlots = {};
 const NO_ORIGINS: readonly string[] = [];
 const sameId = (name: string): string => name;
 
+/** Returns the object of an earlier render as long as all values are the same. */
+// biome-ignore lint/correctness/useExhaustiveDependencies: the values of the object are the dependencies
+const useStable = <T extends object>(value: T): T => useMemo(() => value, Object.values(value));
+
 /** Gives the components inside what they share: the user, the open room, the slots and the notices. */
 export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
   const { children, slots = NO_SLOTS, pictureOrigins = NO_ORIGINS, userIdOf = sameId, onSignIn } = props;
@@ -82,36 +86,20 @@ export function ChatUiProvider(props: ChatUiProviderProps): ReactNode {
     if (room !== undefined) unreadMarks.set(room, false);
   }, [room, unreadMarks]);
 
-  const ui = useMemo<ChatUi>(
-    () => ({
-      user,
-      go,
-      href,
-      goToMessage,
-      slots,
-      files,
-      mutes,
-      pictureOrigins,
-      userIdOf,
-      onSignIn,
-      unreadMarks,
-      savedPositions,
-    }),
-    [
-      user,
-      go,
-      href,
-      goToMessage,
-      slots,
-      files,
-      mutes,
-      pictureOrigins,
-      userIdOf,
-      onSignIn,
-      unreadMarks,
-      savedPositions,
-    ],
-  );
+  const ui = useStable<ChatUi>({
+    user,
+    go,
+    href,
+    goToMessage,
+    slots,
+    files,
+    mutes,
+    pictureOrigins,
+    userIdOf,
+    onSignIn,
+    unreadMarks,
+    savedPositions,
+  });
   const place = useMemo(() => ({ route, target }), [route, target]);
   return (
     <ChatUiContext.Provider value={ui}>

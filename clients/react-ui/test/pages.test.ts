@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { createPager, type Page, type PagedState } from "../src/logic/pages.js";
 
-/** The shown state, and pagers whose pages arrive when the test decides. */
+/** The shown state, and pagers whose pages arrive when the test decides. `tea` already fetches its first page. */
 function createState() {
   let now: PagedState<string> = { page: undefined, busy: false, error: undefined };
   const pages = () => {
@@ -25,14 +25,14 @@ function createState() {
       fail: () => settleNext((one) => one?.fail(new Error("no"))),
     };
   };
-  return { pages, now: () => now };
+  const tea = pages();
+  void tea.more();
+  return { pages, now: () => now, tea };
 }
 
 describe("pages", () => {
   it("are appended until the last one", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { now, tea } = createState();
     expect(now()).toMatchObject({ page: undefined, busy: true });
     await tea.answer(["a", "b"], "2");
     expect(now()).toMatchObject({ page: { items: ["a", "b"], next: "2" }, busy: false });
@@ -44,9 +44,7 @@ describe("pages", () => {
   });
 
   it("of a replaced query change nothing when they arrive late", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { pages, now, tea } = createState();
     await tea.answer(["tea"], "2");
     void tea.more();
     tea.cancel();
@@ -61,9 +59,7 @@ describe("pages", () => {
   });
 
   it("are fetched once when the button is pressed twice", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { now, tea } = createState();
     await tea.answer(["a"], "2");
     void tea.more();
     void tea.more();
@@ -73,9 +69,7 @@ describe("pages", () => {
   });
 
   it("of a replaced query do not stay when the next query fails", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { pages, now, tea } = createState();
     await tea.answer(["tea"], "2");
     tea.cancel();
     const coffee = pages();
@@ -86,9 +80,7 @@ describe("pages", () => {
   });
 
   it("stay when a further page of their query fails", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { now, tea } = createState();
     await tea.answer(["tea"], "2");
     void tea.more();
     await tea.fail();
@@ -96,9 +88,7 @@ describe("pages", () => {
   });
 
   it("show an error when they fail, and can be fetched again", async () => {
-    const { pages, now } = createState();
-    const tea = pages();
-    void tea.more();
+    const { now, tea } = createState();
     await tea.fail();
     expect(now()).toMatchObject({ page: undefined, busy: false });
     expect(now().error).toEqual(expect.any(String));

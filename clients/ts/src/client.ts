@@ -69,7 +69,7 @@ export class TidingsClient {
     this.features = new Features(this.#core);
     if (options.onError) this.on("error", options.onError);
     this.connection = connection.status;
-    this.rooms = this.#rooms;
+    this.rooms = this.#rooms.list;
     this.outbox = outbox;
   }
 

@@ -4,11 +4,7 @@ import { World } from "./support/world.js";
 
 /** An open room of two messages. The first change that is sent is lost. */
 async function openRoomLosingFirstChange(world: World) {
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { client, room } = await world.opened();
   world.server.appendMessage("one", "alice");
   world.server.appendMessage("two", "alice");
   await world.clock.pass(1_000);

@@ -3,28 +3,18 @@ import { expect, test } from "vitest";
 import { deleteMessage, editMessage, react } from "../src/changes.js";
 import type { Room, StorageAdapter } from "../src/index.js";
 import { settle } from "../src/testing.js";
-import { type Options, sharedDisk, World } from "./support/world.js";
-
-/** Opens room `r` and waits until it is shown. */
-async function openRoom(world: World, storage?: StorageAdapter, options: Options = {}) {
-  const client = world.client({ storage, ...options });
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
-  return { client, room };
-}
+import { sharedDisk, World } from "./support/world.js";
 
 /** A world with two messages of alice, and a client that has lost its connection. */
 async function openOffline(storage?: StorageAdapter) {
   const world = new World();
   world.server.appendMessage("one", "alice");
   world.server.appendMessage("two", "alice");
-  const opened = await openRoom(world, storage);
+  const opened = await world.opened({ storage });
   world.down = true;
   world.cut();
   await world.clock.pass(100);
-  return { world, ...opened };
+  return opened;
 }
 
 const first = (room: Room) => room.messages.get().items[0];
@@ -64,7 +54,7 @@ test("a reloaded page sends a kept edit once", async () => {
   await settle();
   client.close();
   world.down = false;
-  const after = await openRoom(world, disk.tab());
+  const after = await world.opened({ storage: disk.tab() });
   await world.clock.pass(60_000);
   expect(first(after.room)).toMatchObject({ content: "edited", lastSeq: 3 });
   expect(first(after.room)?.pendingChange).toBeUndefined();
@@ -82,7 +72,7 @@ test("a kept edit shows its mentions and sends them after a reload", async () =>
   world.down = false;
   world.server.hook = ({ type }) =>
     type === "message:edit" ? { type: "error", code: "unavailable" } : undefined;
-  const after = await openRoom(world, disk.tab());
+  const after = await world.opened({ storage: disk.tab() });
   // The use of any change makes the room show the changes of earlier pages.
   ignore(react(after.room, 2, "👍"));
   expect(first(after.room)).toMatchObject({ content: "@bob edited", mentions: ["bob"], lastSeq: 1 });
@@ -97,7 +87,7 @@ test("a kept edit shows its mentions and sends them after a reload", async () =>
 test("a pending edit without mentions keeps those of the message", async () => {
   const world = new World();
   world.server.say("r", "alice", "@bob one", ["bob"]);
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   world.down = true;
   world.cut();
   await world.clock.pass(100);
@@ -127,7 +117,7 @@ test.each([
   const stored = JSON.parse((await disk.getItem(key)) ?? "");
   await disk.setItem(key, JSON.stringify({ ...stored, change }));
   world.down = false;
-  await openRoom(world, disk.tab());
+  await world.opened({ storage: disk.tab() });
   await world.clock.pass(60_000);
   expect(types(world)).toEqual(["message:new", "message:new"]);
   expect(world.errors.map(({ message }) => message)).toContain("an entry of the outbox is damaged");
@@ -139,7 +129,7 @@ test("an edit whose answer was lost with its page is not applied twice", async (
   const world = new World();
   world.server.appendMessage("one", "alice");
   const tab = disk.tab();
-  const { room } = await openRoom(world, tab);
+  const { room } = await world.opened({ storage: tab });
   world.server.hook = ({ type }) => (type === "message:edit" ? "lose-answer" : undefined);
   ignore(editMessage(room, 1, "edited"));
   await world.clock.pass(100);
@@ -149,7 +139,7 @@ test("an edit whose answer was lost with its page is not applied twice", async (
   await world.clock.pass(60_000);
   world.down = false;
   world.server.hook = undefined;
-  await openRoom(world, disk.tab());
+  await world.opened({ storage: disk.tab() });
   await world.clock.pass(60_000);
   expect(types(world)).toEqual(["message:new", "message:edited"]);
 });
@@ -224,11 +214,11 @@ async function openRefusedAfterReload() {
   world.down = false;
   world.server.hook = ({ type, content }) =>
     type === "message:edit" && content === "edited" ? { type: "error", code: "forbidden" } : undefined;
-  const after = await openRoom(world, disk.tab());
+  const after = await world.opened({ storage: disk.tab() });
   // The use of any change makes the room show the changes of earlier pages.
   ignore(react(after.room, 2, "👍"));
   await world.clock.pass(60_000);
-  return { world, ...after };
+  return after;
 }
 
 test("an edit that is refused after a reload is shown as failed, and can be discarded", async () => {
@@ -269,11 +259,11 @@ test("a kept change is never sent as another user", async () => {
   await settle();
   client.close();
   world.down = false;
-  const bob = await openRoom(world, disk.tab(), { user: "bob" });
+  const bob = await world.opened({ storage: disk.tab(), user: "bob" });
   await world.clock.pass(60_000);
   bob.client.close();
   expect(world.server.framesOf("message:edit")).toEqual([]);
-  await openRoom(world, disk.tab());
+  await world.opened({ storage: disk.tab() });
   await world.clock.pass(60_000);
   expect(types(world)).toEqual(["message:new", "message:new", "message:edited"]);
 });
@@ -281,6 +271,6 @@ test("a kept change is never sent as another user", async () => {
 test("a change counts against the limit of the outbox", async () => {
   const world = new World();
   world.server.appendMessage("one", "alice");
-  const { room } = await openRoom(world, undefined, { outboxLimit: 0 });
+  const { room } = await world.opened({ outboxLimit: 0 });
   await expect(editMessage(room, 1, "edited")).rejects.toMatchObject({ code: "outbox_full" });
 });

@@ -4,9 +4,7 @@ import { World } from "./support/world.js";
 
 /** A client that reconnects, and whose clock was set back by an hour during the pause. */
 async function clientWithClockSetBack(world: World, code?: number) {
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(2_000);
+  const client = await world.connected({}, 2_000);
   world.down = true;
   world.cut(code);
   await world.clock.pass(100);

@@ -6,9 +6,7 @@ import { World } from "./support/world.js";
 
 async function connectedClient(options: Parameters<World["client"]>[0] = {}) {
   const world = new World();
-  const client = world.client(options);
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected(options);
   expect(client.connection.get().state).toBe("connected");
   return { world, client };
 }
@@ -182,9 +180,7 @@ test("a token is renewed on the open connection before it expires", async () => 
   const world = new World();
   world.server.ttl = 100_000;
   let tokenRequests = 0;
-  const client = world.client({ token: () => `alice.${++tokenRequests}` });
-  client.connect().catch(() => {});
-  await world.clock.pass(69_000);
+  await world.connected({ token: () => `alice.${++tokenRequests}` }, 69_000);
   expect(tokenRequests).toBe(1);
   await world.clock.pass(2_000);
   expect(tokenRequests).toBe(2);
@@ -197,9 +193,7 @@ test("a token is renewed on the open connection before it expires", async () => 
 test("a device detects a dead connection at once after sleep", async () => {
   const world = new World();
   world.server.heartbeat = 600_000;
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.down = true;
   world.clock.jump(60_000);
   await world.clock.pass(11_000);

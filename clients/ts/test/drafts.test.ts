@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { draft } from "../src/drafts.js";
 import type { StorageAdapter, VisibleTo } from "../src/index.js";
 import { settle } from "../src/testing.js";
-import { World } from "./support/world.js";
+import { sentMessages, World } from "./support/world.js";
 
 /** A storage that tabs share as localStorage does: each tab is notified of the writes of the others. */
 function sharedStorage(slow = false) {
@@ -42,15 +42,9 @@ const attachment = { name: "a", url: "https://files/a", mediaType: "image/png", 
 
 /** Connects a client and opens a room. Returns both, and the draft of the room. */
 async function openDraft(world: World, storage?: StorageAdapter, user = "alice") {
-  const client = world.client({ storage, user });
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { client, room } = await world.opened({ storage, user });
   return { client, room, draft: draft(room) };
 }
-
-const sentMessages = (world: World) => world.server.seen.filter((frame) => frame.type === "message:send");
 
 test.each([false, true])("a draft survives a reload as a whole (slow storage: %s)", async (slow) => {
   const world = new World();

@@ -1,20 +1,15 @@
 // Retries after failures of joins and reads.
 import { expect, test } from "vitest";
-import type { Room, TidingsClient } from "../src/index.js";
-import { World } from "./support/world.js";
+import type { TidingsClient } from "../src/index.js";
+import { phase, World } from "./support/world.js";
 
-const phase = (room: Room) => room.state.get().phase;
 const unavailable = { status: 503, body: { code: "unavailable" } };
 const listed = (client: TidingsClient, id: string) => client.rooms.get().items.find((room) => room.id === id);
 
 async function refused(world: World) {
   const forbidden = { status: 403, body: { code: "forbidden" } };
   world.server.http = (_method, path) => (path === "/rooms/r/messages" ? forbidden : undefined);
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  const release = room.open();
-  await world.clock.pass(2_000);
+  const { room, close: release } = await world.opened({}, 2_000);
   expect(phase(room)).toBe("removed");
   world.server.http = undefined;
   return { room, release };
@@ -41,9 +36,7 @@ test("a refused room is requested again when a second opener opens it", async ()
 /** A listed room with a gap while every read of it fails. */
 async function behind(world: World) {
   world.server.appendMessage("old", "bob", "s");
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.down = true;
   world.cut();
   for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`, "bob", "s");

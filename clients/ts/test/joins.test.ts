@@ -1,13 +1,9 @@
 // Events of an earlier join that come between the next join of their room and its answer.
 import { expect, test } from "vitest";
-import type { Room } from "../src/index.js";
 import type { Json, Session } from "../src/testing.js";
-import { World } from "./support/world.js";
+import { contents, newestSession, UNAVAILABLE, World } from "./support/world.js";
 
-const newestSession = (world: World) => [...world.server.sessions].at(-1) as Session;
-const contents = (room: Room) => room.messages.get().items.map(({ content }) => content);
 const isJoin = (frame: Json) => frame.type === "room:join";
-const UNAVAILABLE = { status: 503, body: { code: "unavailable" } };
 const REFUSED = { type: "error", code: "unavailable" };
 
 /** A client whose room is listed and followed, with one message. It notes the events that the app gets. */
@@ -167,9 +163,7 @@ test.each(["a gap is filled", "a changed role is applied"])(
 test("the open room is joined first after a reconnect with 201 rooms", async () => {
   const ids = Array.from({ length: 201 }, (_, i) => `r${i}`);
   const world = new World(ids);
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(2_000);
+  const client = await world.connected({}, 2_000);
   const room = client.room("r200");
   room.open();
   await world.clock.pass(2_000);
@@ -333,9 +327,7 @@ test("no event is missed if a notice of activity comes before the answer to a jo
     session.send({ type: "room:activity", room: "r", seq: 2, mention: false, from });
     return undefined;
   };
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(100);
+  const client = await world.connected({}, 100);
   const room = client.room("r");
   const close = room.open();
   await world.clock.pass(100);

@@ -13,13 +13,6 @@ function worldOf(count: number): World {
   return world;
 }
 
-async function connect(world: World): Promise<TidingsClient> {
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
-  return client;
-}
-
 async function more(world: World, client: TidingsClient): Promise<void> {
   const done = client.rooms.more();
   await world.clock.pass(1_000);
@@ -31,7 +24,7 @@ const ids = (client: TidingsClient) => client.rooms.get().items.map(({ id }) => 
 
 test("a mention in room 201 gives the event, the row and the badge", async () => {
   const world = worldOf(10_000);
-  const client = await connect(world);
+  const client = await world.connected();
   expect(ids(client)).toHaveLength(200);
   const events: LogEvent[] = [];
   client.on("event", (event) => events.push(event));
@@ -51,7 +44,7 @@ test("a mention in room 201 gives the event, the row and the badge", async () =>
 
 test("more() misses no room that moved, and lists none twice", async () => {
   const world = worldOf(1_000);
-  const client = await connect(world);
+  const client = await world.connected();
   const listed = new Set(ids(client));
   for (let page = 2; client.rooms.get().hasMore; page++) {
     // A room of the next page moves to the head before the page is read. It mentions nobody.
@@ -67,7 +60,7 @@ test("more() misses no room that moved, and lists none twice", async () => {
 
 test("more() reads as many pages of the head as have moved", async () => {
   const world = worldOf(1_000);
-  const client = await connect(world);
+  const client = await world.connected();
   // More rooms have moved than a page has.
   for (let number = 300; number < 600; number++) world.server.say(pad(number), "bob", "hello");
   await more(world, client);
@@ -77,7 +70,7 @@ test("more() reads as many pages of the head as have moved", async () => {
 
 test("plain activity in rooms that are not joined shows within a bounded number of reads", async () => {
   const world = worldOf(10_000);
-  const client = await connect(world);
+  const client = await world.connected();
   const reads = listReads(world).length;
   world.server.say(pad(5_000), "bob", "hello");
   await world.clock.pass(66_000);
@@ -92,7 +85,7 @@ test("plain activity in rooms that are not joined shows within a bounded number 
 
 test("the head is read after a summary of activity and after a reconnect", async () => {
   const world = worldOf(10_000);
-  const client = await connect(world);
+  const client = await world.connected();
   const reads = listReads(world).length;
   world.server.say(pad(6_000), "bob", "hello");
   for (let count = 0; count < 10; count++) {
@@ -111,7 +104,7 @@ test("the head is read after a summary of activity and after a reconnect", async
 
 test("activity in all rooms costs a bounded number of pages, and more() goes on there", async () => {
   const world = worldOf(2_000);
-  const client = await connect(world);
+  const client = await world.connected();
   while (client.rooms.get().hasMore) await more(world, client);
   const reads = listReads(world).length;
   for (let number = 0; number < 2_000; number++) world.server.say(pad(number), "bob", "hello");
@@ -129,7 +122,7 @@ test("rooms with the same time cost a bounded number of reads when all are liste
   const world = worldOf(2_000);
   for (const room of world.server.rooms.values())
     room.createdAt = new Date(Date.UTC(2020, 0, 1)).toISOString();
-  const client = await connect(world);
+  const client = await world.connected();
   while (client.rooms.get().hasMore) await more(world, client);
   expect(ids(client)).toHaveLength(2_000);
   const reads = listReads(world).length;
@@ -143,7 +136,7 @@ test("rooms with the same time cost a bounded number of reads when all are liste
 
 test("a user with few rooms reads the list once", async () => {
   const world = worldOf(200);
-  const client = await connect(world);
+  const client = await world.connected();
   world.server.push({ type: "rooms:activity", after_ms: 1_000 });
   await world.clock.pass(600_000);
   expect(listReads(world)).toHaveLength(1);
@@ -152,7 +145,7 @@ test("a user with few rooms reads the list once", async () => {
 
 test("a client that closes during a read of the head reads and reports nothing more", async () => {
   const world = worldOf(1_000);
-  const client = await connect(world);
+  const client = await world.connected();
   const errors: unknown[] = [];
   client.on("error", (error) => errors.push(error));
   world.server.push({ type: "rooms:activity", after_ms: 0 });
@@ -169,7 +162,7 @@ test("a room can be opened although the connection has joined as many rooms as i
     type === "room:join" && room && !joined.has(room as string) && joined.size >= 1_000
       ? { type: "error", room, code: "too_large" }
       : undefined;
-  const client = await connect(world);
+  const client = await world.connected();
   while (client.rooms.get().hasMore) await more(world, client);
   const [session] = world.server.sessions;
   expect(session?.joined.size).toBe(1_000);
@@ -192,7 +185,7 @@ test("a room can be opened although the connection has joined as many rooms as i
 
 test("activity in rooms that cannot be joined reads the list and not each room", async () => {
   const world = worldOf(1_200);
-  const client = await connect(world);
+  const client = await world.connected();
   while (client.rooms.get().hasMore) await more(world, client);
   const reads = listReads(world).length;
   const all = world.server.requests.length;
@@ -206,7 +199,7 @@ test("activity in rooms that cannot be joined reads the list and not each room",
 
 test("a room that was read alone does not end a read of the head", async () => {
   const world = worldOf(2_000);
-  const client = await connect(world);
+  const client = await world.connected();
   while (client.rooms.get().hasMore) await more(world, client);
   const first = world.server.say(pad(1_999), "bob", "hello") as { seq: number };
   world.server.say(pad(1_999), "bob", "hello");

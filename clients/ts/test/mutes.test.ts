@@ -17,9 +17,7 @@ beforeEach(() => {
 
 /** A connected client, and how often its list of muted rooms has changed. */
 async function connected(user = "alice") {
-  const client = world.client({ user });
-  client.connect().catch(() => {});
-  await world.clock.pass(100);
+  const client = await world.connected({ user }, 100);
   const muted = mutes(client);
   let changes = 0;
   const unsubscribe = muted.subscribe(() => changes++);
@@ -163,9 +161,7 @@ test("errors are those of the kit, change nothing, and do not stop later calls",
 
 test("after a sign-out nothing is sent or shown for the next user", async () => {
   let user = "alice";
-  const client = world.client({ token: () => `${user}.1` });
-  client.connect().catch(() => {});
-  await world.clock.pass(100);
+  const client = await world.connected({ token: () => `${user}.1` }, 100);
   const muted = mutes(client);
   serverMutes.set("r", null);
   await done(muted.load());

@@ -23,16 +23,16 @@ function outcome(promise: Promise<unknown>): { of: string } {
   return result;
 }
 
-async function connectClient(world: World, client: TidingsClient): Promise<void> {
+async function connectClient(world: World, client = world.client()): Promise<TidingsClient> {
   client.connect().catch(() => {});
   await world.clock.pass(1_000);
   expect(client.connection.get().state).toBe("connected");
+  return client;
 }
 
 test("all listed rooms are joined on the connection after a drain", async () => {
   const world = new World(["r", "s"]);
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const before = sessionOf(world);
   before.send({ type: "draining", reconnect_after_ms: 1_000 });
   await world.clock.pass(5_000);
@@ -72,11 +72,7 @@ test("a room opened while connecting stops loading when the kit gives up", async
     close(4403);
     return "lose";
   };
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { client, room } = await world.opened();
   expect(client.connection.get().state).toBe("disconnected");
   expect(room.state.get().phase).toBe("offline");
 });
@@ -103,8 +99,7 @@ function closeOnLongFrames(world: World): void {
 test("a message above the frame limit fails, and the connection continues", async () => {
   const world = new World();
   closeOnLongFrames(world);
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const room = client.room("r");
   const { clientId } = room.send("x".repeat(70_000));
   room.send("next");
@@ -117,8 +112,7 @@ test("a message above the frame limit fails, and the connection continues", asyn
 test("the frame limit counts bytes, not characters", async () => {
   const world = new World();
   closeOnLongFrames(world);
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const accentedSignal = outcome(signal(client.room("r"), "é".repeat(40_000)));
   const asciiSignal = outcome(signal(client.room("r"), "e".repeat(60_000)));
   await world.clock.pass(1_000);
@@ -128,8 +122,7 @@ test("the frame limit counts bytes, not characters", async () => {
 
 test("a command that cannot be JSON is refused and leaves no pending request", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const before = world.clock.pending;
   const result = outcome(client.request({ type: "signal", room: "r", data: 1n }));
   await world.clock.pass(0);
@@ -146,8 +139,7 @@ function refuseLongRequests(world: World, maxBytes: number): void {
 test("many long commands are split into polls of limited size", async () => {
   const world = new World();
   refuseLongRequests(world, 256 * 1_024);
-  const client = world.client({ transport: "poll" });
-  await connectClient(world, client);
+  const client = await connectClient(world, world.client({ transport: "poll" }));
   const signals = Array.from({ length: 20 }, () => outcome(signal(client.room("r"), "x".repeat(15_000))));
   await world.clock.pass(3_000);
   expect(new Set(signals.map((signal) => signal.of))).toEqual(new Set(["resolved"]));
@@ -157,8 +149,7 @@ test("many long commands are split into polls of limited size", async () => {
 test("commands too long for a proxy go in shorter polls, and a single long command is refused", async () => {
   const world = new World();
   refuseLongRequests(world, 40_000);
-  const client = world.client({ transport: "poll" });
-  await connectClient(world, client);
+  const client = await connectClient(world, world.client({ transport: "poll" }));
   const signals = Array.from({ length: 5 }, () => outcome(signal(client.room("r"), "x".repeat(15_000))));
   const long = outcome(signal(client.room("r"), "x".repeat(50_000)));
   await world.clock.pass(3_000);
@@ -263,9 +254,7 @@ test("the kit tries a WebSocket again after consecutive failed polls", async () 
   const world = new World();
   world.noWebSocket = true;
   world.server.http = (_method, path) => (path === "/poll" ? { status: 503 } : undefined);
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(60_000);
+  const client = await world.connected({}, 60_000);
   world.noWebSocket = false;
   await world.clock.pass(120_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "websocket" });
@@ -273,8 +262,7 @@ test("the kit tries a WebSocket again after consecutive failed polls", async () 
 
 test("send throws for metadata that cannot be JSON", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const circular: { self?: object } = {};
   circular.self = circular;
   const room = client.room("r");
@@ -305,8 +293,7 @@ test("commands of a rate-limited poll are sent again in order", async () => {
     (body?.commands as unknown[] | undefined)?.length && refusals-- > 0
       ? { status: 429, body: { code: "rate_limited", retry_after_ms: 500 } }
       : request(method, url, token, body);
-  const client = world.client({ transport: "poll" });
-  await connectClient(world, client);
+  const client = await connectClient(world, world.client({ transport: "poll" }));
   const signals = ["a", "b", "c"].map((data) => outcome(signal(client.room("r"), data)));
   await world.clock.pass(3_000);
   expect(signals.map((signal) => signal.of)).toEqual(["resolved", "resolved", "resolved"]);
@@ -326,8 +313,7 @@ test("the number of concurrent polls with commands is limited", async () => {
     running--;
     return request(method, url, token, body);
   };
-  const client = world.client({ transport: "poll" });
-  await connectClient(world, client);
+  const client = await connectClient(world, world.client({ transport: "poll" }));
   const signals = [];
   for (let i = 0; i < 40; i++) {
     signals.push(outcome(signal(client.room(`r${i}`), i)));
@@ -341,8 +327,7 @@ test("the number of concurrent polls with commands is limited", async () => {
 
 test("an error answer to a command does not explain a later close", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   client.request({ type: "room:join", room: "zzz" }).catch(() => {});
   await world.clock.pass(5_000);
   world.cut();
@@ -355,17 +340,14 @@ test("tokens refused right after each welcome are retried with a pause", async (
     if (type === "auth") world.clock.setTimeout(() => close(4401), 20);
     return undefined;
   };
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(10_000);
+  await world.connected({}, 10_000);
   expect(world.attempts).toBeGreaterThan(1);
   expect(world.attempts).toBeLessThan(20);
 });
 
 test("a close for abuse while draining has the usual delay", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   sessionOf(world).send({ type: "draining", reconnect_after_ms: 2_000 });
   await world.clock.pass(100);
   world.cut(4429);
@@ -374,8 +356,7 @@ test("a close for abuse while draining has the usual delay", async () => {
 
 test("a failed move is retried while the old connection continues", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   const before = sessionOf(world);
   world.noWebSocket = true;
   before.send({ type: "draining", reconnect_after_ms: 1_000 });
@@ -446,8 +427,7 @@ test("the kit searches a storage whose subscribe throws", async () => {
     },
   };
   await storage.setItem("tidings/default/out/0000", leftEntry());
-  const client = world.client({ storage });
-  await connectClient(world, client);
+  await connectClient(world, world.client({ storage }));
   expect(world.server.contents()).toEqual(["left"]);
   expect(world.errors.map(({ code }) => code)).toEqual(["internal"]);
 });
@@ -467,8 +447,7 @@ test("a tab does not send an entry that another tab deletes during the look", as
       return value;
     },
   };
-  const client = world.client({ storage });
-  await connectClient(world, client);
+  await connectClient(world, world.client({ storage }));
   await world.clock.pass(5_000);
   expect(reads).toBeGreaterThan(0);
   expect(world.server.contents()).toEqual([]);
@@ -476,8 +455,7 @@ test("a tab does not send an entry that another tab deletes during the look", as
 
 test("a message after close() waits in the storage, and no timer runs", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   client.close();
   const entry = client.room("r").send("for another time");
   await world.clock.pass(60_000);
@@ -490,14 +468,11 @@ test("a message after close() waits in the storage, and no timer runs", async ()
 test("a client adopts the entries of its predecessor within seconds", async () => {
   const world = new World();
   const storage = memoryStorage();
-  const first = world.client({ storage });
-  await connectClient(world, first);
+  const first = await connectClient(world, world.client({ storage }));
   world.down = true;
   first.room("r").send("written before");
   await world.clock.pass(100);
-  const second = world.client({ storage });
-  second.connect().catch(() => {});
-  await world.clock.pass(100);
+  const second = await world.connected({ storage }, 100);
   first.close();
   await world.clock.pass(5_000);
   expect(second.outbox.get()).toMatchObject([{ content: "written before" }]);
@@ -506,8 +481,12 @@ test("a client adopts the entries of its predecessor within seconds", async () =
 test("an aborted request rejects at once, also in a pause and during a token request", async () => {
   const world = new World();
   let stuck = false;
-  const client = world.client({ token: () => (stuck ? new Promise<string>(() => {}) : "alice.1") });
-  await connectClient(world, client);
+  const client = await connectClient(
+    world,
+    world.client({
+      token: () => (stuck ? new Promise<string>(() => {}) : "alice.1"),
+    }),
+  );
   world.server.http = () => ({ status: 503, body: { code: "unavailable", retry_after_ms: 8_000 } });
   const paused = new AbortController();
   const waiting = outcome(client.http("GET", "/rooms", undefined, { signal: paused.signal }));
@@ -527,8 +506,7 @@ test("an aborted request rejects at once, also in a pause and during a token req
 
 test("an aborted request is not sent again after its pause", async () => {
   const world = new World();
-  const client = world.client();
-  await connectClient(world, client);
+  const client = await connectClient(world);
   let sent = 0;
   world.server.http = (_method, path) => {
     if (path !== "/rooms/r/messages") return undefined;

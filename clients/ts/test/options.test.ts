@@ -41,9 +41,7 @@ test.each([
 
 test("a url function that gives a wrong origin is reported by name", async () => {
   const world = new World();
-  const client = world.client({ url: () => "chat.example.com" });
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected({ url: () => "chat.example.com" });
   expect(client.connection.get().error?.message).toMatch(/option url must be the origin/);
 });
 
@@ -53,9 +51,7 @@ test.each([
   ["gives an empty text", () => "", "bad_request", /not ""/],
 ])("a token function that %s is reported to onError", async (_, token, code, message) => {
   const world = new World();
-  const client = world.client({ token });
-  client.connect().catch(() => {});
-  await world.clock.pass(100);
+  const client = await world.connected({ token }, 100);
   expect(world.errors).toEqual([expect.objectContaining({ code, message: expect.stringMatching(message) })]);
   expect(client.connection.get().error?.message).toMatch(message);
 });
@@ -77,9 +73,7 @@ test("a url without a Tidings server is reported with its origin", async () => {
   const world = new World();
   world.noWebSocket = true;
   world.server.http = () => ({ status: 404 });
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(500);
+  const client = await world.connected({}, 500);
   expect(world.errors.map(({ message }) => message)).toContain(
     "No Tidings server answers at http://test; check the option url",
   );

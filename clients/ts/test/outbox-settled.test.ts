@@ -3,18 +3,9 @@ import { expect, test } from "vitest";
 import { memoryStorage } from "../src/storage.js";
 import { World } from "./support/world.js";
 
-async function openRoom(world: World) {
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
-  return { client, room };
-}
-
 test("an accepted message does not fail when its repetition is refused", async () => {
   const world = new World();
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   world.server.hook = (frame) => (frame.type === "message:send" ? "lose-answer" : undefined);
   room.send("there");
   await world.clock.pass(1_000);
@@ -29,7 +20,7 @@ test("an accepted message does not fail when its repetition is refused", async (
 
 test("lost connections do not add up to the failure of a message", async () => {
   const world = new World();
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   world.server.hook = ({ type }) => (type === "message:send" || type === "ping" ? "lose" : undefined);
   room.send("patient");
   await world.clock.pass(120_000);
@@ -59,19 +50,15 @@ test("a client closed during a storage read stays closed", async () => {
   before.room("r").send("left");
   await world.clock.pass(100);
   before.close();
-  const client = world.client({ storage: slowStorage });
-  client.connect().catch(() => {});
-  await world.clock.pass(10);
+  const client = await world.connected({ storage: slowStorage }, 10);
   client.close();
   releaseRead();
   await world.clock.pass(60_000);
   expect((await storage.keys?.())?.filter((key) => key.includes("/tab/"))).toEqual([]);
   expect(client.outbox.get()).toEqual([]);
   world.down = false;
-  await openRoom(world).then(({ client }) => client.close());
-  const next = world.client({ storage });
-  next.connect().catch(() => {});
-  await world.clock.pass(60_000);
+  await world.opened().then(({ client }) => client.close());
+  const next = await world.connected({ storage }, 60_000);
   next.outbox.retryAll();
   await world.clock.pass(5_000);
   expect(world.server.contents()).toEqual(["left"]);

@@ -5,18 +5,7 @@ import { type StorageAdapter, TidingsError } from "../src/index.js";
 import { memoryStorage } from "../src/storage.js";
 import type { Json } from "../src/testing.js";
 import { lifecycle } from "./support/lifecycle.js";
-import { sharedDisk, World } from "./support/world.js";
-
-const sentMessages = (world: World) => world.server.seen.filter((frame) => frame.type === "message:send");
-
-async function openRoom(options: Parameters<World["client"]>[0] = {}, world = new World()) {
-  const client = world.client(options);
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
-  return { world, client, room };
-}
+import { openRoom, sentMessages, sharedDisk, World } from "./support/world.js";
 
 const lastRow = (room: { messages: { get(): { items: readonly { status: string }[] } } }) =>
   room.messages.get().items.at(-1) as { status: string; error?: TidingsError; key: string; seq?: number };
@@ -289,9 +278,7 @@ test("messages written before the user is known belong to the last user", async 
   offline.room("r").send("typed at once");
   await world.clock.pass(500);
   offline.close();
-  const next = world.client({ storage: storage.tab() });
-  next.connect().catch(() => {});
-  await world.clock.pass(500);
+  const next = await world.connected({ storage: storage.tab() }, 500);
   expect(next.outbox.get()).toMatchObject([{ content: "typed at once", status: "sending" }]);
 });
 

@@ -4,11 +4,7 @@ import { members } from "../src/live.js";
 import { World } from "./support/world.js";
 
 async function openRoom(world: World) {
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { client, room } = await world.opened();
   const countReads = (path: string) =>
     world.server.requests.filter((line) => line.replace(/\?.*/, "") === `GET /rooms/r${path}`).length;
   return { client, room, countReads };

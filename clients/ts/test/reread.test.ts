@@ -1,19 +1,11 @@
 // Reads of single messages while new events arrive, or while a new epoch begins.
 import { expect, test } from "vitest";
-import type { Session } from "../src/testing.js";
-import { World } from "./support/world.js";
-
-const newestSession = (world: World) => [...world.server.sessions].at(-1) as Session;
-const UNAVAILABLE = { status: 503, body: { code: "unavailable" } };
+import { newestSession, UNAVAILABLE, World } from "./support/world.js";
 
 /** An open room of ten messages. */
 async function openRoomOfTen(world: World) {
   for (let i = 1; i <= 10; i++) world.server.appendMessage(`${i}`);
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(2_000);
+  const { client, room } = await world.opened({}, 2_000);
   expect(room.state.get().phase).toBe("live");
   return { client, room };
 }

@@ -1,33 +1,17 @@
 // Has one regression test per fixed fault of rooms and their public state, so the file is long.
 import { expect, test } from "vitest";
 import { react } from "../src/changes.js";
-import type { Room, TidingsClient } from "../src/index.js";
+import type { TidingsClient } from "../src/index.js";
 import { members, presence } from "../src/live.js";
-import type { Json, Session } from "../src/testing.js";
-import { World } from "./support/world.js";
+import type { Json } from "../src/testing.js";
+import { contents, newestSession, phase, UNAVAILABLE, World } from "./support/world.js";
 
-/** The newest connection. */
-const newestSession = (world: World) => [...world.server.sessions].at(-1) as Session;
-const phase = (room: Room) => room.state.get().phase;
-const contents = (room: Room) => room.messages.get().items.map(({ content }) => content);
 const lastContent = (client: TidingsClient, id: string) =>
   client.rooms.get().items.find((room) => room.id === id)?.lastMessage?.content;
-const UNAVAILABLE = { status: 503, body: { code: "unavailable" } };
-
-async function openRoom(world: World, options: Parameters<World["client"]>[0] = {}) {
-  const client = world.client(options);
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  const close = room.open();
-  await world.clock.pass(1_000);
-  return { client, room, close };
-}
 
 test("listed rooms receive events on the connection after a drain", async () => {
   const world = new World(["r", "s"]);
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.server.appendMessage("1", "bob", "s");
   await world.clock.pass(100);
   expect(lastContent(client, "s")).toBe("1");
@@ -42,7 +26,7 @@ test("listed rooms receive events on the connection after a drain", async () => 
 test("a room continues when the connection moves while its gap is filled", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   world.server.http = (_method, path) => (path.endsWith("/events") ? UNAVAILABLE : undefined);
   newestSession(world).send({ type: "draining", reconnect_after_ms: 1_000 });
   for (let seq = 2; seq <= 10; seq++) {
@@ -64,7 +48,7 @@ test("a room opened while storage lags behind loses no message", async () => {
   for (let i = 0; i < 10; i++) world.server.appendMessage(`${i}`);
   const lagging = world.server.room().log.slice(0, 5);
   world.server.http = (_method, path) => (path === "/transport" ? undefined : UNAVAILABLE);
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   await world.clock.pass(30_000);
   world.server.http = (_method, path) => {
     if (path !== "/rooms/r/messages") return undefined;
@@ -112,7 +96,7 @@ test("a late answer to a join of all rooms does not affect a room loaded meanwhi
     const head = { epoch: "1", seq: 5 };
     return { status: 200, body: { messages, head, has_before: false, has_after: false } };
   };
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   for (let i = 0; i < 1_000 && !room.messages.get().items.length; i++) await world.clock.pass(20);
   answer();
   await world.clock.pass(20_000);
@@ -126,9 +110,7 @@ test("rooms are joined after a cut during a delayed join", async () => {
   let joinsDelayed = true;
   world.server.hook = (frame): Json | undefined =>
     joinsDelayed && frame.type === "room:join" ? { type: "error", code: "overloaded" } : undefined;
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(10_000);
+  const client = await world.connected({}, 10_000);
   joinsDelayed = false;
   world.cut();
   await world.clock.pass(60_000);
@@ -139,7 +121,7 @@ test("rooms are joined after a cut during a delayed join", async () => {
 test("an open room continues after a removal and an addition while away", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   newestSession(world).send({ type: "room:removed", room: "r", seq: 1 });
   await world.clock.pass(1_000);
   expect(phase(room)).toBe("removed");
@@ -157,7 +139,7 @@ test.each([
   const world = new World();
   world.server.appendMessage("0");
   world.server.http = (_method, path) => (path.endsWith("/messages") ? answer : undefined);
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   expect(phase(room)).toBe("loading");
   world.server.http = undefined;
   await world.clock.pass(60_000);
@@ -169,7 +151,7 @@ test("an open room that was refused temporarily is requested on the next connect
   world.server.appendMessage("0");
   world.server.http = (_method, path) =>
     path.endsWith("/messages") ? { status: 400, body: { code: "bad_request" } } : undefined;
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   expect(phase(room)).toBe("failed");
   world.server.http = undefined;
   world.cut();
@@ -180,7 +162,7 @@ test("an open room that was refused temporarily is requested on the next connect
 test("an invalid room list is read again later", async () => {
   const world = new World();
   world.server.http = (_method, path) => (path === "/me/rooms" ? { status: 200, body: {} } : undefined);
-  const { client } = await openRoom(world);
+  const { client } = await world.opened();
   world.server.http = undefined;
   await world.clock.pass(60_000);
   expect(client.rooms.get().loaded).toBe(true);
@@ -188,9 +170,7 @@ test("an invalid room list is read again later", async () => {
 
 test("a room loads when its cursor is above everything that storage will have", async () => {
   const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   for (let i = 0; i < 20; i++) world.server.appendMessage(`${i}`);
   await world.clock.pass(1_000);
   world.down = true;
@@ -219,7 +199,7 @@ test("an open room is offline when the first connection is refused", async () =>
     on.close(4403);
     return "lose";
   };
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   await world.clock.pass(60_000);
   expect(client.connection.get().state).toBe("disconnected");
   expect(phase(room)).toBe("offline");
@@ -240,7 +220,7 @@ test("a room opened before the app connects is loading after connect", async () 
 test.each(["close", "disconnect"] as const)("%s() rejects a pending change", async (end) => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   world.down = true;
   world.cut();
   const reaction = react(room, 1, "x").then(
@@ -260,7 +240,7 @@ test("state of one user does not pass to another user of the same client", async
   const world = new World();
   let user = "alice";
   for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`, "carol");
-  const { client, room } = await openRoom(world, { token: () => `${user}.1` });
+  const { client, room } = await world.opened({ token: () => `${user}.1` });
   presence(client).set("away");
   world.down = true;
   world.cut();
@@ -289,7 +269,7 @@ test("state of one user does not pass to another user of the same client", async
 test("a listener may disconnect the client when a gap has been filled", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   for (let seq = 2; seq <= 10; seq++) {
     const message = {
       id: `m${seq}`,
@@ -316,7 +296,7 @@ test("a listener may disconnect the client when a gap has been filled", async ()
 test("loaded members are read again after a gap", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   let people: Json[] = [{ user: "alice", role: "owner" }];
   world.server.http = (_method, path) =>
     path.endsWith("/members") ? { status: 200, body: { members: people, next: null } } : undefined;
@@ -336,7 +316,7 @@ test("loaded members are read again after a gap", async () => {
 test("a room list from before a removal does not restore the room", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   void client.rooms.reload();
   await world.clock.pass(7);
   const [socket] = world.sockets;
@@ -349,9 +329,7 @@ test("a room list from before a removal does not restore the room", async () => 
 test("messages read on another device while away are not unread", async () => {
   const world = new World();
   for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`);
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   const join = world.server.join.bind(world.server);
   world.server.join = function* (on, frame) {
     for (const answer of join(on, frame)) {
@@ -368,7 +346,7 @@ test("messages read on another device while away are not unread", async () => {
 test("the unread count is read again when the running read is older than the mark", async () => {
   const world = new World();
   for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`);
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   let slow = true;
   const request = world.server.request.bind(world.server);
   world.server.request = async (method, url, token, body) => {
@@ -399,7 +377,7 @@ async function fillGap(world: World, answer: { status: number; body: Json }) {
 test("a room that closes during a failing gap fill continues as a listed room", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, close } = await openRoom(world);
+  const { client, close } = await world.opened();
   await fillGap(world, UNAVAILABLE);
   close();
   await world.clock.pass(5_000);
@@ -415,7 +393,7 @@ test("a room that closes during a failing gap fill continues as a listed room", 
 test("a room that is opened again during a gap fill becomes live on the same connection", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, room, close } = await openRoom(world);
+  const { client, room, close } = await world.opened();
   await fillGap(world, UNAVAILABLE);
   close();
   await world.clock.pass(5_000);
@@ -433,7 +411,7 @@ test("a room that is opened again during a gap fill becomes live on the same con
 test("a room whose gap fill failed becomes live when it is opened again", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { room } = await openRoom(world);
+  const { room } = await world.opened();
   await fillGap(world, { status: 400, body: { code: "bad_request" } });
   expect(phase(room)).toBe("failed");
   world.server.appendMessage("missed");
@@ -448,7 +426,7 @@ test("a room whose gap fill failed becomes live when it is opened again", async 
 test("a user who is added again loads the room again", async () => {
   const world = new World();
   for (let i = 0; i < 5; i++) world.server.appendMessage(`${i}`);
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   const { read } = world.server.room();
   room.markRead(5);
   await world.clock.pass(1_000);
@@ -479,9 +457,7 @@ test("a user who is added again loads the room again", async () => {
 
 test("an addition to a listed room emits no event twice", async () => {
   const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.server.appendMessage("0");
   await world.clock.pass(1_000);
   const seqs: number[] = [];
@@ -515,9 +491,7 @@ test.each([{ read_seq: "many" }, { online: {} }])(
         yield answer;
       }
     };
-    const client = world.client();
-    client.connect().catch(() => {});
-    await world.clock.pass(1_000);
+    const client = await world.connected();
     world.server.appendMessage("1", "bob", "s");
     await world.clock.pass(1_000);
     expect(lastContent(client, "s")).toBe("1");
@@ -552,7 +526,7 @@ test("a room that the user was just added to comes first, also while it cannot b
 test("the list is read again within the spread that the server names", async () => {
   const world = new World();
   world.server.appendMessage("0");
-  const { client, room } = await openRoom(world);
+  const { client, room } = await world.opened();
   const reads = () => world.server.requests.filter((line) => line.startsWith("GET /me/rooms")).length;
   const before = reads();
   world.server.version = "v2";
@@ -577,7 +551,7 @@ test("the list is read again within the spread that the server names", async () 
 test("a client without a list reads it at once in a new epoch", async () => {
   const world = new World();
   world.server.spread = 40_000;
-  const { client } = await openRoom(world);
+  const { client } = await world.opened();
   expect(client.rooms.get().loaded).toBe(true);
   client.close();
 });

@@ -2,22 +2,12 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { editMessage, react, unreact } from "../src/changes.js";
-import type { LogEvent, Message, Room } from "../src/index.js";
+import type { LogEvent, Message } from "../src/index.js";
 import { receipts, typing } from "../src/live.js";
 import { applyChange } from "../src/room/fold.js";
 import type { Json, Session } from "../src/testing.js";
-import { World } from "./support/world.js";
+import { contents, openRoom, World } from "./support/world.js";
 
-async function openRoom(options: Parameters<World["client"]>[0] = {}, world = new World()) {
-  const client = world.client(options);
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  const close = room.open();
-  await world.clock.pass(1_000);
-  return { world, client, room, close };
-}
-
-const contents = (room: Room) => room.messages.get().items.map(({ content }) => content);
 const sessionOf = (world: World) => [...world.server.sessions][0] as Session;
 
 /** Disconnects while other users send messages. */
@@ -565,9 +555,7 @@ test("a room that is opened, released and reopened at once is loaded once", asyn
 test("five hundred rooms are listed and joined in batches, without loading their messages", async () => {
   const ids = Array.from({ length: 500 }, (_, i) => `r${i}`);
   const world = new World(ids);
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(3_000);
+  const client = await world.connected({}, 3_000);
   while (client.rooms.get().hasMore) {
     const more = client.rooms.more();
     await world.clock.pass(3_000);
@@ -593,9 +581,7 @@ test("the rooms of the gateway are joined while the list cannot be read", async 
   const world = new World();
   world.server.http = (_, path) =>
     path === "/me/rooms" ? { status: 503, body: { code: "unavailable" } } : undefined;
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(20_000);
+  const client = await world.connected({}, 20_000);
   expect(world.server.seen.some((frame) => frame.rooms === "mine")).toBe(true);
   world.server.http = undefined;
   await world.clock.pass(60_000);

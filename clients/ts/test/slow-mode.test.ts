@@ -1,7 +1,7 @@
 // Slow mode: rooms name it, and a message that it refuses says when it can be sent.
 import { expect, test } from "vitest";
 import { memoryStorage } from "../src/storage.js";
-import { World } from "./support/world.js";
+import { openRoom, World } from "./support/world.js";
 
 const REFUSAL = { type: "error", code: "rate_limited", reason: "slow_mode", retry_after_ms: 20_000 };
 
@@ -28,11 +28,7 @@ test("a room names its slow mode, also after a change", async () => {
 
 test("a refused message says when it can be sent, until the server has it", async () => {
   const world = new World();
-  const client = world.client({ storage: memoryStorage() });
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { client, room } = await world.opened({ storage: memoryStorage() });
   let slow = true;
   world.server.hook = (frame) => (slow && frame.type === "message:send" ? REFUSAL : undefined);
   room.send("one");
@@ -56,12 +52,7 @@ test("a refused message says when it can be sent, until the server has it", asyn
 });
 
 test("a change of slow mode sends refused messages at once", async () => {
-  const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  const room = client.room("r");
-  room.open();
-  await world.clock.pass(1_000);
+  const { world, room } = await openRoom();
   world.server.hook = (frame) => (frame.type === "message:send" ? REFUSAL : undefined);
   room.send("one");
   await world.clock.pass(500);

@@ -6,9 +6,7 @@ import { type Options, sharedDisk, World } from "./support/world.js";
 
 /** Opens a tab and connects it. */
 async function openTab(world: World, options: Options) {
-  const client = world.client({ account: "alice", ...options });
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected({ account: "alice", ...options });
   return client;
 }
 

@@ -13,10 +13,7 @@ const exchangeMessages = async (world: World, client: ReturnType<World["client"]
 
 test("the client polls without a WebSocket class, and everything works", async () => {
   const world = new World();
-  const client = world.client({ transport: "poll" });
-  client.connect().catch(() => {});
-  client.room("r").open();
-  await world.clock.pass(2_000);
+  const { client } = await world.opened({ transport: "poll" }, 2_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   expect(client.room("r").state.get().phase).toBe("live");
   await exchangeMessages(world, client, "over polls");
@@ -27,10 +24,7 @@ test("the client polls at once when WebSockets are disabled, and returns when po
   const world = new World();
   world.noWebSocket = true;
   world.server.websocket = false;
-  const client = world.client();
-  client.connect().catch(() => {});
-  client.room("r").open();
-  await world.clock.pass(3_000);
+  const { client } = await world.opened({}, 3_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   await exchangeMessages(world, client, "one");
   const before = world.attempts;
@@ -47,9 +41,7 @@ test("the client polls at once when WebSockets are disabled, and returns when po
 test("repeated failed handshakes with a reachable gateway lead to polls", async () => {
   const world = new World();
   world.noWebSocket = true;
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(20_000);
+  const client = await world.connected({}, 20_000);
   expect(client.connection.get()).toMatchObject({ state: "connected", transport: "poll" });
   expect(world.attempts).toBeGreaterThanOrEqual(3);
   // The kit keeps trying with growing pauses and keeps polling meanwhile.
@@ -62,9 +54,7 @@ test("repeated failed handshakes with a reachable gateway lead to polls", async 
 
 test("close code 4410 leads to polls", async () => {
   const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.server.websocket = false;
   world.cut(4410);
   await world.clock.pass(1_000);
@@ -88,9 +78,7 @@ test("`websocket` reports a missing WebSocket class, and `auto` polls", async ()
 
 test("a missing network does not lead to polls", async () => {
   const world = new World();
-  const client = world.client();
-  client.connect().catch(() => {});
-  await world.clock.pass(1_000);
+  const client = await world.connected();
   world.down = true;
   world.cut();
   await world.clock.pass(300_000);
@@ -101,10 +89,7 @@ test("a missing network does not lead to polls", async () => {
 
 test("a lost poll answer loses no events", async () => {
   const world = new World();
-  const client = world.client({ transport: "poll" });
-  client.connect().catch(() => {});
-  client.room("r").open();
-  await world.clock.pass(2_000);
+  const { client } = await world.opened({ transport: "poll" }, 2_000);
   for (let i = 0; i < 5; i++) {
     client.room("r").send(`m${i}`);
     await world.clock.pass(7);
@@ -124,10 +109,7 @@ test("a lost poll answer loses no events", async () => {
 
 test("a gap in a poll is filled from the client's cursor", async () => {
   const world = new World();
-  const client = world.client({ transport: "poll" });
-  client.connect().catch(() => {});
-  client.room("r").open();
-  await world.clock.pass(2_000);
+  const { client } = await world.opened({ transport: "poll" }, 2_000);
   world.server.appendMessage("a");
   await world.clock.pass(2_000);
   world.down = true;

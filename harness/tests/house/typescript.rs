@@ -91,8 +91,8 @@ fn frames_of_the_kit_are_those_of_shared() {
 #[test]
 fn limits_of_the_clients_are_those_of_shared() {
     let limits = [
-        ("clients/ts/src/rooms.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),
-        ("clients/ts/src/rooms.ts", "MAX_ROOMS_PER_JOIN", MAX_ROOMS_PER_JOIN as i64),
+        ("clients/ts/src/room-list.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),
+        ("clients/ts/src/joins.ts", "MAX_ROOMS_PER_JOIN", MAX_ROOMS_PER_JOIN as i64),
         ("clients/ts/src/live/members.ts", "PAGE_SIZE", MAX_PAGE_ENTRIES),
         ("clients/ts/src/room/log.ts", "MAX_FILL_EVENTS", MAX_PAGE_ENTRIES),
         ("clients/ts/src/live/presence.ts", "MAX_USERS_PER_REQUEST", MAX_PRESENCE_USERS as i64),

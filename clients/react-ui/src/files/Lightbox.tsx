@@ -1,5 +1,5 @@
 import type { Attachment, Message } from "@tidings/client";
-import { type KeyboardEvent, useRef, useState } from "react";
+import { type KeyboardEvent, useState } from "react";
 import { attachmentKey, fileName, picturesOf } from "../logic/attachments.js";
 import { IconButton } from "../ui/Button.js";
 import { useModalDialog } from "../ui/useModalDialog.js";
@@ -15,15 +15,14 @@ interface LightboxProps {
 
 /** The pictures of a message, one at a time over the page. The arrow keys change the picture, Escape closes. */
 export function Lightbox({ message, first, onOpen, onClose }: LightboxProps) {
-  const element = useRef<HTMLDialogElement>(null);
-  const keepFocus = useModalDialog(element);
+  const modal = useModalDialog(onClose);
   const pictures = picturesOf(message.attachments);
   const firstIndex = pictures.findIndex((one) => attachmentKey(one) === attachmentKey(first));
   const [index, setIndex] = useState(Math.max(firstIndex, 0));
   const picture = pictures[index];
   const go = (step: number) => setIndex((index + step + pictures.length) % pictures.length);
   const onKeyDown = (event: KeyboardEvent) => {
-    keepFocus(event);
+    modal.onKeyDown(event);
     if (pictures.length < 2 || event.altKey || event.ctrlKey || event.metaKey) return;
     if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       event.preventDefault();
@@ -32,17 +31,10 @@ export function Lightbox({ message, first, onOpen, onClose }: LightboxProps) {
   };
   return (
     <dialog
-      ref={element}
+      {...modal}
       className="tidings-lightbox"
       aria-label={picture ? `Picture ${fileName(picture)}` : "Picture"}
       onKeyDown={onKeyDown}
-      onCancel={(event) => {
-        event.preventDefault();
-        onClose();
-      }}
-      onClick={(event) => {
-        if (event.target === element.current) onClose();
-      }}
     >
       <div className="tidings-lightbox-bar tidings-line">
         <span className="tidings-lightbox-name" role="status" dir="auto">

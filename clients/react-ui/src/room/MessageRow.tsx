@@ -11,11 +11,11 @@ import { useChatUi } from "../state/chatUi.js";
 import { useZone } from "../state/useNow.js";
 import { IconButton } from "../ui/Button.js";
 import { ChatAvatar } from "../ui/ChatAvatar.js";
-import { Icon, type IconName } from "../ui/Icon.js";
+import type { IconName } from "../ui/Icon.js";
 import { useContextMenu } from "../ui/useContextMenu.js";
 import { useActions } from "./actions.js";
 import { Bubble } from "./Bubble.js";
-import { FailedChange } from "./FailedChange.js";
+import { FailedChange, FailedRow } from "./FailedChange.js";
 import { Reactions } from "./Reactions.js";
 import { RowTabIndexProvider, useRowTabIndex } from "./rowTabIndex.js";
 
@@ -147,27 +147,12 @@ function Toolbar({ message, writable }: { message: Message; writable: boolean })
 
 function FailedNotice({ message }: { message: Message }) {
   const { retry, discard } = useActions();
-  const tabIndex = useRowTabIndex();
   return (
-    <fieldset className="tidings-row-failed tidings-line" aria-label="Message not sent">
-      <Icon name="warning" size={16} />
-      <span>{sendErrorText(message.error)}</span>
-      <button
-        type="button"
-        className="tidings-link-button"
-        tabIndex={tabIndex}
-        onClick={() => retry(message)}
-      >
-        Try again
-      </button>
-      <button
-        type="button"
-        className="tidings-link-button"
-        tabIndex={tabIndex}
-        onClick={() => discard(message)}
-      >
-        Discard
-      </button>
-    </fieldset>
+    <FailedRow
+      label="Message not sent"
+      text={sendErrorText(message.error)}
+      onRetry={() => retry(message)}
+      onDiscard={() => discard(message)}
+    />
   );
 }

@@ -1,4 +1,4 @@
-import { type ReactNode, useId, useRef } from "react";
+import { type ReactNode, useId } from "react";
 import { Button, IconButton } from "./Button.js";
 import { useModalDialog } from "./useModalDialog.js";
 
@@ -24,24 +24,13 @@ export function Dialog({
   focusCancel,
   wide = false,
 }: DialogProps): ReactNode {
-  const element = useRef<HTMLDialogElement>(null);
   const titleId = useId();
-
-  const onKeyDown = useModalDialog(element);
-
+  const modal = useModalDialog(onClose);
   return (
     <dialog
-      ref={element}
+      {...modal}
       className={wide ? "tidings-dialog tidings-dialog-wide" : "tidings-dialog"}
       aria-labelledby={titleId}
-      onKeyDown={onKeyDown}
-      onCancel={(event) => {
-        event.preventDefault();
-        onClose();
-      }}
-      onClick={(event) => {
-        if (event.target === element.current) onClose();
-      }}
     >
       <div className="tidings-dialog-inside tidings-column">
         <header className="tidings-dialog-header tidings-line">

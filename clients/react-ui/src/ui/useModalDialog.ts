@@ -1,14 +1,15 @@
-import { type KeyboardEvent, type RefObject, useEffect } from "react";
+import { type KeyboardEvent, type MouseEvent, type SyntheticEvent, useEffect, useRef } from "react";
 
 /** The selector of elements that can get the focus. */
 const FOCUSABLE_ELEMENTS =
   "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), video, [tabindex='0']";
 
 /**
- * Opens a dialog over an inert page, and gives the focus back when it closes. Returns the handler of keys, which keeps
- * Tab inside the dialog.
+ * Opens a dialog over an inert page, and gives the focus back when it closes. Returns the properties of the dialog: Tab
+ * stays inside it, and Escape or a click on the page behind calls `onClose`.
  */
-export function useModalDialog(element: RefObject<HTMLDialogElement | null>) {
+export function useModalDialog(onClose: () => void) {
+  const element = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const dialog = element.current;
     const previousFocus = document.activeElement;
@@ -19,10 +20,10 @@ export function useModalDialog(element: RefObject<HTMLDialogElement | null>) {
       dialog?.close();
       if (previousFocus instanceof HTMLElement && previousFocus.isConnected) previousFocus.focus();
     };
-  }, [element]);
+  }, []);
 
   // By default Tab moves the focus to the browser's own controls.
-  return (event: KeyboardEvent): void => {
+  const onKeyDown = (event: KeyboardEvent): void => {
     // The page behind the dialog must not handle the same Escape.
     event.stopPropagation();
     if (event.key !== "Tab") return;
@@ -34,5 +35,16 @@ export function useModalDialog(element: RefObject<HTMLDialogElement | null>) {
       event.preventDefault();
       (event.shiftKey ? focusables.at(-1) : focusables[0])?.focus();
     }
+  };
+  return {
+    ref: element,
+    onKeyDown,
+    onCancel: (event: SyntheticEvent) => {
+      event.preventDefault();
+      onClose();
+    },
+    onClick: (event: MouseEvent) => {
+      if (event.target === element.current) onClose();
+    },
   };
 }

@@ -1,9 +1,8 @@
 /** HTTP requests with headers and bytes, which the requests of the main entry do not have. */
 import type { Core } from "../core.js";
-import { asError, errorFrom, TidingsError } from "../errors.js";
-import { abortable, CODE_BY_STATUS } from "../net/http.js";
+import { asError, TidingsError } from "../errors.js";
+import { refusalOf, runRequest } from "../net/http.js";
 import { omitNullish } from "../omit-nullish.js";
-import { withTimeout } from "../timers.js";
 
 /** One request. */
 export interface FileRequest {
@@ -52,12 +51,10 @@ export async function sendRequest(core: Core, request: FileRequest): Promise<Fil
   }
 }
 
-async function sendOnce({ env }: Core, request: FileRequest, token: string): Promise<FileAnswer> {
-  const { method, path, body, headers, ms = REQUEST_TIMEOUT_MS, signal } = request;
-  if (signal?.aborted) throw new TidingsError("closed");
-  const controller = new AbortController();
+function sendOnce({ env }: Core, request: FileRequest, token: string): Promise<FileAnswer> {
+  const { method, path, body, headers, ms = REQUEST_TIMEOUT_MS } = request;
   const isBytes = body instanceof Blob;
-  const work = async (): Promise<FileAnswer> => {
+  return runRequest(env, ms, request.signal, async (signal) => {
     const response = await env.fetch(`${await env.origin()}/v1${path}`, {
       method,
       headers: omitNullish({
@@ -67,54 +64,32 @@ async function sendOnce({ env }: Core, request: FileRequest, token: string): Pro
         ...headers,
       }),
       body: body ? (isBytes ? body : JSON.stringify(body)) : null,
-      signal: controller.signal,
+      signal,
     });
     const { ok, status } = response;
     const parsed = parse(await response.text());
     const offset = toOffset(response.headers.get("upload-offset"));
     const tellsOffset = method === "PATCH" && (status === 400 || status === 409) && offset !== undefined;
     if (ok || tellsOffset) return { status, body: parsed, offset };
-    throw errorFrom(parsed, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
-      status,
-      retryAfterMs: Number(response.headers.get("retry-after")) * 1_000 || undefined,
-    });
-  };
-  try {
-    return await abortable(withTimeout(env.timers, ms, work), signal);
-  } catch (thrown) {
-    throw asError(thrown);
-  } finally {
-    // Cancels a request that timed out or that was aborted.
-    controller.abort();
-  }
+    throw refusalOf(response, parsed);
+  });
 }
 
 /**
  * Sends bytes to another server without the user's token, because the URL itself grants the permission. If it rejects
  * with TidingsError, the caller asks for a new URL.
  */
-export async function sendBytes(
+export const sendBytes = (
   { env }: Core,
   url: string,
   body: Blob,
   ms: number,
-  signal: AbortSignal,
-): Promise<void> {
-  if (signal.aborted) throw new TidingsError("closed");
-  const controller = new AbortController();
-  const work = async () => {
-    const { ok, status } = await env.fetch(url, { method: "PUT", body, signal: controller.signal });
+  aborted: AbortSignal,
+): Promise<void> =>
+  runRequest(env, ms, aborted, async (signal) => {
+    const { ok, status } = await env.fetch(url, { method: "PUT", body, signal });
     if (!ok) throw new TidingsError("unavailable", "The storage did not take the bytes", { status });
-  };
-  try {
-    await abortable(withTimeout(env.timers, ms, work), signal);
-  } catch (thrown) {
-    throw asError(thrown);
-  } finally {
-    // Cancels a request that timed out or that was aborted.
-    controller.abort();
-  }
-}
+  });
 
 /** Returns undefined for a text that is not JSON, such as the page of a proxy. */
 function parse(text: string): unknown {

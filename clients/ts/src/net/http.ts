@@ -31,7 +31,7 @@ interface CallOptions {
 }
 
 /** Error codes for answers without a problem document, such as those of a proxy. */
-export const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
+const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
   401: "unauthorized",
   403: "forbidden",
   404: "not_found",
@@ -40,15 +40,44 @@ export const CODE_BY_STATUS: { readonly [status: number]: ErrorCode } = {
   429: "rate_limited",
 };
 
-/** Sends one request and returns its answer. Rejects with TidingsError; `closed` when `signal` aborted it. */
-export async function callHttp<T>(
-  env: Env,
-  url: string,
-  { method = "GET", token, body, ms, signal }: CallOptions,
+/**
+ * Runs a request for at most `ms` milliseconds. The signal that it gets is aborted when the time is over, or when the app
+ * aborts `signal`. Rejects with TidingsError, `closed` when the app has aborted it.
+ */
+export async function runRequest<T>(
+  { timers }: Env,
+  ms: number,
+  signal: AbortSignal | undefined,
+  request: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   if (signal?.aborted) throw new TidingsError("closed");
   const controller = new AbortController();
-  const work = async (): Promise<T> => {
+  try {
+    return await abortable(
+      withTimeout(timers, ms, () => request(controller.signal)),
+      signal,
+    );
+  } catch (thrown) {
+    throw asError(thrown);
+  } finally {
+    controller.abort();
+  }
+}
+
+/** The error of a request that was refused with this parsed body. */
+export const refusalOf = ({ status, headers }: Response, problem: unknown): TidingsError =>
+  errorFrom(problem, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
+    status,
+    retryAfterMs: Number(headers.get("retry-after")) * 1_000 || undefined,
+  });
+
+/** Sends one request and returns its answer. Rejects with TidingsError; `closed` when `signal` aborted it. */
+export function callHttp<T>(
+  env: Env,
+  url: string,
+  { method = "GET", token, body, ms, signal: aborted }: CallOptions,
+): Promise<T> {
+  return runRequest(env, ms, aborted, async (signal) => {
     const response = await env.fetch(url, {
       method,
       headers: omitNullish({
@@ -56,9 +85,9 @@ export async function callHttp<T>(
         "content-type": body ? "application/json" : undefined,
       }),
       body: body ? JSON.stringify(body) : null,
-      signal: controller.signal,
+      signal,
     });
-    const { ok, status, headers } = response;
+    const { ok } = response;
     const text = await response.text();
     let parsed: unknown;
     try {
@@ -68,20 +97,8 @@ export async function callHttp<T>(
       if (ok) throw asError(thrown, "protocol");
     }
     if (ok) return parsed as T;
-    const retryAfterMs = Number(headers.get("retry-after")) * 1_000 || undefined;
-    throw errorFrom(parsed, CODE_BY_STATUS[status] ?? (status < 500 ? "bad_request" : "unavailable"), {
-      status,
-      retryAfterMs,
-    });
-  };
-  try {
-    return await abortable(withTimeout(env.timers, ms, work), signal);
-  } catch (thrown) {
-    throw asError(thrown);
-  } finally {
-    // Cancels a request that timed out or that the app has aborted.
-    controller.abort();
-  }
+    throw refusalOf(response, parsed);
+  });
 }
 
 /** Sends a request; `path` is below /v1. Rejects with TidingsError, at once when `signal` aborts it. */

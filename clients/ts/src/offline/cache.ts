@@ -75,7 +75,7 @@ export class OfflineCache implements Feature {
     this.#storage = new CacheStorage(adapter as StorageAdapter, env);
     this.#snapshots = new RoomSnapshots(this.#core, { ...DEFAULT_LIMITS, ...omitNullish(limits) });
     this.#active = true;
-    this.#unsubscribe = [this.#rooms.subscribe(() => this.#planWrite())];
+    this.#unsubscribe = [this.#rooms.list.subscribe(() => this.#planWrite())];
     this.#run((running) => this.#restore(running));
   }
 
@@ -120,7 +120,7 @@ export class OfflineCache implements Feature {
     await (this.#storage ?? own)?.clear();
     if (!everything) return;
     const rooms = new Set(
-      [...outbox.get(), ...this.#rooms.get().items].map((of) => ("room" in of ? of.room : of.id)),
+      [...outbox.get(), ...this.#rooms.list.get().items].map((of) => ("room" in of ? of.room : of.id)),
     );
     for (const room of rooms) for (const { clientId } of outbox.entriesOf(room)) outbox.discard(clientId);
     await own?.clearAccount();

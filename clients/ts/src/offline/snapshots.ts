@@ -67,7 +67,7 @@ export class RoomSnapshots {
    */
   take(rooms: Rooms, user: string, onNew: (room: RoomImpl) => void): Changes {
     const { maxRooms, maxRoomBytes, maxBytes } = this.#limits;
-    const list = rooms.get();
+    const list = rooms.list.get();
     const texts: [RoomImpl, string, boolean][] = [];
     const kept = new Set<RoomImpl>();
     let total = 0;

@@ -199,12 +199,12 @@ export class Log {
         env,
         () => up && job === this.#job,
         async () => {
-          if (this.#intake !== "open") await rooms.joins;
+          if (this.#intake !== "open") await rooms.joins.settled;
           if (job !== this.#job) return undefined;
           // A log without a cursor has no events yet, so nothing can be missing, and this join starts at the head.
           if (this.#intake !== "open") this.#intake = this.cursor ? "joining" : "open";
-          if (!this.joined) rooms.makeSpace();
-          return rooms.requestJoin({ room: id }, [this.#room]);
+          if (!this.joined) rooms.joins.makeSpace();
+          return rooms.joins.request({ room: id }, [this.#room]);
         },
       );
     } catch (thrown) {

@@ -261,7 +261,7 @@ export class RoomImpl implements Room {
     if (isRemoval(error)) this.listing.removed();
     this.features.callHook("down");
     this.update();
-    this.rooms.refresh();
+    this.rooms.list.refresh();
   }
 
   /** Computes the public state again, and reports it if it has changed. */
@@ -280,7 +280,7 @@ export class RoomImpl implements Room {
     } else if (this.log.phase === "off") phase = loaded ? "catching-up" : "loading";
     else phase = this.log.phase;
     setIfChanged(this.state, omitNullish({ phase, error, summary }));
-    if (before.summary !== summary) this.rooms.refresh();
+    if (before.summary !== summary) this.rooms.list.refresh();
   }
 
   /**

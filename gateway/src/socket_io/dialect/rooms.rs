@@ -45,12 +45,10 @@ impl NameCache {
     }
 
     fn find(&mut self, id: &str) -> Option<String> {
-        if let Some(name) = self.recent.get(id) {
-            return Some(name.clone());
+        if let Some(name) = self.older.remove(id) {
+            self.keep(id, name);
         }
-        let name = self.older.remove(id)?;
-        self.keep(id, name.clone());
-        Some(name)
+        self.recent.get(id).cloned()
     }
 }
 
@@ -71,8 +69,16 @@ pub(super) struct RoomNames {
 }
 
 impl RoomNames {
-    /// The id of the room with this name. A number counts as its digits.
+    /// The id of the room that a command names. A number counts as its digits. Remembers the name of a hash.
     pub fn to_id(&self, name: &str) -> String {
+        let id = self.derive_id(name);
+        if self.is_hash(&id) {
+            COMMAND_NAMES.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
+        }
+        id
+    }
+
+    fn derive_id(&self, name: &str) -> String {
         let Some(prefix) = &self.prefix else { return name.to_owned() };
         let mut id = prefix.clone();
         for byte in name.bytes() {
@@ -86,9 +92,7 @@ impl RoomNames {
         if id.len() <= MAX_ROOM_ID_CHARS || name.len() > MAX_HASHED_NAME_BYTES {
             return id;
         }
-        let id = hashed_id(prefix, name);
-        COMMAND_NAMES.with_borrow_mut(|names| names.keep(&id, name.to_owned()));
-        id
+        hashed_id(prefix, name)
     }
 
     /// The name of the room with this id. A room without the prefix is not of the application, and keeps its id.
@@ -122,11 +126,9 @@ impl RoomNames {
         if !self.is_hash(id) {
             return;
         }
-        if let Some(name) = name.as_str() {
-            self.to_id(name);
-        }
+        let hashed = name.as_str().filter(|name| self.derive_id(name) == *id).map(str::to_owned);
         // If the room has another name now, only the command that joined it has the name of the hash.
-        if let Some(name) = COMMAND_NAMES.with_borrow_mut(|names| names.find(id)) {
+        if let Some(name) = hashed.or_else(|| COMMAND_NAMES.with_borrow_mut(|names| names.find(id))) {
             NAME_CACHE.with_borrow_mut(|names| names.keep(id, name));
         }
     }
