@@ -1,7 +1,5 @@
-//! Schemas of the OpenAPI document that combine shared types: the events of a log, and request bodies.
+//! The schema of the OpenAPI document for the events of a log, which combines shared types.
 
-mod bodies;
 mod events;
 
-pub use bodies::{ChangeForm, EditForm, PresenceSetForm, SendForm};
 pub use events::EventForm;

@@ -1,55 +1,48 @@
-//! The fields of a command before their types are checked: one borrowed JSON text for each field of the protocol. A
-//! wrong type is reported with the name of the field. Unknown fields are ignored.
+//! Reads JSON objects of clients: the fields of a frame, or of the body of the equivalent HTTP request. A refusal names
+//! the field that is wrong. Unknown fields are ignored, and null counts as absent.
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{
-    error::{ErrorCode, Refusal},
-    ids::{ClientId, RoomId, Seq, UserId},
-    telemetry::TraceContext,
-};
+use crate::error::{ErrorCode, Refusal};
 
 /// Deepest nesting of JSON from clients. Some parsers fail at 128 levels, and frames and pages add a few levels.
 const MAX_DEPTH: i32 = 100;
+/// Longest description of a wrong value, in characters, because it may repeat the value.
+const MAX_REASON_CHARS: usize = 200;
 
-macro_rules! fields {
-    ($($name:ident = $wire:literal),* $(,)?) => {
-        /// The fields of a client frame, or of the body of the equivalent HTTP request, which has the same field names.
-        #[derive(Debug, Default, Deserialize)]
-        pub struct Fields<'a> {
-            $(#[serde(borrow, default, rename = $wire)]
-            pub $name: Option<&'a RawValue>,)*
-        }
-    };
+/// Parses one JSON object. Refuses a text that is not one JSON object, contains a field of `T` twice, or has a field
+/// that does not fit `T`.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
+    // serde would also accept an array for a struct, but the protocol requires an object.
+    if !text.trim_start().starts_with('{') {
+        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| wrong_object::<T>(text, &error))
 }
 
-fields! {
-    kind_of_frame = "type",
-    reference = "ref",
-    token = "token",
-    room = "room",
-    rooms = "rooms",
-    after = "after",
-    presence = "presence",
-    client_id = "client_id",
-    content = "content",
-    kind = "kind",
-    reply_to = "reply_to",
-    visible_to = "visible_to",
-    mentions = "mentions",
-    attachments = "attachments",
-    metadata = "metadata",
-    attempt = "attempt",
-    ack = "ack",
-    seq = "seq",
-    id = "id",
-    emoji = "emoji",
-    status = "status",
-    users = "users",
-    to = "to",
-    data = "data",
-    traceparent = "traceparent",
+/// Why a text is no `T`. Reads the text again to find the field, because good texts need not pay for it.
+#[cold]
+fn wrong_object<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Refusal {
+    if !error.is_data() {
+        return Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}"));
+    }
+    let reason: String = error.to_string().chars().take(MAX_REASON_CHARS).collect();
+    let located =
+        serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_str(text)).err();
+    let first = located.as_ref().and_then(|error| error.path().iter().next());
+    let missing = || reason.strip_prefix("missing field `")?.split('`').next();
+    let field = match first {
+        Some(serde_path_to_error::Segment::Map { key }) => Some(key.as_str()),
+        _ => missing(),
+    };
+    match field {
+        Some(field) if reason.starts_with("missing field") && first.is_none() => {
+            Refusal::bad_field(field, format!("`{field}` is missing"))
+        }
+        Some(field) => Refusal::bad_field(field, format!("`{field}` is wrong: {reason}")),
+        None => Refusal::new(ErrorCode::BadRequest, reason),
+    }
 }
 
 fn given(field: Option<&RawValue>) -> Option<&str> {
@@ -77,59 +70,22 @@ pub fn required<T: DeserializeOwned>(
     optional(field, name, form)?.ok_or_else(|| Refusal::bad_field(name, format!("`{name}` is missing")))
 }
 
-/// Parses the fields of a JSON object. Refuses a text that is not one JSON object or contains a field of `T` twice.
-pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
-    // serde would also accept an array for a struct, but the protocol requires an object.
-    if !text.trim_start().starts_with('{') {
-        return Err(Refusal::new(ErrorCode::BadRequest, "expected one JSON object"));
+/// Returns the unchanged JSON text of an optional field. The field must be an object of at most `max_bytes`.
+pub fn json_object(
+    field: Option<&RawValue>,
+    name: &'static str,
+    max_bytes: usize,
+) -> Result<Option<Box<RawValue>>, Refusal> {
+    let Some(json) = given(field) else { return Ok(None) };
+    if json.len() > max_bytes {
+        return Err(Refusal::too_large(name, format!("`{name}` is over {max_bytes} bytes")));
     }
-    serde_json::from_str(text)
-        .map_err(|error| Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}")))
-}
-
-impl<'a> Fields<'a> {
-    /// The trace context of the command. A malformed context is ignored.
-    pub fn trace(&self) -> Option<TraceContext> {
-        TraceContext::parse(serde_json::from_str(self.traceparent?.get()).ok()?)
+    check_depth(json, name)?;
+    // PostgreSQL stores the text unchanged, but cannot return a string from it that contains U+0000.
+    if holds_nul(&serde_json::Value::Object(required(field, name, "an object")?)) {
+        return Err(Refusal::bad_field(name, format!("`{name}` must not contain U+0000")));
     }
-
-    /// Parses the fields of one JSON object, as [`object`] does.
-    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        object(text)
-    }
-
-    /// The field `room`. Refused if it is missing or not a room id.
-    pub fn room(&self) -> Result<RoomId, Refusal> {
-        required(self.room, "room", "a room id")
-    }
-
-    /// The field `client_id`, or `None` if it is missing or null. Refused if it is not a client id.
-    pub fn client_id(&self) -> Result<Option<ClientId>, Refusal> {
-        optional(self.client_id, "client_id", "1 to 64 printable ASCII characters")
-    }
-
-    /// The field `seq`. Refused if it is missing or not a position.
-    pub fn seq(&self) -> Result<Seq, Refusal> {
-        required(self.seq, "seq", "a position (integer from 0 on)")
-    }
-
-    /// Returns the unchanged JSON text of an optional field. The field must be an object of at most `max_bytes`.
-    pub fn object(
-        field: Option<&RawValue>,
-        name: &'static str,
-        max_bytes: usize,
-    ) -> Result<Option<Box<RawValue>>, Refusal> {
-        let Some(json) = given(field) else { return Ok(None) };
-        if json.len() > max_bytes {
-            return Err(Refusal::too_large(name, format!("`{name}` is over {max_bytes} bytes")));
-        }
-        check_depth(json, name)?;
-        // PostgreSQL stores the text unchanged, but cannot return a string from it that contains U+0000.
-        if holds_nul(&serde_json::Value::Object(required(field, name, "an object")?)) {
-            return Err(Refusal::bad_field(name, format!("`{name}` must not contain U+0000")));
-        }
-        Ok(field.map(ToOwned::to_owned))
-    }
+    Ok(field.map(ToOwned::to_owned))
 }
 
 /// Refuses JSON with more than 100 levels, because receivers get it unchanged and their parsers could fail.
@@ -175,16 +131,6 @@ pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>
         return Err(Refusal::too_large(name, format!("`{name}` has more than {max} entries")));
     }
     Ok(list)
-}
-
-/// The users and roles of `visible_to`; either may be absent.
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendVisibleTo))]
-pub struct VisibleTo {
-    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
-    pub users: Option<Vec<UserId>>,
-    #[cfg_attr(feature = "openapi", schema(max_items = 100, value_type = Option<Vec<crate::openapi::LabelForm>>))]
-    pub roles: Option<Vec<String>>,
 }
 
 #[cfg(test)]

@@ -9,21 +9,22 @@ mod mentions;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+#[cfg(feature = "openapi")]
+use crate::openapi::{LabelForm, MessageSeqForm, MessageTextForm, MetadataForm, mentions_schema};
 use crate::{
-    command_fields::{Fields, VisibleTo, bounded, optional, required},
+    command_fields::{bounded, json_object},
     error::Refusal,
     ids::{ClientId, Seq, UserId, is_label},
     limits::{MAX_ATTACHMENTS, MAX_METADATA_BYTES, MAX_VISIBLE_TO},
     role::{MinRole, Permission},
     visibility::Visibility,
 };
-use attachment::AttachmentFields;
-pub use attachment::{Attachment, AttachmentSource, Dimensions};
+pub use attachment::{Attachment, AttachmentFields, AttachmentSource, Dimensions};
 pub use change::Target;
 
 use change::Actor;
 use events::{Audience, MessageBody, MessageJsonFields};
-use mentions::parse_mentions;
+use mentions::check_mentions;
 
 /// What a sender waits for: `accepted` (the event is in Redis) or `stored` (the event is committed in PostgreSQL).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,47 @@ pub struct Sender<'a> {
     pub picture: Option<&'a str>,
 }
 
+/// The body of a send, as for `message:send`.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(as = Send, examples(json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"})))
+)]
+pub struct SendForm {
+    pub client_id: ClientId,
+    /// Empty or omitted only with attachments.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageTextForm>))]
+    pub content: Option<String>,
+    /// `text` if omitted.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<LabelForm>))]
+    pub kind: Option<String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageSeqForm>))]
+    pub reply_to: Option<Seq>,
+    pub visible_to: Option<VisibleTo>,
+    #[cfg_attr(feature = "openapi", schema(schema_with = mentions_schema))]
+    pub mentions: Option<Vec<UserId>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 10, value_type = Option<Vec<Attachment>>))]
+    pub attachments: Option<Vec<AttachmentFields>>,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MetadataForm>))]
+    pub metadata: Option<Box<RawValue>>,
+    /// 1 promises that this client id was never sent before.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64))]
+    pub attempt: Option<u32>,
+    /// `stored` if omitted.
+    pub ack: Option<AckStage>,
+}
+
+/// The users and roles of `visible_to`; either may be absent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendVisibleTo))]
+pub struct VisibleTo {
+    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
+    pub users: Option<Vec<UserId>>,
+    #[cfg_attr(feature = "openapi", schema(max_items = 100, value_type = Option<Vec<LabelForm>>))]
+    pub roles: Option<Vec<String>>,
+}
+
 /// A message whose fields are checked, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -67,41 +109,40 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Checks the fields of a `message:send` frame or of the equivalent HTTP request.
-    pub fn from_fields(fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
-        let client_id =
-            fields.client_id()?.ok_or_else(|| Refusal::bad_field("client_id", "`client_id` is missing"))?;
-        let attachments = parse_attachments(fields)?;
-        let content: String = if attachments.is_empty() {
-            required(fields.content, "content", "a string")?
-        } else {
-            optional(fields.content, "content", "a string")?.unwrap_or_default()
+    /// Checks the fields of a message that is sent.
+    pub fn from_form(form: SendForm, max_chars: usize) -> Result<Self, Refusal> {
+        let attachments = bounded(form.attachments.unwrap_or_default(), "attachments", MAX_ATTACHMENTS)?;
+        let attachments: Vec<Attachment> =
+            attachments.into_iter().map(Attachment::try_from).collect::<Result<_, _>>()?;
+        let content = match form.content {
+            Some(content) => normalize_line_ends(content),
+            None if attachments.is_empty() => {
+                return Err(Refusal::bad_field("content", "`content` is missing"));
+            }
+            None => String::new(),
         };
-        let content = normalize_line_ends(content);
         check_text(&content, "content", max_chars)?;
         if content.is_empty() && attachments.is_empty() {
             return Err(Refusal::bad_field("content", "`content` is empty and there are no attachments"));
         }
-        let kind = optional(fields.kind, "kind", "a string")?.unwrap_or_else(|| "text".to_owned());
+        let kind = form.kind.unwrap_or_else(|| "text".to_owned());
         if !is_label(&kind) {
             return Err(Refusal::bad_field("kind", "`kind` must be 1 to 32 of a-z 0-9 _ -"));
         }
-        let reply_to: Option<Seq> = optional(fields.reply_to, "reply_to", "the seq of a message")?;
-        if reply_to.is_some_and(|seq| seq.0 == 0 || seq.0 > i64::MAX as u64) {
+        if form.reply_to == Some(Seq(0)) {
             return Err(Refusal::bad_field("reply_to", "`reply_to` must be the seq of a message"));
         }
-        let attempt: Option<u32> = optional(fields.attempt, "attempt", "a number from 1 on")?;
         Ok(Self {
-            client_id,
+            client_id: form.client_id,
             kind,
             content,
-            reply_to,
+            reply_to: form.reply_to,
             attachments,
-            metadata: Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?,
-            visibility: visibility_of(fields)?,
-            mentions: parse_mentions(fields)?.unwrap_or_default(),
-            ack: optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default(),
-            first_attempt: attempt == Some(1),
+            metadata: json_object(form.metadata.as_deref(), "metadata", MAX_METADATA_BYTES)?,
+            visibility: form.visible_to.map(visibility_of).transpose()?.unwrap_or_default(),
+            mentions: check_mentions(form.mentions)?.unwrap_or_default(),
+            ack: form.ack.unwrap_or_default(),
+            first_attempt: form.attempt == Some(1),
         })
     }
 
@@ -195,20 +236,7 @@ pub fn normalize_line_ends(text: String) -> String {
     if text.contains("\r\n") { text.replace("\r\n", "\n") } else { text }
 }
 
-fn parse_attachments(fields: &Fields<'_>) -> Result<Vec<Attachment>, Refusal> {
-    let form = "a list of {name, url or file, media_type, size}";
-    let attachments: Vec<AttachmentFields> =
-        optional(fields.attachments, "attachments", form)?.unwrap_or_default();
-    let attachments = bounded(attachments, "attachments", MAX_ATTACHMENTS)?;
-    attachments.into_iter().map(Attachment::try_from).collect()
-}
-
-fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
-    let Some(visible_to): Option<VisibleTo> =
-        optional(fields.visible_to, "visible_to", "{users: [user ids], roles: [role names]}")?
-    else {
-        return Ok(Visibility::default());
-    };
+fn visibility_of(visible_to: VisibleTo) -> Result<Visibility, Refusal> {
     let users = bounded(visible_to.users.unwrap_or_default(), "visible_to", MAX_VISIBLE_TO)?;
     let roles = bounded(visible_to.roles.unwrap_or_default(), "visible_to", MAX_VISIBLE_TO)?;
     if !roles.iter().all(|role| is_label(role)) {
@@ -225,10 +253,10 @@ fn visibility_of(fields: &Fields<'_>) -> Result<Visibility, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorCode;
+    use crate::{command_fields::object, error::ErrorCode};
 
     fn draft(json: &str) -> Result<Draft, Refusal> {
-        Draft::from_fields(&Fields::parse(json).unwrap(), 1000)
+        Draft::from_form(object(json)?, 1000)
     }
 
     #[test]

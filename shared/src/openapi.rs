@@ -3,15 +3,17 @@
 
 use std::borrow::Cow;
 
-use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, SchemaFormat, Type};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::{
+    AdditionalProperties, Array, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
+use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{Number, PartialSchema, ToSchema};
 
 use crate::error::ErrorCode;
 use crate::ids::{ClientId, Epoch, FileId, RoomId, Seq, UserId};
 use crate::limits::{
     DEFAULT_FEED_ENTRIES, DEFAULT_PAGE_ENTRIES, MAX_ATTACHMENT_NAME_CHARS, MAX_ATTACHMENT_URL_CHARS,
-    MAX_CLIENT_ID_CHARS, MAX_EMOJI_BYTES, MAX_FEED_ENTRIES, MAX_FEED_WAIT_MS, MAX_LABEL_CHARS,
+    MAX_CLIENT_ID_CHARS, MAX_EMOJI_BYTES, MAX_FEED_ENTRIES, MAX_FEED_WAIT_MS, MAX_LABEL_CHARS, MAX_MENTIONS,
     MAX_METADATA_BYTES, MAX_PAGE_ENTRIES, MAX_PERSON_TEXT_CHARS, MAX_ROOM_ID_CHARS, MAX_ROOM_NAME_CHARS,
     MAX_SEQ, MAX_SLOW_MODE_S, MAX_USER_ID_CHARS,
 };
@@ -112,6 +114,17 @@ forms! {
     ErrorCode = "ErrorCode", "See the table of errors in the protocol." => enum_schema(&ErrorCode::ALL.map(ErrorCode::as_str));
     TimeForm = "Time", "RFC 3339 in UTC with milliseconds." =>
         string().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).pattern(Some(r"\.[0-9]{3}Z$"));
+}
+
+/// The schema of `mentions` in a request.
+pub fn mentions_schema() -> Array {
+    ArrayBuilder::new()
+        .items(Ref::from_schema_name(UserId::name()))
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .max_items(Some(MAX_MENTIONS))
+        .unique_items(true)
+        .description(Some("Members who may see the message, each once."))
+        .build()
 }
 
 fn string() -> ObjectBuilder {

@@ -5,7 +5,5 @@ pub mod close;
 pub mod names;
 pub mod server;
 
-pub use client::{Command, JoinTarget, Parsed, RoomCommand, Status};
+pub use client::{Command, JoinTarget, Parsed, RoomCommand, SeqForm, Status, StatusForm};
 pub use close::CloseCode;
-
-pub use crate::command_fields::{self, Fields};

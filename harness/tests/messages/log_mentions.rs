@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::log_world::LogFixture;
 use anyhow::{Result, ensure};
 use tidings_shared::{
-    command_fields::Fields,
+    command_fields::object,
     error::Refusal,
     ids::{Epoch, Seq},
     log::{Accepted, KnownClientId, MinRole},
@@ -16,7 +16,7 @@ use tidings_shared::{
 fn draft(client_id: &str, mentions: &str) -> Result<Draft, Refusal> {
     // Each message claims that it is a first attempt.
     let json = format!(r#"{{"client_id":"{client_id}","content":"x","attempt":1,"mentions":{mentions}}}"#);
-    Draft::from_fields(&Fields::parse(&json)?, 1000)
+    Draft::from_form(object(&json)?, 1000)
 }
 
 /// Checks the mentions of a message of alice.

@@ -1,12 +1,10 @@
 //! Changes of a message over HTTP, with the same result as over WebSocket: `PATCH` and `DELETE` of the message, and the
 //! caller's reactions to it.
 
-use crate::schemas::{ChangeForm, EditForm};
 use actix_web::web;
-use serde_json::value::RawValue;
-use tidings_shared::command_fields::Fields;
-use tidings_shared::ids::RoomId;
-use tidings_shared::message::change::{Actor, Change, ChangeKind};
+use tidings_shared::command_fields::object;
+use tidings_shared::ids::{RoomId, Seq};
+use tidings_shared::message::change::{Actor, Change, ChangeForm, ChangeKind, EditForm};
 use tidings_shared::openapi::{EmojiForm, MessageSeqForm};
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
@@ -115,13 +113,16 @@ async fn change_message(
     emoji: Option<&str>,
     payload: web::Payload,
 ) -> Result<web::Json<Ack>, Problem> {
-    let (room, seq) = (parameters::room(room)?, parameters::seq("seq", seq)?);
+    let (room, seq) = (parameters::room(room)?, Seq(parameters::seq("seq", seq)?.unsigned_abs()));
     let body = Body::read(state, caller, payload, MAX_COMMAND_BODY_BYTES).await?;
-    let (seq, emoji) = (raw_json(&seq)?, emoji.map(|emoji| raw_json(&emoji)).transpose()?);
-    let mut fields = if body.text().is_empty() { Fields::default() } else { Fields::parse(body.text())? };
-    fields.seq = Some(&seq);
-    fields.emoji = emoji.as_deref();
-    let change = Change::from_fields(kind, &fields, state.limits.max_message_chars)?;
+    let form = || if body.text().is_empty() { Ok(ChangeForm::default()) } else { object(body.text()) };
+    let change = match (kind, emoji) {
+        (ChangeKind::Edit, _) => {
+            Change::edit(seq, object::<EditForm>(body.text())?, state.limits.max_message_chars)
+        }
+        (_, Some(emoji)) => Change::reaction(kind, seq, emoji.to_owned(), form()?),
+        (_, None) => Change::delete(seq, form()?),
+    }?;
     state.allowance.take_command_tokens(caller.viewer(), change.bytes())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();
@@ -133,8 +134,4 @@ async fn change_message(
     let (accepted, stage) = state.log.wait_for_stage(&room, change.ack, accepted).await?;
     drop(wait_span);
     Ok(web::Json(accepted.ack(&room, &change.client_id, false, stage)))
-}
-
-fn raw_json(value: &impl serde::Serialize) -> Result<Box<RawValue>, Problem> {
-    serde_json::value::to_raw_value(value).map_err(|_| Problem::bad_field("path", "the path cannot be read"))
 }

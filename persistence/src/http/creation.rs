@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidings_shared::command_fields::{Fields, bounded, object, optional, required};
+use tidings_shared::command_fields::{bounded, json_object, object, optional, required};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, UserId};
 use tidings_shared::limits::{MAX_FIRST_MEMBERS, MAX_METADATA_BYTES, MAX_ROOM_NAME_CHARS};
@@ -66,7 +66,7 @@ pub fn parse_new_room(text: &str, creator: &UserId, admin: bool, fresh: RoomId) 
     if let Some(name) = &name {
         check_name(name)?;
     }
-    let metadata = Fields::object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
+    let metadata = json_object(body.metadata, "metadata", MAX_METADATA_BYTES)?;
     let named: Vec<NewMember> =
         optional(body.members, "members", "a list of {user, role}")?.unwrap_or_default();
     let members = first_members(bounded(named, "members", MAX_FIRST_MEMBERS)?, creator, kind)?;

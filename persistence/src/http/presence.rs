@@ -5,14 +5,14 @@ use std::collections::HashSet;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
-use tidings_shared::command_fields::{self, Fields};
+use tidings_shared::command_fields::object;
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::UserId;
 use tidings_shared::limits::MAX_PRESENCE_USERS;
 use tidings_shared::log::keys::Partition;
 use tidings_shared::presence::{self, HoldKind, PresencePartition, WriteOutcome};
-use tidings_shared::protocol::Status;
 use tidings_shared::protocol::server::Presence;
+use tidings_shared::protocol::{Status, StatusForm};
 use utoipa::ToSchema;
 
 use super::allowance::RateLimitKind;
@@ -22,7 +22,6 @@ use super::parameters::{self, Parameters};
 use super::problem::Problem;
 use super::state::State;
 use crate::query::presence as query;
-use crate::schemas::PresenceSetForm;
 use crate::writer::failure;
 
 /// The presence of several users.
@@ -64,7 +63,7 @@ pub async fn list(
 /// Sets the caller's presence for 60 s, in addition to the presence of their connections.
 #[utoipa::path(
     post, path = "/v1/presence", operation_id = "setPresence", tag = "presence",
-    request_body = PresenceSetForm,
+    request_body = StatusForm,
     responses(
         (status = 204, description = "Set"),
         (status = 429, description = "Set too often"),
@@ -76,8 +75,7 @@ pub async fn set_presence(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
-    let status: Status =
-        command_fields::required(Fields::parse(body.text())?.status, "status", "`online` or `away`")?;
+    let StatusForm { status } = object(body.text())?;
     state.allowance.take_token(RateLimitKind::Presence, caller.viewer())?;
     hold_presence(&state, &caller.user, status).await?;
     Ok(HttpResponse::NoContent().finish())

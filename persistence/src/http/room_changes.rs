@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tidings_shared::command_fields::{Fields, object, optional};
+use tidings_shared::command_fields::{json_object, object, optional};
 use tidings_shared::error::{ErrorCode, Refusal};
 use tidings_shared::ids::{RoomId, Seq, UserId};
 use tidings_shared::limits::{MAX_METADATA_BYTES, MAX_SLOW_MODE_S};
@@ -135,7 +135,7 @@ impl RoomChange {
         }
         Ok(Self {
             name,
-            metadata: Fields::object(given.metadata, "metadata", MAX_METADATA_BYTES)?,
+            metadata: json_object(given.metadata, "metadata", MAX_METADATA_BYTES)?,
             archived: optional(given.archived, "archived", "true or false")?,
             slow_mode_s,
         })

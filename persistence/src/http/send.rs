@@ -1,10 +1,9 @@
 //! `POST /rooms/{room}/messages`: sends a message over HTTP, with the same result as over WebSocket.
 
-use crate::schemas::SendForm;
 use actix_web::{HttpResponse, web};
-use tidings_shared::command_fields::Fields;
+use tidings_shared::command_fields::object;
 use tidings_shared::ids::RoomId;
-use tidings_shared::message::{AckStage, Draft, change::Actor};
+use tidings_shared::message::{AckStage, Draft, SendForm, change::Actor};
 use tidings_shared::protocol::server::Ack;
 use tidings_shared::telemetry::{self, SpanKind};
 
@@ -35,7 +34,7 @@ pub async fn send(
 ) -> Result<HttpResponse, Problem> {
     let room = parameters::room(&path)?;
     let body = Body::read(&state, &caller, payload, MAX_COMMAND_BODY_BYTES).await?;
-    let draft = Draft::from_fields(&Fields::parse(body.text())?, state.limits.max_message_chars)?;
+    let draft = Draft::from_form(object::<SendForm>(body.text())?, state.limits.max_message_chars)?;
     state.allowance.take_command_tokens(caller.viewer(), draft.bytes())?;
     let access = state.access(caller.viewer(), &room).await?;
     let role = access.role.as_deref().unwrap_or_default();

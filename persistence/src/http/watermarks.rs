@@ -3,10 +3,11 @@
 
 use actix_web::web;
 use serde::{Deserialize, Serialize};
-use tidings_shared::command_fields::Fields;
+use tidings_shared::command_fields::object;
 use tidings_shared::error::ErrorCode;
 use tidings_shared::ids::{RoomId, Seq};
 use tidings_shared::limits::MAX_SEQ;
+use tidings_shared::protocol::SeqForm;
 use utoipa::ToSchema;
 
 use super::allowance::RateLimitKind;
@@ -97,7 +98,7 @@ async fn set_mark(
 ) -> Result<web::Json<Mark>, Problem> {
     let room = parameters::room(room)?;
     let body = Body::read(state, caller, payload, MAX_COMMAND_BODY_BYTES).await?;
-    let requested = Fields::parse(body.text())?.seq()?;
+    let SeqForm { seq: requested } = object(body.text())?;
     state.allowance.take_token(RateLimitKind::Marks, caller.viewer())?;
     let access = state.access(caller.viewer(), &room).await?;
     if access.role.is_none() {

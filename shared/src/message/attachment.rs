@@ -8,7 +8,7 @@ mod schema;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 
 use crate::ids::FileId;
-pub(super) use parse::AttachmentFields;
+pub use parse::AttachmentFields;
 
 /// A file that a message shows. All fields are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

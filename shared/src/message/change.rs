@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{AckStage, check_text, events::ChangeBody, mentions::parse_mentions, normalize_line_ends};
+use super::{AckStage, check_text, events::ChangeBody, mentions::check_mentions, normalize_line_ends};
+#[cfg(feature = "openapi")]
+use crate::openapi::{MessageIdForm, MessageTextForm, MetadataForm, mentions_schema};
 use crate::{
-    command_fields::{Fields, optional, required},
+    command_fields::json_object,
     emoji::canonical,
     error::{ErrorCode, Refusal},
     events::{MESSAGE_DELETED, MESSAGE_EDITED, REACTION_ADDED, REACTION_REMOVED},
@@ -115,6 +117,43 @@ impl Target {
     }
 }
 
+/// The body of an edit, as for `message:edit`. Omitted metadata and mentions stay.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(as = Edit, examples(json!({"content": "Tea was ready"})))
+)]
+pub struct EditForm {
+    /// Empty only if the message has attachments.
+    #[cfg_attr(feature = "openapi", schema(value_type = MessageTextForm))]
+    pub content: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MetadataForm>))]
+    pub metadata: Option<Box<RawValue>>,
+    #[cfg_attr(feature = "openapi", schema(schema_with = mentions_schema))]
+    pub mentions: Option<Vec<UserId>>,
+    /// The message must have this id, else `conflict`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageIdForm>))]
+    pub id: Option<Uuid>,
+    /// If omitted, the server chooses one.
+    pub client_id: Option<ClientId>,
+    /// `stored` if omitted.
+    pub ack: Option<AckStage>,
+}
+
+/// The body of every other change. May be omitted.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Change))]
+pub struct ChangeForm {
+    /// The message must have this id, else `conflict`.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageIdForm>))]
+    pub id: Option<Uuid>,
+    /// If omitted, the server chooses one.
+    pub client_id: Option<ClientId>,
+    /// `stored` if omitted.
+    pub ack: Option<AckStage>,
+}
+
 /// A change of a message whose fields are checked, before it is appended to the log.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -141,29 +180,39 @@ impl Change {
         }
     }
 
-    /// Checks the fields of a change. A change without a `client_id` gets a new one, so its repetition is appended as a
-    /// second change with the same effect.
-    pub fn from_fields(kind: ChangeKind, fields: &Fields<'_>, max_chars: usize) -> Result<Self, Refusal> {
-        let target = fields.seq()?;
+    /// Checks an edit of the message at `target`.
+    pub fn edit(target: Seq, form: EditForm, max_chars: usize) -> Result<Self, Refusal> {
+        let EditForm { content, metadata, mentions, id, client_id, ack } = form;
+        let content = normalize_line_ends(content);
+        check_text(&content, "content", max_chars)?;
+        let metadata = json_object(metadata.as_deref(), "metadata", MAX_METADATA_BYTES)?;
+        let action = Action::Edit { content, metadata, mentions: check_mentions(mentions)? };
+        Self::new(target, ChangeForm { id, client_id, ack }, action)
+    }
+
+    /// Checks a delete of the message at `target`.
+    pub fn delete(target: Seq, form: ChangeForm) -> Result<Self, Refusal> {
+        Self::new(target, form, Action::Delete)
+    }
+
+    /// Checks a reaction to the message at `target`, which is removed if `kind` is [`ChangeKind::RemoveReaction`].
+    pub fn reaction(kind: ChangeKind, target: Seq, emoji: String, form: ChangeForm) -> Result<Self, Refusal> {
+        let emoji = check_emoji(emoji)?;
+        let action = match kind {
+            ChangeKind::RemoveReaction => Action::RemoveReaction { emoji },
+            _ => Action::AddReaction { emoji },
+        };
+        Self::new(target, form, action)
+    }
+
+    /// A change without a client id gets a new one, so its repetition is appended as a second change with the same
+    /// effect.
+    fn new(target: Seq, form: ChangeForm, action: Action) -> Result<Self, Refusal> {
         if target.0 == 0 {
             return Err(Refusal::bad_field("seq", "`seq` must be the seq of a message"));
         }
-        let id = optional(fields.id, "id", "the id of a message")?;
-        let client_id = fields.client_id()?.unwrap_or_else(new_client_id);
-        let ack = optional(fields.ack, "ack", "`stored` or `accepted`")?.unwrap_or_default();
-        let emoji = || check_emoji(required(fields.emoji, "emoji", "a string")?);
-        let action = match kind {
-            ChangeKind::Edit => {
-                let content = normalize_line_ends(required(fields.content, "content", "a string")?);
-                check_text(&content, "content", max_chars)?;
-                let metadata = Fields::object(fields.metadata, "metadata", MAX_METADATA_BYTES)?;
-                Action::Edit { content, metadata, mentions: parse_mentions(fields)? }
-            }
-            ChangeKind::Delete => Action::Delete,
-            ChangeKind::AddReaction => Action::AddReaction { emoji: emoji()? },
-            ChangeKind::RemoveReaction => Action::RemoveReaction { emoji: emoji()? },
-        };
-        Ok(Self { target, id, client_id, ack, action })
+        let client_id = form.client_id.unwrap_or_else(new_client_id);
+        Ok(Self { target, id: form.id, client_id, ack: form.ack.unwrap_or_default(), action })
     }
 
     /// The users whom the message mentions after this change; empty if the change does not set them.

@@ -1,18 +1,10 @@
-//! Parses the users whom a message mentions. `log::mentions` checks that they may see the message.
+//! Checks the users whom a message mentions. `log::mentions` checks that they may see the message.
 
-use crate::{
-    command_fields::{Fields, bounded, optional},
-    error::Refusal,
-    ids::UserId,
-    limits::MAX_MENTIONS,
-};
+use crate::{command_fields::bounded, error::Refusal, ids::UserId, limits::MAX_MENTIONS};
 
-/// The field `mentions` of a message or an edit, or `None` if it is missing or null.
-pub(super) fn parse_mentions(fields: &Fields<'_>) -> Result<Option<Vec<UserId>>, Refusal> {
-    let Some(users): Option<Vec<UserId>> = optional(fields.mentions, "mentions", "a list of user ids")?
-    else {
-        return Ok(None);
-    };
+/// Refuses too many users, and a user who is named twice.
+pub(super) fn check_mentions(mentions: Option<Vec<UserId>>) -> Result<Option<Vec<UserId>>, Refusal> {
+    let Some(users) = mentions else { return Ok(None) };
     let users = bounded(users, "mentions", MAX_MENTIONS)?;
     if users.iter().enumerate().any(|(index, user)| users[..index].contains(user)) {
         return Err(Refusal::bad_field("mentions", "`mentions` names a user twice"));
@@ -24,13 +16,14 @@ pub(super) fn parse_mentions(fields: &Fields<'_>) -> Result<Option<Vec<UserId>>,
 mod tests {
     use super::*;
     use crate::{
+        command_fields::object,
         error::ErrorCode,
         message::{Draft, Sender},
     };
 
     fn draft(mentions: &serde_json::Value) -> Result<Draft, Refusal> {
         let json = serde_json::json!({"client_id": "c", "content": "x", "mentions": mentions}).to_string();
-        Draft::from_fields(&Fields::parse(&json).unwrap(), 1000)
+        Draft::from_form(object(&json)?, 1000)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    command_fields::{self, Fields, optional, required},
+    command_fields::{bounded, check_depth, check_readable, object, optional, required},
     error::{ErrorCode, Refusal},
     ids::{Cursor, RoomId, Seq, UserId},
     limits::{MAX_PRESENCE_USERS, MAX_ROOMS_PER_JOIN, MAX_SIGNAL_BYTES},
@@ -87,51 +87,155 @@ pub enum Status {
     Away = 1,
 }
 
+/// The fields that a frame may have whatever its type is. They are read even if others are wrong.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, rename = "ref")]
+    reference: Option<&'a RawValue>,
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct AuthForm {
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct JoinForm {
+    room: Option<RoomId>,
+    rooms: Option<Rooms>,
+    after: Option<After>,
+    presence: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct LeaveForm {
+    room: Option<RoomId>,
+    rooms: Option<Vec<RoomId>>,
+}
+
+/// A list of room ids or `"mine"`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Rooms {
+    List(Vec<RoomId>),
+    Mine(Mine),
+}
+
+#[derive(Deserialize)]
+enum Mine {
+    #[serde(rename = "mine")]
+    Mine,
+}
+
+/// The cursor of one room, or a map from room to cursor. A cursor that is null counts as absent.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum After {
+    One(Cursor),
+    Many(HashMap<RoomId, Option<Cursor>>),
+}
+
+/// The position of a mark, or of the message that a change is about.
+#[derive(Deserialize)]
+pub struct SeqForm {
+    pub seq: Seq,
+}
+
+#[derive(Deserialize)]
+struct ReactionForm {
+    emoji: String,
+}
+
+/// What a user sets for themselves.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PresenceSet))]
+pub struct StatusForm {
+    pub status: Status,
+}
+
+#[derive(Deserialize)]
+struct UsersForm {
+    users: Vec<UserId>,
+}
+
+#[derive(Deserialize)]
+struct SignalForm {
+    to: Option<UserId>,
+    data: Option<Box<RawValue>>,
+}
+
 /// Parses one text frame. [`Parsed::frame`] contains the refusal of an invalid frame.
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
-    parse_fields(Fields::parse(text), max_message_chars)
+    parse_head(object(text), text, max_message_chars)
 }
 
 /// Parses a command whose type is not in its object but beside it, as in an event of Socket.IO. A field `type` of the
 /// object is ignored.
-pub fn parse_event<'a>(kind: &'a RawValue, object: &'a str, max_message_chars: usize) -> Parsed {
-    let fields = Fields::parse(object).map(|fields| Fields { kind_of_frame: Some(kind), ..fields });
-    parse_fields(fields, max_message_chars)
+pub fn parse_event<'a>(kind: &'a RawValue, text: &'a str, max_message_chars: usize) -> Parsed {
+    let head = object(text).map(|head| Head { kind: Some(kind), ..head });
+    parse_head(head, text, max_message_chars)
 }
 
-fn parse_fields(fields: Result<Fields<'_>, Refusal>, max_message_chars: usize) -> Parsed {
-    match fields.and_then(|fields| Ok((parse_reference(&fields)?, fields))) {
-        Ok((reference, fields)) => {
-            let (room, trace) = (fields.room().ok(), fields.trace());
-            Parsed { reference, room, trace, frame: parse_command(&fields, max_message_chars) }
+fn parse_head(head: Result<Head<'_>, Refusal>, text: &str, max_message_chars: usize) -> Parsed {
+    match head.and_then(|head| Ok((parse_reference(&head)?, head))) {
+        Ok((reference, head)) => {
+            let room = required(head.room, "room", "a room id");
+            // A malformed trace context is ignored.
+            let trace =
+                head.traceparent.and_then(|json| TraceContext::parse(serde_json::from_str(json.get()).ok()?));
+            let frame = required(head.kind, "type", "a string")
+                .and_then(|kind: String| parse_command(&kind, room.clone(), text, max_message_chars));
+            Parsed { reference, room: room.ok(), trace, frame }
         }
         Err(refusal) => Parsed::refused(refusal),
     }
 }
 
-fn parse_reference(fields: &Fields<'_>) -> Result<Option<String>, Refusal> {
-    let reference: Option<String> = optional(fields.reference, "ref", "a string of up to 64 characters")?;
+fn parse_reference(head: &Head<'_>) -> Result<Option<String>, Refusal> {
+    let reference: Option<String> = optional(head.reference, "ref", "a string of up to 64 characters")?;
     if reference.as_ref().is_some_and(|reference| reference.chars().count() > MAX_REF_CHARS) {
         return Err(Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters"));
     }
     Ok(reference)
 }
 
-fn parse_command(fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refusal> {
-    let kind: String = required(fields.kind_of_frame, "type", "a string")?;
+/// Parses the fields of a command of this type. A command for a room names the room first if several fields are wrong.
+fn parse_command(
+    kind: &str,
+    room: Result<RoomId, Refusal>,
+    text: &str,
+    max_chars: usize,
+) -> Result<Command, Refusal> {
     let in_room = |parse: &dyn Fn() -> Result<RoomCommand, Refusal>| {
-        let room = fields.room()?;
-        Ok(Command::InRoom { room, command: parse()? })
+        room.clone().and_then(|room| Ok(Command::InRoom { room, command: parse()? }))
     };
-    let change =
-        |kind| in_room(&|| Ok(RoomCommand::Change(Box::new(Change::from_fields(kind, fields, max_chars)?))));
-    let mark = |delivered| in_room(&|| Ok(RoomCommand::Mark { seq: fields.seq()?, delivered }));
-    match kind.as_str() {
-        "auth" => Ok(Command::Auth { token: required(fields.token, "token", "a string")? }),
-        "room:join" => parse_join(fields),
-        "room:leave" => parse_leave(fields),
+    let change = |kind| {
+        in_room(&|| {
+            let target = object::<SeqForm>(text)?.seq;
+            let change = match kind {
+                ChangeKind::Edit => Change::edit(target, object(text)?, max_chars)?,
+                ChangeKind::Delete => Change::delete(target, object(text)?)?,
+                ChangeKind::AddReaction | ChangeKind::RemoveReaction => {
+                    Change::reaction(kind, target, object::<ReactionForm>(text)?.emoji, object(text)?)?
+                }
+            };
+            Ok(RoomCommand::Change(Box::new(change)))
+        })
+    };
+    let mark =
+        |delivered| in_room(&|| Ok(RoomCommand::Mark { seq: object::<SeqForm>(text)?.seq, delivered }));
+    match kind {
+        "auth" => Ok(Command::Auth { token: object::<AuthForm>(text)?.token }),
+        "room:join" => parse_join(object(text)?),
+        "room:leave" => parse_leave(object(text)?),
         "message:send" => {
-            in_room(&|| Ok(RoomCommand::Send(Box::new(Draft::from_fields(fields, max_chars)?))))
+            in_room(&|| Ok(RoomCommand::Send(Box::new(Draft::from_form(object(text)?, max_chars)?))))
         }
         "message:edit" => change(ChangeKind::Edit),
         "message:delete" => change(ChangeKind::Delete),
@@ -141,71 +245,65 @@ fn parse_command(fields: &Fields<'_>, max_chars: usize) -> Result<Command, Refus
         "message:delivered" => mark(true),
         "typing:start" => in_room(&|| Ok(RoomCommand::Typing { started: true })),
         "typing:stop" => in_room(&|| Ok(RoomCommand::Typing { started: false })),
-        "presence:set" => {
-            Ok(Command::PresenceSet { status: required(fields.status, "status", "`online` or `away`")? })
-        }
+        "presence:set" => Ok(Command::PresenceSet { status: object::<StatusForm>(text)?.status }),
         "presence:get" => {
-            let users: Vec<UserId> = required(fields.users, "users", "a list of user ids")?;
-            Ok(Command::PresenceGet { users: command_fields::bounded(users, "users", MAX_PRESENCE_USERS)? })
+            let users = bounded(object::<UsersForm>(text)?.users, "users", MAX_PRESENCE_USERS)?;
+            Ok(Command::PresenceGet { users })
         }
-        "signal" => in_room(&|| parse_signal(fields)),
+        "signal" => in_room(&|| parse_signal(object(text)?)),
         "ping" => Ok(Command::Ping),
         _ => Err(Refusal::new(ErrorCode::BadRequest, "unknown `type`").with_field("type")),
     }
 }
 
-// The expected forms of fields, for error messages.
-const CURSOR_FORM: &str = "a cursor {epoch, seq}";
-const CURSORS_FORM: &str = "a map from room to cursor {epoch, seq} or null";
-const ROOMS_FORM: &str = "a list of room ids or \"mine\"";
-
-fn parse_signal(fields: &Fields<'_>) -> Result<RoomCommand, Refusal> {
-    let to = optional(fields.to, "to", "a user id")?;
-    // `data` is sent to receivers with its text unchanged. As in all fields, `null` counts as absent.
-    let data = fields.data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
+fn parse_signal(SignalForm { to, data }: SignalForm) -> Result<RoomCommand, Refusal> {
+    // `data` is sent to receivers with its text unchanged.
+    let data = data.ok_or_else(|| Refusal::bad_field("data", "`data` is missing"))?;
     if data.get().len() > MAX_SIGNAL_BYTES {
         return Err(Refusal::too_large("data", format!("`data` is over {MAX_SIGNAL_BYTES} bytes")));
     }
-    command_fields::check_depth(data.get(), "data")?;
-    command_fields::check_readable(data.get(), "data")?;
-    Ok(RoomCommand::Signal { to, data: data.to_owned() })
+    check_depth(data.get(), "data")?;
+    check_readable(data.get(), "data")?;
+    Ok(RoomCommand::Signal { to, data })
 }
 
-fn parse_join(fields: &Fields<'_>) -> Result<Command, Refusal> {
-    let presence = optional(fields.presence, "presence", "true or false")?.unwrap_or(true);
-    parse_join_target(fields).map(|target| Command::Join { target, presence })
-}
-
-fn parse_join_target(fields: &Fields<'_>) -> Result<JoinTarget, Refusal> {
-    let after = || parse_cursors(fields.after);
-    match (fields.room, fields.rooms) {
-        (Some(_), None) => {
-            Ok(JoinTarget::One { room: fields.room()?, after: optional(fields.after, "after", CURSOR_FORM)? })
+fn parse_join(JoinForm { room, rooms, after, presence }: JoinForm) -> Result<Command, Refusal> {
+    let one = |after| match after {
+        None => Ok(None),
+        Some(After::One(cursor)) => Ok(Some(cursor)),
+        Some(After::Many(_)) => Err(Refusal::bad_field("after", "`after` must be a cursor {epoch, seq}")),
+    };
+    let many = |after| match after {
+        None => Ok(HashMap::new()),
+        Some(After::Many(cursors)) => {
+            Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())
         }
-        (None, Some(rooms)) if rooms.get() == "\"mine\"" => Ok(JoinTarget::Mine { after: after()? }),
-        (None, Some(_)) => Ok(JoinTarget::Many { rooms: parse_rooms(fields)?, after: after()? }),
-        _ => Err(Refusal::bad_field("room", "give either `room` or `rooms`")),
+        Some(After::One(_)) => Err(Refusal::bad_field("after", "`after` must be a map from room to cursor")),
+    };
+    let target = match (room, rooms) {
+        (Some(room), None) => JoinTarget::One { room, after: one(after)? },
+        (None, Some(Rooms::Mine(_))) => JoinTarget::Mine { after: many(after)? },
+        (None, Some(Rooms::List(rooms))) => JoinTarget::Many { rooms: distinct(rooms)?, after: many(after)? },
+        _ => return Err(room_or_rooms()),
+    };
+    Ok(Command::Join { target, presence: presence.unwrap_or(true) })
+}
+
+fn parse_leave(LeaveForm { room, rooms }: LeaveForm) -> Result<Command, Refusal> {
+    match (room, rooms) {
+        (Some(room), None) => Ok(Command::Leave { rooms: vec![room] }),
+        (None, Some(rooms)) => Ok(Command::Leave { rooms: distinct(rooms)? }),
+        _ => Err(room_or_rooms()),
     }
 }
 
-/// Parses a map from room to cursor. A cursor that is `null` counts as absent.
-fn parse_cursors(after: Option<&RawValue>) -> Result<HashMap<RoomId, Cursor>, Refusal> {
-    let cursors: HashMap<RoomId, Option<Cursor>> =
-        optional(after, "after", CURSORS_FORM)?.unwrap_or_default();
-    Ok(cursors.into_iter().filter_map(|(room, cursor)| Some((room, cursor?))).collect())
+fn room_or_rooms() -> Refusal {
+    Refusal::bad_field("room", "give either `room` or `rooms`")
 }
 
-fn parse_leave(fields: &Fields<'_>) -> Result<Command, Refusal> {
-    match (fields.room, fields.rooms) {
-        (Some(_), None) => Ok(Command::Leave { rooms: vec![fields.room()?] }),
-        (None, Some(_)) => Ok(Command::Leave { rooms: parse_rooms(fields)? }),
-        _ => Err(Refusal::bad_field("room", "give either `room` or `rooms`")),
-    }
-}
-
-fn parse_rooms(fields: &Fields<'_>) -> Result<Vec<RoomId>, Refusal> {
-    let rooms: Vec<RoomId> = required(fields.rooms, "rooms", ROOMS_FORM)?;
-    let mut rooms = command_fields::bounded(rooms, "rooms", MAX_ROOMS_PER_JOIN)?;
+/// The rooms of a list, each once. Refuses a list that is too long.
+fn distinct(rooms: Vec<RoomId>) -> Result<Vec<RoomId>, Refusal> {
+    let mut rooms = bounded(rooms, "rooms", MAX_ROOMS_PER_JOIN)?;
     let mut seen = std::collections::HashSet::new();
     rooms.retain(|room| seen.insert(room.clone()));
     Ok(rooms)

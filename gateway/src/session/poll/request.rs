@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tidings_shared::{
-    command_fields::optional,
+    command_fields::object,
     error::{ErrorCode, Refusal},
     ids::{Cursor, RoomId},
 };
@@ -26,46 +26,27 @@ pub(super) struct PollRequest {
     pub rooms_version: Option<String>,
 }
 
-/// The fields of the body, not parsed yet, so that a refusal can name the invalid field.
 #[derive(Deserialize)]
-struct RawBody<'a> {
-    #[serde(borrow, default)]
-    cursors: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    commands: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    timeout_ms: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    rooms_version: Option<&'a RawValue>,
+struct PollForm {
+    cursors: Option<HashMap<RoomId, Option<Cursor>>>,
+    commands: Option<Vec<Box<RawValue>>>,
+    timeout_ms: Option<u64>,
+    rooms_version: Option<String>,
 }
 
 impl PollRequest {
     /// Parses the body of a poll. Refuses a bad body as `bad_request` or `too_large`, with the name of the field.
     pub fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
-        let text = std::str::from_utf8(body).map_err(|_| bad("the body is not UTF-8".to_owned()))?;
-        // Serde would also parse a struct from an array, but the protocol requires an object.
-        if !text.trim_start().starts_with('{') {
-            return Err(bad("expected one JSON object".to_owned()));
-        }
-        let body: RawBody<'_> =
-            serde_json::from_str(text).map_err(|error| bad(format!("not a JSON object: {error}")))?;
-        let cursors: HashMap<RoomId, Option<Cursor>> =
-            optional(body.cursors, "cursors", "a map from room to cursor {epoch, seq} or null")?
-                .unwrap_or_default();
-        let commands: Vec<Box<RawValue>> =
-            optional(body.commands, "commands", "a list of client frames")?.unwrap_or_default();
+        let text = std::str::from_utf8(body)
+            .map_err(|_| Refusal::new(ErrorCode::BadRequest, "the body is not UTF-8"))?;
+        let PollForm { cursors, commands, timeout_ms, rooms_version } = object(text)?;
+        let (cursors, commands) = (cursors.unwrap_or_default(), commands.unwrap_or_default());
         check_count(cursors.len(), "cursors", MAX_ROOMS)?;
         check_count(commands.len(), "commands", MAX_COMMANDS)?;
-        let timeout_ms: Option<u64> = optional(body.timeout_ms, "timeout_ms", "milliseconds")?;
         let mut cursors: Vec<_> = cursors.into_iter().collect();
         cursors.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(Self {
-            cursors,
-            commands,
-            timeout: Duration::from_millis(timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS).min(MAX_TIMEOUT_MS)),
-            rooms_version: optional(body.rooms_version, "rooms_version", "a string")?,
-        })
+        let timeout = Duration::from_millis(timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS).min(MAX_TIMEOUT_MS));
+        Ok(Self { cursors, commands, timeout, rooms_version })
     }
 }
 

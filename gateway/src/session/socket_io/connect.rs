@@ -2,10 +2,11 @@
 
 use std::{num::NonZeroU32, rc::Rc};
 
+use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tidings_shared::{
     auth::Reason,
-    command_fields::{Fields, optional},
+    command_fields::object,
     error::Refusal,
     protocol::{Parsed, client},
 };
@@ -36,6 +37,16 @@ use crate::{
 /// The command that joins the rooms of a CONNECT packet, as JSON.
 const JOIN_TYPE: &str = r#""room:join""#;
 
+#[derive(Deserialize)]
+struct ConnectForm<'a> {
+    #[serde(borrow)]
+    token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    room: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rooms: Option<&'a RawValue>,
+}
+
 /// What the JSON of a CONNECT packet asks for.
 struct ConnectRequest {
     token: Option<String>,
@@ -47,14 +58,16 @@ impl ConnectRequest {
     /// Reads the JSON object. A token of a wrong type counts as missing. If the object has no token, the token of the
     /// handshake is used.
     fn parse(data: Option<&RawValue>, handshake_token: Option<&str>, max_message_chars: usize) -> Self {
-        let object = data.map_or("{}", RawValue::get);
-        let Ok(fields) = Fields::parse(object) else { return Self { token: None, join: None } };
-        let token = match optional(fields.token, "token", "a string") {
-            Ok(token) => token.or_else(|| handshake_token.map(ToOwned::to_owned)),
-            Err(_) => None,
+        let json = data.map_or("{}", RawValue::get);
+        let Ok(ConnectForm { token, room, rooms }) = object(json) else {
+            return Self { token: None, join: None };
         };
-        let has_rooms = fields.rooms.or(fields.room).is_some();
-        Self { token, join: has_rooms.then(|| parse_join(object, max_message_chars)).flatten() }
+        let token = match token {
+            Some(token) => serde_json::from_str(token.get()).ok(),
+            None => handshake_token.map(ToOwned::to_owned),
+        };
+        let has_rooms = rooms.or(room).is_some();
+        Self { token, join: has_rooms.then(|| parse_join(json, max_message_chars)).flatten() }
     }
 
     /// Reads the JSON object as a dialect says.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The fields of an attachment with their types only.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct AttachmentFields {
     name: String,
     url: Option<String>,

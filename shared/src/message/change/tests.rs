@@ -1,10 +1,23 @@
 //! Tests of changes of messages: refusals, permissions, and the form of the events.
 
 use super::*;
-use crate::ids::RoomId;
+use crate::{
+    ids::RoomId,
+    protocol::{Command, RoomCommand, client::parse},
+};
 
 fn change(kind: ChangeKind, json: &str) -> Result<Change, Refusal> {
-    Change::from_fields(kind, &Fields::parse(json).unwrap(), 10)
+    let kind = match kind {
+        ChangeKind::Edit => "message:edit",
+        ChangeKind::Delete => "message:delete",
+        ChangeKind::AddReaction => "reaction:add",
+        ChangeKind::RemoveReaction => "reaction:remove",
+    };
+    let frame = json.replacen('{', &format!(r#"{{"type":"{kind}","room":"r","#), 1).replace(",}", "}");
+    match parse(&frame, 10).frame? {
+        Command::InRoom { command: RoomCommand::Change(change), .. } => Ok(*change),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn target(sender: &str, users: &[&str]) -> Target {

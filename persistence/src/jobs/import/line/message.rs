@@ -6,12 +6,14 @@ mod tests;
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::value::{RawValue, to_raw_value};
-use tidings_shared::command_fields::Fields;
+use serde_json::value::RawValue;
+use tidings_shared::command_fields::object;
 use tidings_shared::ids::{ClientId, RoomId, Seq, UserId};
 use tidings_shared::limits::MAX_METADATA_BYTES;
 use tidings_shared::message::change::{Action, check_emoji};
-use tidings_shared::message::{Draft, check_text, normalize_line_ends};
+use tidings_shared::message::{
+    AttachmentFields, Draft, SendForm, VisibleTo, check_text, normalize_line_ends,
+};
 
 use super::original_time::OriginalTime;
 use super::{LineRules, OriginalId, client_id, parse_json};
@@ -41,8 +43,17 @@ pub struct ImportMessage {
     pub left_out: Vec<LineRefusal>,
     /// JSON text: the metadata of the message with the original ids added.
     metadata: String,
-    /// The text of the line. Its remaining fields have the same names as in the frame that sends a message.
-    line: String,
+    contents: Contents,
+}
+
+/// The fields of the line that have the same names as in the frame that sends a message.
+#[derive(Debug, Clone, Deserialize)]
+struct Contents {
+    content: Option<String>,
+    kind: Option<String>,
+    visible_to: Option<VisibleTo>,
+    mentions: Option<Vec<UserId>>,
+    attachments: Option<Vec<AttachmentFields>>,
 }
 
 /// A change that was made to the message in the other system.
@@ -63,6 +74,7 @@ struct MessageLine {
     id: OriginalId,
     at: Option<OriginalTime>,
     reply_to: Option<OriginalId>,
+    metadata: Option<Box<RawValue>>,
     edits: Option<Vec<EditForm>>,
     /// Each is parsed on its own, so that the message is not refused for an invalid one.
     reactions: Option<Vec<Box<RawValue>>>,
@@ -105,8 +117,7 @@ impl ImportMessage {
         if let Some(reply_to) = &reply_to {
             imported["reply_to"] = reply_to.as_str().into();
         }
-        let given = Fields::parse(text)?.metadata;
-        let metadata = with_imported(given.map(RawValue::get), &imported.to_string())?;
+        let metadata = with_imported(line.metadata.as_deref().map(RawValue::get), &imported.to_string())?;
         let at_ms = line.at.map(|at| at.checked_ms("at", rules.latest_ms)).transpose()?;
         let mut message = Self {
             room: line.room,
@@ -119,7 +130,7 @@ impl ImportMessage {
             changes: Vec::new(),
             left_out: Vec::new(),
             metadata,
-            line: text.to_owned(),
+            contents: object(text)?,
         };
         // The draft is made here, so that an error is reported with its line number.
         let draft = message.draft(None, rules.max_message_chars)?;
@@ -136,23 +147,22 @@ impl ImportMessage {
 
     /// The message as it is appended. `reply_to` is the seq of the message that this message replies to.
     pub fn draft(&self, reply_to: Option<Seq>, max_message_chars: usize) -> Result<Draft, LineRefusal> {
-        let json = |value: serde_json::Value| {
-            to_raw_value(&value).map_err(|error| LineRefusal::new(RefusalCode::BadLine, error))
-        };
-        let (client_id, reply_to) =
-            (json(self.client_id.as_str().into())?, json(reply_to.map(|seq| seq.0).into())?);
-        let metadata: &RawValue = parse_json(&self.metadata)?;
-        // `attempt: 1` saves a second look-up: the importer looks up the client id before it appends the message.
-        let attempt = json(1.into())?;
-        let fields = Fields {
-            client_id: Some(&client_id),
-            reply_to: Some(&reply_to),
-            metadata: Some(metadata),
-            attempt: Some(&attempt),
+        let Contents { content, kind, visible_to, mentions, attachments } = self.contents.clone();
+        let form = SendForm {
+            client_id: ClientId::parse(&self.client_id)
+                .map_err(|error| LineRefusal::new(RefusalCode::BadField, error))?,
+            content,
+            kind,
+            reply_to,
+            visible_to,
+            mentions,
+            attachments,
+            metadata: Some(parse_json(&self.metadata)?),
+            // `attempt: 1` saves a second look-up: the importer looks up the client id before it appends the message.
+            attempt: Some(1),
             ack: None,
-            ..Fields::parse(&self.line)?
         };
-        Ok(Draft::from_fields(&fields, max_message_chars)?)
+        Ok(Draft::from_form(form, max_message_chars)?)
     }
 
     /// All users whom the line names as a sender or as the author of a change.
