@@ -14,7 +14,7 @@ use tidings_shared::{
     log::{Accepted, Entry, KnownClientId},
 };
 
-use crate::log_many::{first_attempt, script_calls};
+use crate::log_many::{command_calls, first_attempt, script_calls};
 use crate::log_world::LogFixture;
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,6 +91,26 @@ async fn new_uuid_v7_needs_no_look_up() -> Result<()> {
     let again = fixture.append(&id).await?;
     ensure!(again.duplicate && again.seq == first.seq, "{again:?}");
     ensure!(look_ups(&fixture) == 0);
+    Ok(())
+}
+
+/// The newest window names the windows before it, also for events that `append.lua` appends.
+#[tokio::test]
+async fn usual_append_reads_no_list_of_windows() -> Result<()> {
+    let fixture = LogFixture::new(1000).await?;
+    fixture.append("begins a window").await?;
+    let before = command_calls(&fixture, "lrange").await?;
+    let change = Entry { is_change: true, ..fixture.entry("change") };
+    fixture.log.append(&change).await?;
+    ensure!(fixture.log.append(&change).await?.duplicate);
+    fixture.append("looked up").await?;
+    fixture.log.append(&Entry { client_id: None, ..fixture.entry("none") }).await?;
+    let calls = command_calls(&fixture, "lrange").await? - before;
+    ensure!(
+        look_ups(&fixture) == 2 && calls == 0,
+        "{calls} reads of the list, {} look-ups",
+        look_ups(&fixture)
+    );
     Ok(())
 }
 

@@ -25,8 +25,14 @@ pub fn first_attempt<'a>(fixture: &'a LogFixture, client_id: &str) -> Entry<'a> 
 }
 
 pub async fn script_calls(fixture: &LogFixture) -> Result<u64> {
+    command_calls(fixture, "evalsha").await
+}
+
+/// How often Redis has executed a command, also for scripts.
+pub async fn command_calls(fixture: &LogFixture, command: &str) -> Result<u64> {
     let stats: String = fixture.command(redis::cmd("INFO").arg("commandstats")).await?;
-    let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let beginning = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(beginning.as_str()));
     Ok(line.and_then(|line| line.split(',').next()).map_or(Ok(0), str::parse)?)
 }
 
@@ -74,6 +80,25 @@ async fn group_in_a_slow_room_is_appended_message_by_message() -> Result<()> {
         ensure!(refused == if obeys_slow_mode { 39 } else { 0 }, "{refused} are refused");
         let groups = script_calls(&fixture).await? - before - 40;
         ensure!(groups == 2, "{groups} groups besides a call for each message");
+    }
+    Ok(())
+}
+
+/// The previous version writes `slow` for a room that is open and has slow mode, this version writes `0`.
+#[tokio::test]
+async fn group_obeys_slow_mode_whatever_archived_says() -> Result<()> {
+    for archived in ["0", "slow"] {
+        let fixture = LogFixture::new(1000).await?;
+        fixture.append("0").await?;
+        let mut set = redis::cmd("HSET");
+        set.arg(keys::room(&fixture.room)).arg(&["archived", archived, "slow_mode_s", "3600"]);
+        let _: usize = fixture.command(&mut set).await?;
+        let entries = ["a", "b"].map(|name| Entry { obeys_slow_mode: true, ..first_attempt(&fixture, name) });
+        let answers = append_all(&fixture, &entries).await;
+        ensure!(
+            matches!(&answers[..], [Ok((2, false)), Err(AppendError::SlowMode(_))]),
+            "{archived}: {answers:?}"
+        );
     }
     Ok(())
 }

@@ -85,26 +85,43 @@ min_role = tonumber(min_role)
 local clock = redis.call('TIME')
 local now_s = tonumber(clock[1])
 local now_ms = now_s * 1000 + math.floor(tonumber(clock[2]) / 1000)
-local window = math.floor(now_s / WINDOW_S)
-local windows = redis.call('LRANGE', sent_key, 0, -1)
--- If the clock was set back by at most one window, the last window of client ids continues, so that the list of windows
--- stays in order. After a larger jump back a new window begins.
-if windows[1] then window = math.min(math.max(window, tonumber(windows[#windows])), window + 1) end
+local field = client_id ~= ''
+  and string.sub(room_key, #'{00}:room:' + 1) .. '\31' .. sender .. '\31' .. client_id
 
-local field, new_from_field, new_from
+local function read_window(name)
+  return redis.call('HMGET', sent_key .. ':' .. name, 'earlier', 'later', 'bytes', 'measured_at', 'new_from', 'begun',
+    'ahead', field or '')
+end
+
+-- The fields `earlier` and `later` of a window are its neighbours in the list of windows. So the list is read only if
+-- the present window has not begun or is not the newest.
+local window = string.format('%d', now_s / WINDOW_S)
+local windows, newest_fields = {}, read_window(window)
+if newest_fields[1] and not newest_fields[2] then
+  for name in string.gmatch(newest_fields[1], '%d+') do windows[#windows + 1] = name end
+  windows[#windows + 1] = window
+else
+  windows = redis.call('LRANGE', sent_key, 0, -1)
+  local last = windows[#windows]
+  if last ~= window then newest_fields = last and read_window(last) or {} end
+  -- If the clock was set back by at most one window, the last window of client ids continues, so that the list of
+  -- windows stays in order. After a larger jump back a new window begins.
+  if last then window = string.format('%d', math.min(math.max(window, last), window + 1)) end
+end
+-- False if the hash has expired, because a write would create it again, without an expiry.
+local window_key = newest_fields[1] and sent_key .. ':' .. windows[#windows]
+local bytes, new_from = newest_fields[3], parse_new_from(newest_fields[5])
 -- Identifies the oldest window. Its number is not enough, because a later window may get the same number after the
 -- clock was set back.
 local oldest = '-'
 -- Whether the hashes of all windows in the list are there. After a jump of the clock some may have expired.
 local complete = true
-if client_id ~= '' then
-  field = string.sub(room_key, #'{00}:room:' + 1) .. '\31' .. sender .. '\31' .. client_id
+if field then
   for i = #windows, 1, -1 do
-    local fields = redis.call('HMGET', sent_key .. ':' .. windows[i], field, 'earlier', 'new_from', 'begun')
-    local entry, earlier, from, begun = unpack(fields, 1, 4)
-    complete = complete and earlier
-    if i == 1 then oldest = begun or windows[1] end
-    if i == #windows then new_from_field, new_from = from, parse_new_from(from) end
+    local fields = i == #windows and newest_fields or read_window(windows[i])
+    local entry = fields[8]
+    complete = complete and fields[1]
+    if i == 1 then oldest = fields[6] or windows[1] end
     if entry then
       local e_seq, e_epoch, e_at, e_ingest, e_id = string.match(entry, '^(%d+) (%d+) (%d+) (%S+) (%S*)$')
       local survived = true
@@ -126,7 +143,8 @@ local look_up = EPOCH .. ' ' .. oldest
 local function is_decided()
   if looked_up == '1' or looked_up == look_up then return true end
   if looked_up ~= 'new' or not id_ms or not new_from or not complete then return false end
-  return is_new(id_ms, new_from, now_ms, unpack(redis.call('HMGET', ahead_key, sender, '')))
+  local ahead = newest_fields[7] == '1' and redis.call('HMGET', ahead_key, sender, '') or {}
+  return is_new(id_ms, new_from, now_ms, ahead[1], ahead[2])
 end
 
 -- Remembers that the client id is ahead of the clock of Redis. Otherwise it would count as new once its window is
@@ -186,9 +204,9 @@ end
 local deleted = deletes_upto ~= '' and tonumber(deleted_seq or 0) or 0
 if deleted > 0 and deleted > tonumber(deletes_upto) then return {'stale', deleted} end
 if log_upto ~= '' and tonumber(seq) > tonumber(log_upto) then return {'stale', tonumber(seq)} end
-local full, bytes, window_key = read_backlog(ingest_key, windows[1] and sent_key .. ':' .. windows[#windows],
-  tonumber(max_backlog), tonumber(max_backlog_bytes), now_s)
-if full then return {'full'} end
+bytes = read_backlog(ingest_key, window_key, bytes, newest_fields[4], tonumber(max_backlog),
+  tonumber(max_backlog_bytes), now_s)
+if not bytes then return {'full'} end
 
 seq = tonumber(seq) + 1
 local imported = imported_at ~= ''
@@ -212,14 +230,7 @@ else
 end
 -- The time is kept for the longest slow mode, so that a longer one applies at once.
 if slow_key then redis.call('SET', slow_key, string.format('%d', now_ms), 'EX', MAX_SLOW_MODE_S) end
-if ARGV[FIRST_SET] then
-  redis.call('HSET', room_key, unpack(ARGV, FIRST_SET))
-  -- append_many.lua reads only `archived`, so the field also says that the room has slow mode.
-  archived, slow_mode_s = unpack(redis.call('HMGET', room_key, 'archived', 'slow_mode_s'))
-  if archived ~= '1' then
-    redis.call('HSET', room_key, 'archived', tonumber(slow_mode_s or 0) > 0 and 'slow' or '0')
-  end
-end
+if ARGV[FIRST_SET] then redis.call('HSET', room_key, unpack(ARGV, FIRST_SET)) end
 if drops_tail == '1' then redis.call('HSET', room_key, 'deleted_seq', seq) end
 if member ~= '' then
   -- The membership mark contains the seq at which the membership began (0 = unknown), because read marks of an earlier
@@ -237,14 +248,14 @@ end
 
 if field then
   local key = sent_key .. ':' .. window
-  local listed = windows[#windows] == tostring(window)
+  local listed = windows[#windows] == window
   local begins = not listed or not window_key
   local restarts = not new_from
   if restarts then
     -- The windows that were dropped before are unknown. Their client ids are not ahead of the newest window.
     local newest = window
-    for _, name in ipairs(windows) do newest = math.max(newest, tonumber(name)) end
-    local before = tonumber(string.match(new_from_field or '', ' (%d+)$') or 0)
+    for _, name in ipairs(windows) do newest = math.max(newest, name) end
+    local before = tonumber(string.match(newest_fields[5] or '', ' (%d+)$') or 0)
     new_from = math.max(before, (newest + 1) * WINDOW_S * 1000 + EPOCH_MARGIN_MS)
   end
   if begins then
@@ -252,7 +263,6 @@ if field then
     if listed then
       table.remove(windows)
     else
-      -- append_many.lua reads the fields `earlier` and `later` instead of the list of windows.
       if windows[1] then redis.call('HSET', sent_key .. ':' .. windows[#windows], 'later', window) end
       redis.call('RPUSH', sent_key, window)
     end
@@ -271,7 +281,7 @@ if field then
       table.remove(windows, 1)
     end
     for _, name in ipairs(windows) do redis.call('EXPIRE', sent_key .. ':' .. name, ROOM_TTL_S) end
-    -- Written after the removals, because each append of append_many.lua reads all windows that this field names.
+    -- Written after the removals, because each append reads all windows that this field names.
     redis.call('HSET', key, 'earlier', table.concat(windows, ' '), 'begun', ingest)
   end
   if begins or restarts then

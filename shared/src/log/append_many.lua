@@ -72,12 +72,12 @@ end
 local function decide(room_key, place, new, fields, before, taken)
   local messages, marks = tonumber(ARGV[place]), {}
   for i = 1, messages do marks[i] = ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 1] end
-  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at',
-    unpack(marks))
+  local head = redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'slow_mode_s', 'tail_part', 'tail_parts',
+    'touched_at', unpack(marks))
   local count = 0
-  if head[2] == EPOCH and head[3] == '0' then
+  if head[2] == EPOCH and head[3] ~= '1' and tonumber(head[4] or 0) == 0 then
     for i = 1, messages do
-      local mark, min_role = head[6 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
+      local mark, min_role = head[7 + i], tonumber(ARGV[place + ROOM_ARGS + (i - 1) * MESSAGE_ARGS + 2])
       local role = mark and min_role > ANYONE and string.match(mark, '^%S+')
       local field = fields[before + i]
       if not new[before + i] or taken[field] or role and (role == REMOVED or rank(role) < min_role) then break end
@@ -85,7 +85,7 @@ local function decide(room_key, place, new, fields, before, taken)
       count = i
     end
   end
-  return {count, head[1], head[4], head[5], head[6]}
+  return {count, head[1], head[5], head[6], head[7]}
 end
 
 local decisions, backlogs, place, room_at, any = {}, {}, FIRST_PARTITION, 2 * partitions + 1, false

@@ -105,9 +105,13 @@ local last_record = ingest or ''
 local waits = {read = waiting_read or '', delivered = waiting_delivered or ''}
 if #moved > 0 then
   local window = redis.call('LRANGE', sent_key, -1, -1)[1]
-  local full, bytes, window_key = read_backlog(ingest_key, window and sent_key .. ':' .. window, tonumber(max_backlog),
+  local window_key = window and sent_key .. ':' .. window
+  local newest = window and redis.call('HMGET', window_key, 'earlier', 'bytes', 'measured_at') or {}
+  -- Without the field `earlier` the hash has expired. A write would create it again, without an expiry.
+  if not newest[1] then window_key = nil end
+  local bytes = read_backlog(ingest_key, window_key, newest[2], newest[3], tonumber(max_backlog),
     tonumber(max_backlog_bytes), tonumber(clock[1]))
-  if full then return {'full'} end
+  if not bytes then return {'full'} end
   local list = {}
   for n, mark in ipairs(moved) do
     list[n] = '["' .. mark.kind .. '",' .. json(mark.user) .. ',' .. mark.seq .. ']'

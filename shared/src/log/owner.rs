@@ -100,13 +100,7 @@ impl Log {
             survives = survived as i32,
         );
         command.arg("kind").arg(&head.kind).arg("name").arg(head.name.as_deref().unwrap_or(""));
-        // The same value as append.lua writes when one of the two fields changes.
-        let archived = match (head.archived, head.slow_mode_s) {
-            (true, _) => "1",
-            (false, 0) => "0",
-            (false, _) => "slow",
-        };
-        command.arg("members").arg(head.members).arg("archived").arg(archived);
+        command.arg("members").arg(head.members).arg("archived").arg(i32::from(head.archived));
         command.arg("slow_mode_s").arg(head.slow_mode_s);
         let answer = self.calls.call(session, command).await?;
         let answer: String = redis::from_redis_value(answer).map_err(unavailable)?;

@@ -37,9 +37,6 @@ else
   for i = FIRST_FIELD, #ARGV, 2 do redis.call('HSETNX', room_key, ARGV[i], ARGV[i + 1]) end
   redis.call('HSETNX', room_key, 'members_seq', seq)
 end
--- The previous version writes `archived` without regard to slow mode.
-local archived, slow_mode_s = unpack(redis.call('HMGET', room_key, 'archived', 'slow_mode_s'))
-if archived == '0' and tonumber(slow_mode_s or 0) > 0 then redis.call('HSET', room_key, 'archived', 'slow') end
 if survives < 3 then
   redis.call('DEL', tail_key)
   redis.call('HDEL', room_key, 'tail_bytes', 'tail_part', 'tail_parts', 'touched_at')

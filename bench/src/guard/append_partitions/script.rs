@@ -23,7 +23,8 @@ const COMMANDS_LUA: &str = r"
     redis.call('XLEN', ingest_key)
     redis.call('HMGET', window, 'earlier', 'later', 'bytes', 'new_from', 'ahead', ARGV[9])
     redis.call('HMGET', sent_key .. ARGV[2], 'earlier', ARGV[9])
-    redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'tail_part', 'tail_parts', 'touched_at', ARGV[10])
+    redis.call('HMGET', room_key, 'seq', 'epoch', 'archived', 'slow_mode_s', 'tail_part', 'tail_parts', 'touched_at',
+      ARGV[10])
     redis.call('EXISTS', erased_key)
     local record = '1\0311\0311000\0311700000000000\031' .. ARGV[12] .. '\n' .. ARGV[8] ..
       '1000,\034at\034:\0342026-01-31T23:59:59.000Z\034' .. ARGV[13]
