@@ -110,8 +110,9 @@ for program in tidings-gateway tidings-persistence; do
     "$target/release/$program" completions "$shell" >"$stage/$name/completions/$program.$shell"
   done
 done
-# The archive contains committed files only.
+# The archive contains committed files, and what these build: dashboards, rules and routes of alerts.
 git archive HEAD CHANGELOG.md LICENSE README.md deploy docs k8s | tar -x -C "$stage/$name"
+TIDINGS_TOOLS=$target/tools "$stage/$name/deploy/tools/watch.sh" build
 # The options make the archive reproducible: the same files give the same bytes.
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \
   -C "$stage" -c "$name" | gzip -n -9 >"dist/$name.tar.gz"

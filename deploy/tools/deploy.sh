@@ -10,7 +10,6 @@
 #                       those of files whose path contains it
 # deploy.sh images DIR  build the images with buildah in DIR, from built programs, for containers.sh to run with runc
 # deploy.sh render DIR  render the overlays of k8s/ into files in DIR
-# deploy.sh rules       generate the PrometheusRule and the AlertmanagerConfig of k8s/components
 # deploy.sh objects ARGUMENT...
 #                       render the chart with these arguments of `helm template`, and print its objects as JSON, one a line
 # deploy.sh chart       generate the templates of the Helm chart in deploy/helm/tidings from k8s/
@@ -154,9 +153,13 @@ tool() {
   PYTHONPATH=$python_folder "$python_folder/bin/$name" "$@"
 }
 
+# Builds the dashboards, rules and routes of alerts that k8s/ and the chart contain.
+build_monitoring() { TIDINGS_TOOLS=$tools "$here/watch.sh" build; }
+
 # Renders the overlays, and the components that no overlay uses.
 render() {
   local folder=$1 overlay
+  build_monitoring || return 1
   mkdir -p "$folder"
   for overlay in "${overlays[@]}"; do
     kustomize build "$root/k8s/overlays/$overlay" >"$folder/${overlay//\//-}.yaml" || return 1
@@ -192,12 +195,14 @@ render_chart() {
 # Generates the templates of the chart, or with --check compares them with those that are there.
 # shellcheck disable=SC2120 # `step` passes --check
 generate_chart() {
+  build_monitoring || return 1
   kustomize build "$here/helm/everything" >"$work/everything.yaml" || return 1
   python "$here/chart.py" "$work/everything.yaml" "$@"
 }
 
 # Renders the chart with these arguments of `helm template`, and prints each object as a line of JSON.
 chart_objects() {
+  build_monitoring || return 1
   helm template tidings "$chart" --namespace tidings --kube-version "${kube_versions[0]}" "$@" >"$work/objects.yaml" || return 1
   python -c 'import json, sys, yaml
 for one in filter(None, yaml.safe_load_all(open(sys.argv[1], encoding="utf-8"))):
@@ -287,14 +292,12 @@ check() {
     say "deploy: variables and commands of the programs: NOT CHECKED (the programs are not built)"
     unchecked=yes
   fi
-  step "hadolint" tool hadolint deploy/Dockerfile deploy/postgres/pgbackrest/Dockerfile
+  step "hadolint" tool hadolint deploy/Dockerfile deploy/postgres/pgbackrest/Dockerfile deploy/grafana/Dockerfile
   step "Dockerfile" python "$here/check.py" dockerfile ${programs[@]+"${programs[@]}"}
   step "shellcheck" tool shellcheck -x "$root"/deploy/{,*/,*/*/}*.sh
   step "yamllint" tool yamllint --strict --config-file "$here/yamllint.yaml" k8s deploy/compose.yaml deploy/compose
   step "compose" python "$here/check.py" compose ${programs[@]+"${programs[@]}"}
   step "images" python "$here/check.py" pins
-  step "rules" python "$here/rules.py" --check
-  step "routes of alerts" python "$here/routes.py" --check
   kube_score='' helm_tool=''
   install_go_tools || outcome=$?
   if ((outcome == 0)); then
@@ -389,12 +392,6 @@ case ${1:-} in
     install_python
     install_go_tools
     generate_chart
-    ;;
-  rules)
-    mkdir -p "$tools"
-    install_python
-    python "$here/rules.py"
-    python "$here/routes.py"
     ;;
   install)
     mkdir -p "$tools"

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Checks the monitoring of Tidings: rules of Prometheus and their tests, the runbook, dashboards, the collector. It
-# starts nothing. When a tool is missing, its checks are reported as NOT CHECKED.
+# Builds and checks the monitoring of Tidings: rules of Prometheus and their tests, the runbook, dashboards, the
+# collector. It starts nothing. When a tool is missing, its checks are reported as NOT CHECKED.
 #
 # watch.sh           run all checks; exits with 1 when one fails, and with 3 when one is not checked and none fails
-# watch.sh write     generate the dashboards from deploy/grafana/source
+# watch.sh build     build what k8s/ and the Helm chart need and the repository does not contain: the dashboards from
+#                    deploy/grafana/source, the PrometheusRule from deploy/prometheus/rules, and the AlertmanagerConfig
+#                    from deploy/alertmanager/routes.yml. Needs Python, and PyYAML or pip. With RUNBOOK_BASE, links of
+#                    alerts begin with this address (rules.py)
 # watch.sh panels URL FOLDER [MINUTES]
 #                    ask the Prometheus at URL for every query of the dashboards: FOLDER/panels.md is a table of the
 #                    values, FOLDER/*.svg are the dashboards over the last MINUTES (15). Exits with 1 when a query has no
@@ -17,7 +20,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=${TIDINGS_TOOLS:-${TIDINGS_DEV_DIR:-$root/.dev}/tools}
-# The folder also has PyYAML, which the other checks need.
+# The folder also has PyYAML, which the builds and the other checks need.
 yamllint=$tools/watch-yamllint-1.38.0
 export PYTHONDONTWRITEBYTECODE=1
 # Packages may be unpacked here instead of installed.
@@ -38,6 +41,17 @@ install_yamllint() {
 }
 
 python() { PYTHONPATH=$yamllint:$here/watch python3 "$@"; }
+
+# Builds one at a time: tests that run at the same time build too.
+build() (
+  if command -v flock >/dev/null; then
+    mkdir -p "$tools"
+    exec 9>"$tools/watch-build.lock"
+    flock 9
+  fi
+  python3 -c 'import yaml' 2>/dev/null || install_yamllint || { say "please install PyYAML, or pip"; exit 1; }
+  python "$here/watch/dashboards.py" build && python "$here/rules.py" && python "$here/routes.py"
+)
 
 failed=() unchecked=no
 step() {
@@ -92,6 +106,7 @@ check_all() {
   if install_yamllint; then by_yaml=yes; fi
   if command -v promtool >/dev/null; then by_promtool=yes; fi
   if [[ $by_yaml == yes ]]; then
+    step "build" build
     step "format of the YAML" check_yaml
     step "alerts, their tests and the runbook" python "$here/watch/rules.py"
     step "dashboards" python "$here/watch/dashboards.py" check
@@ -126,7 +141,7 @@ check_all() {
 
 case ${1:-check} in
   check) check_all ;;
-  write) install_yamllint && python "$here/watch/dashboards.py" write ;;
+  build) build ;;
   panels)
     (($# == 3 || $# == 4)) || { say "watch.sh panels URL FOLDER [MINUTES]"; exit 2; }
     install_yamllint && python "$here/watch/panels.py" "${@:2}"

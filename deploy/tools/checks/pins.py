@@ -1,4 +1,4 @@
-"""Checks the images of others in compose.yaml with its overlays, in k8s/ and in the Dockerfile: each has an exact version,
+"""Checks the images of others in compose.yaml with its overlays, in k8s/ and in the Dockerfiles: each has an exact version,
 all places name the same, those that hold data, face clients or compile have a digest, and none has a known hole.
 Renovate (renovate.json) changes versions and digests in all places at once."""
 
@@ -26,12 +26,11 @@ def places(root: Path) -> dict[str, list[str]]:
     for path in sorted(files):
         for image in re.findall(r"^[\s-]*image: *['\"]?([^\s'\"#]+)", path.read_text(), re.MULTILINE):
             found[re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", image)].append(str(path.relative_to(root)))
-    stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?", (root / "deploy/Dockerfile").read_text(), re.MULTILINE)
-    for base, _ in stages:
-        if base != "scratch" and base not in {name for _, name in stages}:
-            found[base].append("deploy/Dockerfile")
-    for base in re.findall(r"^FROM (\S+)", (root / "deploy/postgres/pgbackrest/Dockerfile").read_text(), re.MULTILINE):
-        found[base].append("deploy/postgres/pgbackrest/Dockerfile")
+    for path in sorted((root / "deploy").rglob("Dockerfile")):
+        stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?", path.read_text(), re.MULTILINE)
+        for base, _ in stages:
+            if base != "scratch" and base not in {name for _, name in stages}:
+                found[base].append(str(path.relative_to(root)))
     return found
 
 

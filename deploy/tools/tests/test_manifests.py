@@ -12,6 +12,7 @@ from checks.edge import MIDDLEWARES
 from checks.model import Manifest, Rendered
 
 import check
+import rules
 
 
 def add(document: dict) -> Break:
@@ -334,13 +335,27 @@ def add_clean_test(name: str, production: bool) -> None:
 
 def are_dashboards_there(test: unittest.TestCase) -> None:
     """Each dashboard is in a ConfigMap that Grafana's sidecar finds."""
-    folder, held = check.ROOT / "deploy" / "grafana" / "dashboards", {}
+    folder, held = check.ROOT / "deploy" / "grafana", {}
     for one in rendered("production").of("ConfigMap"):
         if one.data["metadata"].get("labels", {}).get("grafana_dashboard") == "1":
             held.update(one.data["data"])
-    test.assertEqual(held, {path.name: path.read_text() for path in folder.glob("*.json")})
+    test.assertEqual(held, {path.name: path.read_text() for path in folder.glob("dashboards/*.json")})
+    test.assertEqual(held.keys(), {f"{path.stem}.json" for path in folder.glob("source/*.yml")})
 
 
+def are_rules_there(test: unittest.TestCase) -> None:
+    """The PrometheusRule has the groups that Prometheus itself reads, and that promtool tests."""
+    found = rendered("production").named("PrometheusRule", "tidings")
+    assert found is not None
+    groups = [
+        group
+        for path in sorted((check.ROOT / "deploy/prometheus/rules").glob("*.yml"))
+        for group in yaml.safe_load(rules.with_base(path.read_text(), rules.base_of(rules.WRITTEN.read_text())))["groups"]
+    ]
+    test.assertEqual(found.spec["groups"], groups)
+
+
+one_by_one(Manifests, "PrometheusRule has all rules", are_rules_there)
 one_by_one(Manifests, "dashboards are in ConfigMaps with the label of the sidecar", are_dashboards_there)
 add_clean_test("dev", False)
 add_clean_test("production", True)

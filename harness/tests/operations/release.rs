@@ -32,6 +32,9 @@ esac
 const COSIGN_STUB: &str = "#!/bin/sh\necho \"cosign $*\" >>\"$ASKED\"\n";
 const DOCKERFILE: &str = "RUN cargo install --locked cargo-auditable@0.7.7\nFROM scratch AS one\nARG TIDINGS_VERSION=1.2.3\nFROM scratch AS two\nARG TIDINGS_VERSION=1.2.3\n";
 const KUSTOMIZATION: &str = "k8s/overlays/production/version/kustomization.yaml";
+/// Stub of the build of dashboards, below the folder of the script.
+const WATCH_STUB: &str =
+    "#!/bin/sh\nfolder=$(dirname \"$0\")/../grafana\nmkdir -p \"$folder\"\necho \"$*\" >\"$folder/built\"\n";
 const DEV_STUB: &str = "#!/bin/sh\necho \"dev $*\" >>\"$ASKED\"\n[ -z \"$FAILING\" ]\n";
 
 struct ReleaseProject(Folder);
@@ -54,6 +57,7 @@ impl ReleaseProject {
             ("deploy/Dockerfile", DOCKERFILE),
             (KUSTOMIZATION, "images:\n  - newTag: 1.2.3\n  - newTag: \"1.2.3\"\n"),
             (".gitignore", "target/\ndist/\n/bin/\n/asked\n"),
+            ("deploy/tools/watch.sh", WATCH_STUB),
             ("dev", DEV_STUB),
             ("bin/cargo", CARGO_STUB),
             ("bin/cargo-auditable", LISTING_STUB),
@@ -189,6 +193,7 @@ fn a_release_is_an_archive_with_its_checksum_and_a_tag() -> Result<()> {
         "/bin/tidings-migrations\n",
         "/completions/tidings-persistence.fish\n",
         "/deploy/compose.yaml\n",
+        "/deploy/grafana/built\n",
         "/k8s/overlays/production/version/kustomization.yaml\n",
         "/CHANGELOG.md\n",
     ] {

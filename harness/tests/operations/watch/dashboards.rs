@@ -1,14 +1,31 @@
 //! The expressions of the shipped dashboards, with Grafana's variables replaced: all instances and short ranges.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result, ensure};
 use serde_json::Value;
+use tidings_harness::node;
 
 use crate::prometheus::shipped_folder;
 
+/// The outcome of the build. The repository has only the sources of the dashboards.
+static BUILT: LazyLock<Result<(), String>> = LazyLock::new(|| build().map_err(|error| format!("{error:#}")));
+
+fn build() -> Result<()> {
+    let program = node::program("tidings-gateway")?;
+    let tools = program.parent().and_then(Path::parent).context("no target folder")?.join("tools");
+    let mut command = Command::new(shipped_folder().with_file_name("tools").join("watch.sh"));
+    let output = command.arg("build").env("TIDINGS_TOOLS", tools).output()?;
+    ensure!(output.status.success(), "watch.sh build: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
 /// Each expression with its place: dashboard, panel and letter.
 pub fn expressions() -> Result<Vec<(String, String)>> {
+    BUILT.clone().map_err(Error::msg)?;
     let folder = shipped_folder().with_file_name("grafana").join("dashboards");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
