@@ -123,13 +123,8 @@ impl Bus {
         Ok(self.log.group_by_open_session(partitions, |partition| partition.partition()).await?)
     }
 
-    /// Takes the lock of a task for the time `lock_for`. Returns the clock, in ms, of the session of
-    /// [`COMMON_PARTITION`]; `None` if another node has the lock.
-    pub async fn lock_task(
-        &self,
-        task: ExclusiveTask,
-        lock_for: Duration,
-    ) -> Result<Option<u64>, LookupError> {
+    /// Takes the lock of a task for the time `lock_for`. Returns false if another node has the lock.
+    pub async fn lock_task(&self, task: ExclusiveTask, lock_for: Duration) -> Result<bool, LookupError> {
         let session = self.log.session(COMMON_PARTITION).await?;
         let mut redis = session.connection();
         let claimed = presence::claim_task(&mut redis, task, lock_for);

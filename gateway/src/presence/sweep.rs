@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tidings_shared::{
     ids::UserId,
-    log::{Session, keys::COMMON_PARTITION},
+    log::Session,
     presence::{ExclusiveTask, NodeLease, PresencePartition, WriteOutcome},
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -41,30 +41,28 @@ pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
 }
 
 async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
-    let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_DURATION).await? else { return Ok(()) };
+    if !bus.lock_task(ExclusiveTask::Sweep, LOCK_DURATION).await? {
+        return Ok(());
+    }
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
     let mut swept = Ok(());
     for (session, partitions) in bus.presence_sessions().await? {
         // After an error of one shard, the others are still swept.
-        swept = swept.and(sweep_session(bus, metrics, &session, &partitions, now_ms, deadline).await);
+        swept = swept.and(sweep_session(bus, metrics, &session, &partitions, deadline).await);
     }
     swept
 }
 
-/// Sweeps the presence partitions of one session. `common_now_ms` is the clock of the session of `COMMON_PARTITION`.
+/// Sweeps the presence partitions of one session.
 async fn sweep_session(
     bus: &Bus,
     metrics: &Metrics,
     session: &Arc<Session>,
     partitions: &[PresencePartition],
-    common_now_ms: u64,
     deadline: Instant,
 ) -> Result<(), LookupError> {
     // The clocks of two shards may differ.
-    let now_ms = match session.partitions.contains(COMMON_PARTITION) {
-        true => common_now_ms,
-        false => bus.redis_clock_ms(session).await?,
-    };
+    let now_ms = bus.redis_clock_ms(session).await?;
     for (partition, leases) in
         bus.expired_node_leases(session, partitions, now_ms, MAX_LEASES_PER_PARTITION).await?
     {
