@@ -9,7 +9,7 @@ use std::{
 
 use tidings_shared::{
     log::{
-        IngestId, RoundTrip, Session,
+        IngestId, Session,
         keys::{Partition, PartitionSet},
     },
     presence::{self, PARTITIONS, PresenceChange, PresencePartition},
@@ -244,7 +244,7 @@ impl Bus {
         };
         let mut redis = session.connection();
         let missed = presence::changes_after(&mut redis, partitions, &after);
-        let missed = self.timed_query(RoundTrip::Presence, session, missed).await?;
+        let missed = self.run_presence(session, missed).await?;
         for change in missed {
             let is_new = lock(progress).advance(&change);
             if is_new {
