@@ -113,28 +113,20 @@ impl Bus {
         &self,
         users: &[UserId],
     ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
-        let mut cached = Vec::with_capacity(users.len());
+        let mut cached = HashMap::with_capacity(users.len());
         for (session, users) in self.log.group_by_open_session(users.to_vec(), Partition::of_user).await? {
             let mut redis = session.connection();
             let found = presence::cached_rooms(&mut redis, &users, self.log.newest_epoch());
             let found = self.run_presence(&session, found).await?;
             cached.extend(users.into_iter().zip(found));
         }
-        if cached.len() < users.len() {
-            // The shard of these users is unreachable, so their rooms are read from PostgreSQL.
-            let missing = users.iter().filter(|user| cached.iter().all(|(found, _)| found != *user));
-            let missing: Vec<_> = missing.map(|user| (user.clone(), CachedRooms::NotCached)).collect();
-            cached.extend(missing);
-        }
-        let (users, cached): (Vec<UserId>, Vec<CachedRooms>) = cached.into_iter().unzip();
-        let lookups: Vec<_> =
-            users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
+        let lookups: Vec<_> = users.iter().map(|user| self.rooms_of(user, cached.get(user))).collect();
         let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
         let (mut rooms_by_user, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
-        for (user, rooms) in users.into_iter().zip(rooms) {
+        for (user, rooms) in users.iter().zip(rooms) {
             match rooms {
-                Some(rooms) => rooms_by_user.push((user, rooms)),
-                None => unknown.push(user),
+                Some(rooms) => rooms_by_user.push((user.clone(), rooms)),
+                None => unknown.push(user.clone()),
             }
         }
         if !unknown.is_empty() {
@@ -149,13 +141,15 @@ impl Bus {
         Ok(rooms_by_user)
     }
 
-    /// The rooms of a user: from the cache, or from persistence if they are not cached or too many. `None` if
-    /// persistence does not answer.
-    async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Option<Vec<RoomId>> {
+    /// The rooms of a user: from the cache, or from persistence if they are not cached, too many, or cached in a shard
+    /// that is unreachable. `None` if persistence does not answer.
+    async fn rooms_of(&self, user: &UserId, cached: Option<&CachedRooms>) -> Option<Vec<RoomId>> {
         match cached {
-            CachedRooms::Rooms(rooms) => Some(rooms),
-            CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
-            CachedRooms::NotCached => {
+            Some(CachedRooms::Rooms(rooms)) => Some(rooms.clone()),
+            Some(CachedRooms::Many) => {
+                self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await
+            }
+            Some(CachedRooms::NotCached) | None => {
                 // This load has no timeout, because a timeout would also cancel the load for joins that share it.
                 let loaded = self.query_rooms(self.load_memberships(user)).await;
                 loaded.map(|answer| answer.recent.clone())
