@@ -192,15 +192,9 @@ pub async fn remove_stored_last_seen(
     stored: &[(UserId, i64)],
 ) -> RedisResult<()> {
     let mut pipe = redis::pipe();
-    for partition in PresencePartition::all() {
-        let mut of_partition =
-            stored.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
-        if of_partition.peek().is_some() {
-            scripts::add_call(&mut pipe, &DRAINED, &[partition.last_seen(connection.layout())]);
-            for (user, at_ms) in of_partition {
-                pipe.arg(user.as_str()).arg(at_ms);
-            }
-        }
+    for (user, at_ms) in stored {
+        let key = PresencePartition::of(user).last_seen(connection.layout());
+        scripts::add_call(&mut pipe, &DRAINED, &[key]).arg(user.as_str()).arg(at_ms);
     }
     if pipe.is_empty() { Ok(()) } else { scripts::run_calls::<Vec<i64>>(connection, &pipe).await.map(drop) }
 }
