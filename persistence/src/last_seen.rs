@@ -35,7 +35,7 @@ async fn store_turn(db: &DatabaseConnection, log: &Log, metrics: &Metrics) -> Re
     let mut connection = session.connection();
     let claimed = presence::claim_task(&mut connection, ExclusiveTask::StoreLastSeen, TURN_INTERVAL).await;
     let claimed = claimed.inspect_err(|error| log.discard_if_unusable(&session, error));
-    if claimed.map_err(|error| format!("Redis: {:?}", error.kind()))?.is_none() {
+    if !claimed.map_err(|error| format!("Redis: {:?}", error.kind()))? {
         return Ok(());
     }
     let partitions: Vec<PresencePartition> = PresencePartition::all().collect();

@@ -7,18 +7,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
+use redis::RedisResult;
 use tidings_shared::{
     ids::{RoomId, UserId},
     internal::presence::MembersAnswer,
-    log::{
-        AuthorityError, BySession, RoundTrip, Session,
-        keys::{COMMON_PARTITION, Partition},
-    },
-    presence::{
-        self, CachedRooms, ExclusiveTask, HoldKind, NodeLease, NodeState, PresencePartition, PresenceState,
-        WriteOutcome,
-    },
-    protocol::{Status, server::Presence},
+    log::{AuthorityError, BySession, RoundTrip, Session, keys::Partition},
+    presence::{self, CachedRooms, PresencePartition, PresenceState},
+    protocol::server::Presence,
 };
 
 use super::{Bus, LookupError, single_flight::SingleFlight};
@@ -70,47 +65,6 @@ async fn with_timeout<T>(
     tokio::time::timeout(QUERY_TIMEOUT, query).await.unwrap_or_else(timed_out)
 }
 
-/// Declares a method of the bus for each listed Redis command of `tidings_shared::presence`. The session must be that
-/// of the named partitions or users: see [`Bus::presence_sessions`].
-macro_rules! redis_commands {
-    ($($(#[$doc:meta])* $name:ident = presence::$command:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
-        impl Bus {
-            $($(#[$doc])* pub async fn $name(
-                &self, session: &Arc<Session>, $($arg: $kind),*
-            ) -> Result<$answer, LookupError> {
-                let command = async { presence::$command(&mut session.connection(), $($arg),*).await };
-                self.timed_query(RoundTrip::Presence, session, command).await
-            })*
-        }
-    };
-}
-
-redis_commands! {
-    /// Begins a node lease in presence partitions. Returns false if the lease has already expired.
-    start_node_lease = presence::begin_lease(partitions: &[PresencePartition], lease: &NodeLease) -> bool;
-    /// Renews a node lease. Returns false if the lease has expired.
-    renew_node_lease = presence::renew_lease(partitions: &[PresencePartition], lease: &NodeLease) -> bool;
-    /// Ends a node lease. The presence under the lease stays valid for the grace period.
-    end_node_lease = presence::end_lease(partitions: &[PresencePartition], lease: &NodeLease) -> ();
-    /// Writes the presence of users under a node lease. `now_ms` is the clock of `NodeState::last_sign_ms`. Returns one
-    /// outcome per user.
-    put_presence = presence::write_states(lease: &NodeLease, states: &[NodeState], now_ms: u32) -> Vec<WriteOutcome>;
-    /// Writes that users are present for `time`, without a node lease. Returns one outcome per user.
-    hold_presence = presence::hold_states(kind: HoldKind, time: Duration, holds: &[(UserId, Option<Status>)]) -> Vec<WriteOutcome>;
-    /// Reads the clock of Redis, in ms.
-    redis_clock_ms = presence::clock_ms() -> u64;
-    /// Returns the expired node leases of presence partitions, at most `most` per partition.
-    expired_node_leases = presence::expired_leases(partitions: &[PresencePartition], now_ms: u64, most: usize) -> Vec<(PresencePartition, Vec<NodeLease>)>;
-    /// Returns at most `most` users who are still present under an expired node lease. Deletes the lease if there is no
-    /// such user.
-    users_of_expired_lease = presence::users_of_expired_lease(partition: PresencePartition, lease: &NodeLease, most: usize) -> Vec<UserId>;
-    /// Removes the presence of users under an expired node lease. Returns one outcome per user.
-    remove_presence = presence::remove_states(lease: &NodeLease, users: &[UserId]) -> Vec<WriteOutcome>;
-    /// Returns users of presence partitions whose presence expired or must be published, at most `most` of each
-    /// partition.
-    due_presence_users = presence::due_users(partitions: &[PresencePartition], now_ms: u64, most: usize) -> Vec<UserId>;
-}
-
 /// The partition of the log that serves the presence of a user.
 fn presence_partition(user: &UserId) -> Partition {
     PresencePartition::of(user).partition()
@@ -123,17 +77,14 @@ impl Bus {
         Ok(self.log.group_by_open_session(partitions, |partition| partition.partition()).await?)
     }
 
-    /// Takes the lock of a task for the time `lock_for`. Returns the clock, in ms, of the session of
-    /// [`COMMON_PARTITION`]; `None` if another node has the lock.
-    pub async fn lock_task(
+    /// Runs a command of [`tidings_shared::presence`] on a session, which must be that of the command's partitions or
+    /// users: see [`Bus::presence_sessions`].
+    pub async fn run_presence<T>(
         &self,
-        task: ExclusiveTask,
-        lock_for: Duration,
-    ) -> Result<Option<u64>, LookupError> {
-        let session = self.log.session(COMMON_PARTITION).await?;
-        let mut redis = session.connection();
-        let claimed = presence::claim_task(&mut redis, task, lock_for);
-        self.timed_query(RoundTrip::Presence, &session, claimed).await
+        session: &Arc<Session>,
+        command: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, LookupError> {
+        self.timed_query(RoundTrip::Presence, session, command).await
     }
 
     /// Publishes the presence of each user to the members of the rooms that are listed with the user. Returns how many
@@ -144,7 +95,7 @@ impl Bus {
         for (session, users) in by_session {
             let mut redis = session.connection();
             let published = presence::publish_states(&mut redis, &users);
-            let published = self.timed_query(RoundTrip::Presence, &session, published).await?;
+            let published = self.run_presence(&session, published).await?;
             count += published.into_iter().filter(|published| *published).count() as u64;
         }
         Ok(count)
@@ -162,28 +113,20 @@ impl Bus {
         &self,
         users: &[UserId],
     ) -> Result<Vec<(UserId, Vec<RoomId>)>, LookupError> {
-        let mut cached = Vec::with_capacity(users.len());
+        let mut cached = HashMap::with_capacity(users.len());
         for (session, users) in self.log.group_by_open_session(users.to_vec(), Partition::of_user).await? {
             let mut redis = session.connection();
             let found = presence::cached_rooms(&mut redis, &users, self.log.newest_epoch());
-            let found = self.timed_query(RoundTrip::Presence, &session, found).await?;
+            let found = self.run_presence(&session, found).await?;
             cached.extend(users.into_iter().zip(found));
         }
-        if cached.len() < users.len() {
-            // The shard of these users is unreachable, so their rooms are read from PostgreSQL.
-            let missing = users.iter().filter(|user| cached.iter().all(|(found, _)| found != *user));
-            let missing: Vec<_> = missing.map(|user| (user.clone(), CachedRooms::NotCached)).collect();
-            cached.extend(missing);
-        }
-        let (users, cached): (Vec<UserId>, Vec<CachedRooms>) = cached.into_iter().unzip();
-        let lookups: Vec<_> =
-            users.iter().zip(cached).map(|(user, cached)| self.rooms_of(user, cached)).collect();
+        let lookups: Vec<_> = users.iter().map(|user| self.rooms_of(user, cached.get(user))).collect();
         let rooms: Vec<_> = stream::iter(lookups).buffered(MAX_CONCURRENT_ROOM_QUERIES).collect().await;
         let (mut rooms_by_user, mut unknown) = (Vec::with_capacity(users.len()), Vec::new());
-        for (user, rooms) in users.into_iter().zip(rooms) {
+        for (user, rooms) in users.iter().zip(rooms) {
             match rooms {
-                Some(rooms) => rooms_by_user.push((user, rooms)),
-                None => unknown.push(user),
+                Some(rooms) => rooms_by_user.push((user.clone(), rooms)),
+                None => unknown.push(user.clone()),
             }
         }
         if !unknown.is_empty() {
@@ -191,20 +134,22 @@ impl Bus {
             for (session, unknown) in self.log.group_by_open_session(unknown, presence_partition).await? {
                 let mut redis = session.connection();
                 let postponed = presence::postpone_users(&mut redis, &unknown, CIRCUIT_OPEN_TIME);
-                self.timed_query(RoundTrip::Presence, &session, postponed).await?;
+                self.run_presence(&session, postponed).await?;
             }
         }
         presence::retain_small_rooms(&self.log, &mut rooms_by_user).await?;
         Ok(rooms_by_user)
     }
 
-    /// The rooms of a user: from the cache, or from persistence if they are not cached or too many. `None` if
-    /// persistence does not answer.
-    async fn rooms_of(&self, user: &UserId, cached: CachedRooms) -> Option<Vec<RoomId>> {
+    /// The rooms of a user: from the cache, or from persistence if they are not cached, too many, or cached in a shard
+    /// that is unreachable. `None` if persistence does not answer.
+    async fn rooms_of(&self, user: &UserId, cached: Option<&CachedRooms>) -> Option<Vec<RoomId>> {
         match cached {
-            CachedRooms::Rooms(rooms) => Some(rooms),
-            CachedRooms::Many => self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await,
-            CachedRooms::NotCached => {
+            Some(CachedRooms::Rooms(rooms)) => Some(rooms.clone()),
+            Some(CachedRooms::Many) => {
+                self.query_rooms(with_timeout(self.persistence.small_rooms(user))).await
+            }
+            Some(CachedRooms::NotCached) | None => {
                 // This load has no timeout, because a timeout would also cancel the load for joins that share it.
                 let loaded = self.query_rooms(self.load_memberships(user)).await;
                 loaded.map(|answer| answer.recent.clone())
@@ -232,7 +177,7 @@ impl Bus {
                 tokio::time::sleep(MEMBERS_READ_PAUSE).await;
             }
             let cached = presence::members::cached_members(&mut redis, room, session.epoch);
-            let cached = self.timed_query(RoundTrip::Presence, &session, cached).await?;
+            let cached = self.run_presence(&session, cached).await?;
             if cached.users.is_some() {
                 return Ok(cached.users);
             }
@@ -245,7 +190,7 @@ impl Bus {
             if answer.head >= cached.changed {
                 let (epoch, head) = (session.epoch, answer.head);
                 let stored = presence::members::cache_members(&mut redis, room, epoch, head, &users);
-                self.timed_query(RoundTrip::Presence, &session, stored).await?;
+                self.run_presence(&session, stored).await?;
                 return Ok(Some(users));
             }
             // The list lacks a membership change that is not stored yet, so it is read again.

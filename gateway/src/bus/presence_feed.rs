@@ -8,10 +8,7 @@ use std::{
 };
 
 use tidings_shared::{
-    log::{
-        IngestId, RoundTrip, Session,
-        keys::{Partition, PartitionSet},
-    },
+    log::{IngestId, Session, keys::PartitionSet},
     presence::{self, PARTITIONS, PresenceChange, PresencePartition},
     protocol::server::ServerFrame,
 };
@@ -201,16 +198,14 @@ impl Bus {
             if read > 0 {
                 tokio::time::sleep(CATCH_UP_PAUSE).await;
             }
-            let has_no_session =
-                |partition: &PresencePartition| self.log.current_session(partition.partition()).is_none();
-            let without_session: Vec<PresencePartition> =
-                partitions.iter().copied().filter(has_no_session).collect();
+            let (by_session, without_session) =
+                self.log.split_by_current_session(partitions, |partition| partition.partition());
             let mut failed = None;
-            for (session, partitions) in self.log.group_by_current_session(partitions, log_partition) {
+            for (session, partitions) in by_session {
                 failed = self.read_missed(&session, &partitions).await.err().or(failed);
             }
             // The next read uses the sessions that this opens.
-            self.log.group_by_session(without_session, log_partition).await?;
+            self.log.group_by_session(without_session, |partition| partition.partition()).await?;
             if let Some(error) = failed {
                 return Err(error);
             }
@@ -244,7 +239,7 @@ impl Bus {
         };
         let mut redis = session.connection();
         let missed = presence::changes_after(&mut redis, partitions, &after);
-        let missed = self.timed_query(RoundTrip::Presence, session, missed).await?;
+        let missed = self.run_presence(session, missed).await?;
         for change in missed {
             let is_new = lock(progress).advance(&change);
             if is_new {
@@ -257,11 +252,6 @@ impl Bus {
         }
         Ok(())
     }
-}
-
-/// The partition of the log whose session serves a presence partition.
-fn log_partition(partition: &PresencePartition) -> Partition {
-    partition.partition()
 }
 
 /// Reads missed changes each time that a partition is online again. Ends at the first wake-up after the bus is

@@ -167,7 +167,9 @@ impl LeaseTask {
                 break;
             }
             let (states, now) = (&lease.unconfirmed_states, self.presence.now_ms());
-            let outcomes = self.bus.put_presence(session, &node_lease, states, now).await?;
+            let mut redis = session.connection();
+            let written = presence::write_states(&mut redis, &node_lease, states, now);
+            let outcomes = self.bus.run_presence(session, written).await?;
             let changes = mem::take(&mut lease.unconfirmed_states);
             if outcomes.contains(&WriteOutcome::LeaseExpired) {
                 self.drop_lease(lease);
@@ -179,7 +181,9 @@ impl LeaseTask {
             lease.earlier_leases.push(node_lease);
         }
         while let Some(node_lease) = lease.earlier_leases.last() {
-            self.bus.end_node_lease(session, &lease.partitions, node_lease).await?;
+            let mut redis = session.connection();
+            let ended = presence::end_lease(&mut redis, &lease.partitions, node_lease);
+            self.bus.run_presence(session, ended).await?;
             lease.earlier_leases.pop();
         }
         Ok(())
@@ -190,10 +194,12 @@ impl LeaseTask {
         session: &Arc<Session>,
         partitions: &[PresencePartition],
     ) -> Result<(), LookupError> {
+        let mut redis = session.connection();
         let mut polls = lock(&self.presence.registry).take_polls(partitions);
         while !polls.is_empty() {
             let batch = polls.split_off(polls.len().saturating_sub(MAX_USERS_PER_WRITE));
-            match self.bus.hold_presence(session, HoldKind::Poll, presence::POLL_HOLD, &batch).await {
+            let held = presence::hold_states(&mut redis, HoldKind::Poll, presence::POLL_HOLD, &batch);
+            match self.bus.run_presence(session, held).await {
                 Ok(outcomes) => self.queue_for_publishing(batch.iter().map(|(user, _)| user), &outcomes),
                 Err(error) => {
                     polls.extend(batch);
@@ -212,19 +218,22 @@ impl LeaseTask {
         session: &Arc<Session>,
         lease: &mut ShardLease,
     ) -> Result<NodeLease, LookupError> {
+        let mut redis = session.connection();
         if let Some((node_lease, renewed_at)) = &mut lease.active {
             let now = Instant::now();
             if now.duration_since(*renewed_at) < presence::RENEW_EVERY {
                 return Ok(node_lease.clone());
             }
-            if self.bus.renew_node_lease(session, &lease.partitions, node_lease).await? {
+            let renewed = presence::renew_lease(&mut redis, &lease.partitions, node_lease);
+            if self.bus.run_presence(session, renewed).await? {
                 *renewed_at = now;
                 return Ok(node_lease.clone());
             }
         }
         self.drop_lease(lease);
         let (node_lease, renewed_at) = (NodeLease::generate(), Instant::now());
-        self.bus.start_node_lease(session, &lease.partitions, &node_lease).await?;
+        let begun = presence::begin_lease(&mut redis, &lease.partitions, &node_lease);
+        self.bus.run_presence(session, begun).await?;
         self.metrics.node_leases_started.inc();
         lease.active = Some((node_lease.clone(), renewed_at));
         Ok(node_lease)

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tidings_shared::{
     ids::UserId,
     log::{Session, keys::COMMON_PARTITION},
-    presence::{ExclusiveTask, NodeLease, PresencePartition, WriteOutcome},
+    presence::{self, ExclusiveTask, NodeLease, PresencePartition, WriteOutcome},
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -41,39 +41,41 @@ pub(super) async fn sweep(bus: Arc<Bus>, metrics: Metrics) {
 }
 
 async fn sweep_once(bus: &Bus, metrics: &Metrics) -> Result<(), LookupError> {
-    let Some(now_ms) = bus.lock_task(ExclusiveTask::Sweep, LOCK_DURATION).await? else { return Ok(()) };
+    let session = bus.log.session(COMMON_PARTITION).await?;
+    let mut redis = session.connection();
+    let claimed = presence::claim_task(&mut redis, ExclusiveTask::Sweep, LOCK_DURATION);
+    if !bus.run_presence(&session, claimed).await? {
+        return Ok(());
+    }
     let deadline = Instant::now() + MAX_SWEEP_DURATION;
     let mut swept = Ok(());
     for (session, partitions) in bus.presence_sessions().await? {
         // After an error of one shard, the others are still swept.
-        swept = swept.and(sweep_session(bus, metrics, &session, &partitions, now_ms, deadline).await);
+        swept = swept.and(sweep_session(bus, metrics, &session, &partitions, deadline).await);
     }
     swept
 }
 
-/// Sweeps the presence partitions of one session. `common_now_ms` is the clock of the session of `COMMON_PARTITION`.
+/// Sweeps the presence partitions of one session.
 async fn sweep_session(
     bus: &Bus,
     metrics: &Metrics,
     session: &Arc<Session>,
     partitions: &[PresencePartition],
-    common_now_ms: u64,
     deadline: Instant,
 ) -> Result<(), LookupError> {
     // The clocks of two shards may differ.
-    let now_ms = match session.partitions.contains(COMMON_PARTITION) {
-        true => common_now_ms,
-        false => bus.redis_clock_ms(session).await?,
-    };
-    for (partition, leases) in
-        bus.expired_node_leases(session, partitions, now_ms, MAX_LEASES_PER_PARTITION).await?
-    {
+    let mut redis = session.connection();
+    let now_ms = bus.run_presence(session, presence::clock_ms(&mut redis)).await?;
+    let expired = presence::expired_leases(&mut redis, partitions, now_ms, MAX_LEASES_PER_PARTITION);
+    for (partition, leases) in bus.run_presence(session, expired).await? {
         for lease in leases {
             remove_expired(bus, metrics, session, partition, &lease, deadline).await?;
         }
     }
     while Instant::now() < deadline {
-        let due = bus.due_presence_users(session, partitions, now_ms, MAX_USERS_PER_COMMAND).await?;
+        let due = presence::due_users(&mut redis, partitions, now_ms, MAX_USERS_PER_COMMAND);
+        let due = bus.run_presence(session, due).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -91,12 +93,15 @@ async fn remove_expired(
     lease: &NodeLease,
     deadline: Instant,
 ) -> Result<(), LookupError> {
+    let mut redis = session.connection();
     while Instant::now() < deadline {
-        let users = bus.users_of_expired_lease(session, partition, lease, MAX_USERS_PER_COMMAND).await?;
+        let users = presence::users_of_expired_lease(&mut redis, partition, lease, MAX_USERS_PER_COMMAND);
+        let users = bus.run_presence(session, users).await?;
         if users.is_empty() {
             return Ok(());
         }
-        let outcomes = bus.remove_presence(session, lease, &users).await?;
+        let removed = presence::remove_states(&mut redis, lease, &users);
+        let outcomes = bus.run_presence(session, removed).await?;
         metrics.presence_reaped.inc_by(users.len() as u64);
         let outcomes = users.into_iter().zip(outcomes);
         let changed: Vec<_> = outcomes

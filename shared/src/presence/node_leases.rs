@@ -70,23 +70,22 @@ named_enum! {
     }
 }
 
-/// Reserves a task for a time. Returns the clock of Redis in ms, or `None` if another node has reserved the task. The
-/// reservation only saves work, because two nodes may safely do the same task at once.
+/// Reserves a task for a time. Returns false if another node has reserved the task. The reservation only saves work,
+/// because two nodes may safely do the same task at once.
 pub async fn claim_task(
     connection: &mut Connection,
     task: ExclusiveTask,
     time: Duration,
-) -> RedisResult<Option<u64>> {
+) -> RedisResult<bool> {
     let key = match connection.layout() {
         Layout::Single => task.as_str().to_owned(),
         Layout::Cluster => COMMON_PARTITION.join_key(&[task.as_str()]),
     };
-    let mut pipe = redis::pipe();
     let time_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    pipe.cmd("SET").arg(key).arg(1).arg("NX").arg("PX").arg(time_ms);
-    pipe.cmd("TIME");
-    let (mine, (seconds, micros)): (Option<String>, (u64, u64)) = pipe.query_async(connection).await?;
-    Ok(mine.map(|_| seconds * 1000 + micros / 1000))
+    let mut command = redis::cmd("SET");
+    command.arg(key).arg(1).arg("NX").arg("PX").arg(time_ms);
+    let reserved: Option<String> = command.query_async(connection).await?;
+    Ok(reserved.is_some())
 }
 
 /// Reads the clock of Redis, in ms.
@@ -193,15 +192,9 @@ pub async fn remove_stored_last_seen(
     stored: &[(UserId, i64)],
 ) -> RedisResult<()> {
     let mut pipe = redis::pipe();
-    for partition in PresencePartition::all() {
-        let mut of_partition =
-            stored.iter().filter(|(user, _)| PresencePartition::of(user) == partition).peekable();
-        if of_partition.peek().is_some() {
-            scripts::add_call(&mut pipe, &DRAINED, &[partition.last_seen(connection.layout())]);
-            for (user, at_ms) in of_partition {
-                pipe.arg(user.as_str()).arg(at_ms);
-            }
-        }
+    for (user, at_ms) in stored {
+        let key = PresencePartition::of(user).last_seen(connection.layout());
+        scripts::add_call(&mut pipe, &DRAINED, &[key]).arg(user.as_str()).arg(at_ms);
     }
     if pipe.is_empty() { Ok(()) } else { scripts::run_calls::<Vec<i64>>(connection, &pipe).await.map(drop) }
 }

@@ -1,13 +1,14 @@
 -- Publishes the current state of a user, if it differs from the published state. Of several concurrent callers only one
--- publishes the state. This text is loaded after combine.lua.
+-- publishes the state.
+-- publish: the command that publishes, PUBLISH or SPUBLISH
 -- last_seen_key: hash of offline users and when each was last seen. It holds at most max_last_seen users: a new user
 -- beyond that is not added
 -- changes_key: the stream of published changes
 -- After max_last_seen: rooms whose members receive the change
 -- Answers 'published', or 'told' if the published state is up to date.
 local user_key, due_key, leases_key, last_seen_key, changes_key = unpack(KEYS)
-local user, channel, max_last_seen = unpack(ARGV, 1, 3)
-local FIRST_ROOM = 4
+local user, publish, channel, max_last_seen = unpack(ARGV, 1, 4)
+local FIRST_ROOM = 5
 local MAX_CHANGES, CHANGES_TTL_S = 500, 60
 local w = combine_states(user_key, leases_key)
 if w.best == w.published then
@@ -33,5 +34,5 @@ change = table.concat(change, ' ')
 -- The stream keeps published changes for a while, for nodes that missed them.
 local id = redis.call('XADD', changes_key, 'MAXLEN', '~', MAX_CHANGES, '*', 't', change)
 redis.call('EXPIRE', changes_key, CHANGES_TTL_S)
-redis.call('PUBLISH', channel, id .. ' ' .. change)
+redis.call(publish, channel, id .. ' ' .. change)
 return 'published'

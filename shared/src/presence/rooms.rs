@@ -1,6 +1,6 @@
 //! Finds the small rooms of a user, whose members receive changes of the user's presence.
 
-use redis::{RedisError, RedisResult, Value};
+use redis::{RedisResult, Value};
 
 use super::{
     MAX_NOTIFIED_ROOMS, MAX_SMALL_ROOM_MEMBERS,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     ids::{Epoch, RoomId, UserId},
     log::{
-        Log, MembershipMark, RedisConnection as Connection, RoundTrip, Session, SessionError,
+        Log, MembershipMark, RedisConnection as Connection, RoundTrip, SessionError,
         keys::{self, Partition},
         mark_field,
     },
@@ -56,43 +56,30 @@ fn parse_answer(answer: Value) -> CachedRooms {
 
 /// Keeps only rooms with at most [`MAX_SMALL_ROOM_MEMBERS`] members from which the user was not removed. The membership
 /// marks in Redis show a removal even if the membership cache is out of date. Drops a room without a hash in Redis,
-/// because no connection has joined it, and a room whose shard has no session, because its size is unknown.
+/// because no connection has joined it, and a room whose shard has no session, because its size is unknown. After an
+/// error the rooms are lost.
 pub async fn retain_small_rooms(log: &Log, users: &mut [(UserId, Vec<RoomId>)]) -> Result<(), SessionError> {
-    let sessions = log.group_by_open_session(Partition::all().collect(), |partition| *partition).await?;
-    let is_served = |room: &RoomId| {
-        let partition = Partition::of(room);
-        sessions.iter().any(|(session, _)| session.partitions.contains(partition))
-    };
-    for (_, rooms) in users.iter_mut() {
-        rooms.retain(is_served);
+    let mut candidates = Vec::new();
+    for (index, (_, rooms)) in users.iter_mut().enumerate() {
+        candidates.extend(rooms.drain(..).map(|room| (index, room)));
     }
-    for (session, _) in &sessions {
-        let retained = log.timed(RoundTrip::Presence, retain_in_session(session, users)).await;
-        retained.inspect_err(|error: &RedisError| log.discard_if_unusable(session, error))?;
-    }
-    Ok(())
-}
-
-/// [`retain_small_rooms`] for the rooms that the session serves. Other rooms stay.
-async fn retain_in_session(session: &Session, users: &mut [(UserId, Vec<RoomId>)]) -> RedisResult<()> {
-    let is_served = |room: &RoomId| session.partitions.contains(Partition::of(room));
-    let mut pipe = redis::pipe();
-    for (user, rooms) in users.iter() {
-        for room in rooms.iter().filter(|room| is_served(room)) {
-            pipe.cmd("HMGET").arg(keys::room(room)).arg("members").arg(mark_field(user.as_str()));
+    for (session, candidates) in
+        log.group_by_open_session(candidates, |(_, room)| Partition::of(room)).await?
+    {
+        let mut pipe = redis::pipe();
+        for (index, room) in &candidates {
+            let mark = mark_field(users[*index].0.as_str());
+            pipe.cmd("HMGET").arg(keys::room(room)).arg("members").arg(mark);
         }
-    }
-    if pipe.is_empty() {
-        return Ok(());
-    }
-    let found: Vec<(Option<usize>, Option<String>)> = pipe.query_async(&mut session.connection()).await?;
-    let mut found = found.into_iter();
-    for (_, rooms) in users {
-        rooms.retain(|room| {
-            let is_kept =
-                |(members, mark): (_, Option<String>)| is_small_room_of_member(members, mark.as_deref());
-            !is_served(room) || found.next().is_some_and(is_kept)
-        });
+        let mut connection = session.connection();
+        let found: RedisResult<Vec<(Option<usize>, Option<String>)>> =
+            log.timed(RoundTrip::Presence, pipe.query_async(&mut connection)).await;
+        let found = found.inspect_err(|error| log.discard_if_unusable(&session, error))?;
+        for ((index, room), (members, mark)) in candidates.into_iter().zip(found) {
+            if is_small_room_of_member(members, mark.as_deref()) {
+                users[index].1.push(room);
+            }
+        }
     }
     Ok(())
 }

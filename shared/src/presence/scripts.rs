@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Pipeline, RedisResult, Script};
 
-use crate::log::{Layout, RedisConnection as Connection};
+use crate::log::RedisConnection as Connection;
 
 /// Declares the scripts. The text of each begins with `combine.lua`, which contains functions that all scripts share.
 macro_rules! scripts {
@@ -29,21 +29,8 @@ scripts! {
     DRAINED = "drained.lua",
 }
 
-static PUBLISH_IN_CLUSTER: LazyLock<Script> = LazyLock::new(|| {
-    let text = concat!(include_str!("combine.lua"), include_str!("publish.lua"));
-    Script::new(&text.replace("'PUBLISH'", "'SPUBLISH'"))
-});
-
 /// The text of the script that reads states.
 pub(super) const STATES_TEXT: &str = concat!(include_str!("combine.lua"), include_str!("states.lua"));
-
-/// The script that publishes a change.
-pub(super) fn publish(layout: Layout) -> &'static Script {
-    match layout {
-        Layout::Single => &PUBLISH,
-        Layout::Cluster => &PUBLISH_IN_CLUSTER,
-    }
-}
 
 /// Adds a call of a script to a pipeline. The caller then adds the script's arguments with `arg`.
 pub(super) fn add_call<'p>(pipe: &'p mut Pipeline, script: &Script, keys: &[String]) -> &'p mut Pipeline {
@@ -58,8 +45,7 @@ pub(super) async fn run_calls<T: FromRedisValue>(
 ) -> RedisResult<T> {
     match pipe.query_async(connection).await {
         Err(error) if error.code() == Some("NOSCRIPT") => {
-            let of_cluster = (connection.layout() == Layout::Cluster).then(|| &*PUBLISH_IN_CLUSTER);
-            for script in all_scripts().into_iter().chain(of_cluster) {
+            for script in all_scripts() {
                 script.load_async(connection).await?;
             }
             pipe.query_async(connection).await

@@ -6,7 +6,7 @@ use redis::RedisResult;
 
 use super::{
     NodeLease, PresencePartition, keys, letter_of_status,
-    scripts::{self, HOLD, PUT, STATES, STATES_TEXT},
+    scripts::{self, HOLD, PUBLISH, PUT, STATES, STATES_TEXT},
     status_of_letter,
 };
 use crate::{
@@ -145,8 +145,9 @@ pub async fn publish_states(
             partition.last_seen(layout),
             partition.changes(layout),
         ];
-        scripts::add_call(&mut pipe, scripts::publish(layout), &keys)
+        scripts::add_call(&mut pipe, &PUBLISH, &keys)
             .arg(user.as_str())
+            .arg(layout.publish_command())
             .arg(partition.channel(layout))
             .arg(MAX_UNSTORED_LAST_SEEN);
         for room in rooms {
