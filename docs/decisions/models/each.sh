@@ -1,8 +1,9 @@
 #!/bin/sh
-# each.sh shards | append_many | client_ids: runs this model with all rules, then without each of them. Each run is
-# limited in time; the whole needs some minutes. The output is the file `*-results.txt` of the model.
+# each.sh shards | append_many | client_ids | restore: runs this model with all rules, then without each of them, and
+# prints the bounds and the number of states of each run, and the shortest trace for each violation. Each run has 30 s;
+# the whole needs some minutes. The complete searches of client_ids need SECONDS_EACH=200.
 cd "$(dirname "$0")" || exit 1
-model=${1:?usage: each.sh shards|append_many|client_ids}
+model=${1:?usage: each.sh shards|append_many|client_ids|restore}
 run() { nice -n 19 python3 "$model.py" "$@" --seconds "${SECONDS_EACH:-30}"; }
 shards() {
  run --sends 2 --faults 2 --kinds m
@@ -108,5 +109,22 @@ END
  # What the rules do not cover.
  run --late-first --jumps 1 --offsets 0,9
  run --mixed --clients 6 --time 14
+}
+restore() {
+ run --senders 0 --attempts 2 --faults 0
+ run --senders 0,1 --attempts 2 --faults 0 --discs 1
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set restore_number=0
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set close=0
+ run --senders 0,1 --attempts 2 --faults 0 --discs 1 --set restore_base=0
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set notice=0
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set open_check=0
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set restore_exc=0
+ run --senders 0 --attempts 2 --faults 1 --kinds k --discs 1 --set number=0
+ run --senders 0,1 --attempts 1 --faults 0 --steals 1 --listener 0
+ run --senders 0 --attempts 2 --faults 0 --steals 1 --crashes 1 --listener 0
+ run --senders 0,1 --attempts 1 --faults 0 --crashes 1 --listener 0
+ run --senders 0 --attempts 1 --faults 1 --kinds ke --steals 1 --listener 0
+ run --senders 0,1 --attempts 1 --faults 0 --steals 1 --listener 0 --set proof_late=0
+ run --senders 0 --attempts 1 --faults 0 --crashes 1 --listener 0 --set proof_again=0
 }
 "$model"

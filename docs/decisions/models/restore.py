@@ -657,7 +657,7 @@ def main():
     ap.add_argument('--seeds', type=int, default=1)
     ap.add_argument('--rule', type=int, default=0, help='1: skip the look-up only where the exception rule allows; 0: at will')
     ap.add_argument('--max', type=int, default=60_000_000)
-    ap.add_argument('--sec', type=int, default=10**9)
+    ap.add_argument('--seconds', type=int, default=10**9)
     ap.add_argument('--walk', type=int, default=0, help='seconds of random walks instead of the search')
     ap.add_argument('--seed', type=int, default=1)
     ap.add_argument('--safety', action='store_true', help='leave the liveness checks out')
@@ -674,7 +674,7 @@ def main():
         print("%s | random steps %d walks %d quiescent %d | %s" % (' '.join(sys.argv[1:]), n, wk, q, "VIOLATION " + v if v else "clean"))
         for i, l in enumerate(trc or ()): print("   %2d %s" % (i+1, l))
         return
-    n, tr, d, v, trc, full = explore(m, a.max, a.sec, a.quiet)
+    n, tr, d, v, trc, full = explore(m, a.max, a.seconds, a.quiet)
     print("%s | states %d transitions %d depth %d %.0f s | %s" % (' '.join(sys.argv[1:]), n, tr, d, time.time()-t,
           "VIOLATION " + v if v else ("clean, complete" if full else "clean so far, NOT complete")))
     if trc:

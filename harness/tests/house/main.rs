@@ -1,5 +1,6 @@
 //! Project rules, checked against the sources and the pages: imports, pure modules, files, the manifest, language, and
-//! documents that match the code. Reads the tree, and asks the programs for their settings.
+//! documents that match the code. Reads the tree, asks the programs for their settings, and runs the models of
+//! decisions.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,6 +12,7 @@ mod guarantees;
 mod imports;
 mod language;
 mod manifest;
+mod models;
 mod online_migrations;
 mod own_systems;
 mod pages;

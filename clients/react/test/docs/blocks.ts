@@ -15,10 +15,12 @@ export interface Block {
   readonly code: string;
 }
 
-/** The pages about the kit, as paths from the root of the repository, without the generated reference. */
+/** The folders of the published packages. */
+export const packages = ["ts", "react", "react-ui", "react-native", "solid", "svelte", "vue"];
+
+/** The pages about the kit, as paths from the root of the repository. */
 export function pages(): string[] {
   const guides = readdirSync(join(root, "docs/clients")).filter((name) => name.endsWith(".md"));
-  const packages = ["ts", "react", "react-ui", "react-native", "solid", "svelte", "vue"];
   const readmes = ["clients/README.md", ...packages.map((name) => `clients/${name}/README.md`)];
   return [...readmes, ...guides.map((name) => `docs/clients/${name}`)];
 }

@@ -4,17 +4,11 @@ import ts from "typescript";
 
 const clients = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 
+const config = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile).config;
+const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, resolve(clients, "react"));
+
 /** The entry points that the reference documents. */
-export const entries = [
-  "ts/src/index.ts",
-  "ts/src/testing.ts",
-  "react/src/index.ts",
-  "react-ui/src/index.ts",
-  "react-native/src/index.ts",
-  "solid/src/index.ts",
-  "svelte/src/index.ts",
-  "vue/src/index.ts",
-].map((file) => resolve(clients, file));
+export const entries: readonly string[] = fileNames;
 
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
@@ -35,8 +29,6 @@ export function sharingHost(options: ts.CompilerOptions): ts.CompilerHost {
  * because such a type describes an object that is documented elsewhere.
  */
 export function undocumented(files: readonly string[] = entries): { checked: number; missing: string[] } {
-  const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(clients, "react"));
   const program = ts.createProgram(files, options, sharingHost(options));
   const checker = program.getTypeChecker();
   const missing: string[] = [];
@@ -66,8 +58,6 @@ export function undocumented(files: readonly string[] = entries): { checked: num
  * frames of the protocol keep the names of the wire, so they are not searched.
  */
 export function snakeCase(files: readonly string[] = entries): { checked: number; found: string[] } {
-  const read = ts.readConfigFile(resolve(clients, "react/tsconfig.api.json"), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent(read.config, ts.sys, resolve(clients, "react"));
   const program = ts.createProgram(files, options, sharingHost(options));
   const checker = program.getTypeChecker();
   const found: string[] = [];

@@ -3,6 +3,7 @@ import type { ClientFrame, ServerFrame } from "../protocol/frames.js";
 
 /** A connection that carries frames to a server and back: a WebSocket, or polls that behave like one. */
 export interface Link {
+  /** Sends a frame now, or with the next poll. */
   send(frame: ClientFrame): void;
   /** Closes the link. Its host receives no further calls. */
   close(): void;

@@ -210,13 +210,13 @@ export class PollLink implements Link {
    */
   async #post(
     controller: AbortController,
-    timeout_ms: number,
+    timeoutMs: number,
     body: object,
     handled: (status: number | undefined) => boolean = (status) => status === 429,
   ): Promise<PollAnswer | undefined> {
     this.#polls.add(controller);
     try {
-      const answer = await this.#call(controller.signal, timeout_ms, body);
+      const answer = await this.#call(controller.signal, timeoutMs, body);
       return this.#closed ? undefined : assertShape(answer, ANSWER_SHAPE);
     } catch (thrown) {
       const error = asError(thrown);
@@ -238,15 +238,15 @@ export class PollLink implements Link {
    * Calls the server, and repeats a poll once with a new token if its token is refused. Unlike a WebSocket, a poll gets
    * no warning before its token expires.
    */
-  async #call(signal: AbortSignal, timeout_ms: number, body: object, mayRetry = true): Promise<PollAnswer> {
+  async #call(signal: AbortSignal, timeoutMs: number, body: object, mayRetry = true): Promise<PollAnswer> {
     const env = this.#env;
     const token = await this.#tokens.get();
     try {
       return await callHttp(env, `${await env.gateway()}/v1/poll`, {
         method: "POST",
         token,
-        body: { ...body, timeout_ms },
-        ms: timeout_ms + NETWORK_GRACE_MS,
+        body: { ...body, timeout_ms: timeoutMs },
+        ms: timeoutMs + NETWORK_GRACE_MS,
         signal,
       });
     } catch (thrown) {
@@ -259,7 +259,7 @@ export class PollLink implements Link {
       // delivered.
       const { user } = assertShape(await this.#call(signal, 0, {}, false), ANSWER_SHAPE);
       if (user !== this.#user) throw error;
-      return this.#call(signal, timeout_ms, body, false);
+      return this.#call(signal, timeoutMs, body, false);
     }
   }
 }

@@ -61,6 +61,7 @@ export class Transport {
     }
   }
 
+  /** Stops the timer, and resets the counters of failed attempts. */
   stop(): void {
     this.#upgradeTimer.clear();
     this.#generation++;
