@@ -1,6 +1,6 @@
-// Completes a lock file: `node tools/complete-lock.mjs [FILE]`, by default clients/package-lock.json, after an
-// `npm install` that changed it. If a registry lacks packages for other platforms, npm omits them from the lock file,
-// and `npm ci` then refuses the file. This program adds entries for such packages, whose names contain the platform.
+// Completes clients/package-lock.json after an `npm install` that changed it: `node tools/complete-lock.mjs`. If a
+// registry lacks packages for other platforms, npm omits them from the lock file, and `npm ci` then refuses the file.
+// This program adds entries for such packages, whose names contain the platform.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -8,7 +8,7 @@ const OS = /^(aix|android|darwin|freebsd|linux|netbsd|openbsd|openharmony|sunos|
 const CPU = /^(arm|arm64|ia32|loong64|mips64el|ppc64|riscv64|s390x|wasm32|x64)$/;
 const LIBC = { musl: "musl", musleabihf: "musl", gnu: "glibc", gnueabihf: "glibc" };
 
-const [file = fileURLToPath(new URL("../package-lock.json", import.meta.url))] = process.argv.slice(2);
+const file = fileURLToPath(new URL("../package-lock.json", import.meta.url));
 const lock = JSON.parse(readFileSync(file, "utf8"));
 const addedPackages = {};
 

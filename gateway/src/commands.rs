@@ -9,6 +9,7 @@ mod change;
 mod gate;
 mod handle;
 pub mod join;
+mod join_room;
 mod lanes;
 mod leave;
 mod mark;

@@ -4,13 +4,12 @@
 mod attachment;
 pub mod change;
 pub mod events;
+mod form;
 mod mentions;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-#[cfg(feature = "openapi")]
-use crate::openapi::{LabelForm, MessageSeqForm, MessageTextForm, MetadataForm, mentions_schema};
 use crate::{
     command_fields::{bounded, json_object},
     error::Refusal,
@@ -21,6 +20,7 @@ use crate::{
 };
 pub use attachment::{Attachment, AttachmentFields, AttachmentSource, Dimensions};
 pub use change::Target;
+pub use form::{SendForm, VisibleTo};
 
 use change::Actor;
 use events::{Audience, MessageBody, MessageJsonFields};
@@ -48,47 +48,6 @@ pub struct Sender<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub picture: Option<&'a str>,
-}
-
-/// The body of a send, as for `message:send`.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(
-    feature = "openapi",
-    derive(utoipa::ToSchema),
-    schema(as = Send, examples(json!({"client_id": "0198f2c4-8e7a-7c31-9d42-6b1f0e5a7c90", "content": "Tea is ready"})))
-)]
-pub struct SendForm {
-    pub client_id: ClientId,
-    /// Empty or omitted only with attachments.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageTextForm>))]
-    pub content: Option<String>,
-    /// `text` if omitted.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<LabelForm>))]
-    pub kind: Option<String>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessageSeqForm>))]
-    pub reply_to: Option<Seq>,
-    pub visible_to: Option<VisibleTo>,
-    #[cfg_attr(feature = "openapi", schema(schema_with = mentions_schema))]
-    pub mentions: Option<Vec<UserId>>,
-    #[cfg_attr(feature = "openapi", schema(max_items = 10, value_type = Option<Vec<Attachment>>))]
-    pub attachments: Option<Vec<AttachmentFields>>,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<MetadataForm>))]
-    pub metadata: Option<Box<RawValue>>,
-    /// 1 promises that this client id was never sent before.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64))]
-    pub attempt: Option<u32>,
-    /// `stored` if omitted.
-    pub ack: Option<AckStage>,
-}
-
-/// The users and roles of `visible_to`; either may be absent.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendVisibleTo))]
-pub struct VisibleTo {
-    #[cfg_attr(feature = "openapi", schema(max_items = 100))]
-    pub users: Option<Vec<UserId>>,
-    #[cfg_attr(feature = "openapi", schema(max_items = 100, value_type = Option<Vec<LabelForm>>))]
-    pub roles: Option<Vec<String>>,
 }
 
 /// A message whose fields are checked, before it is appended to the log.

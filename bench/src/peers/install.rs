@@ -1,6 +1,6 @@
 //! Installs the other servers once, into folders below `bench` in `TIDINGS_DEV_DIR` or `.dev`. This module installs the
 //! Node.js servers with npm; the module `centrifuge` builds the Centrifuge server with Go. The source files are part of
-//! this program, so it works from any folder. Lock files fix all versions.
+//! this program, so it works from any folder. `harness/npmrc` and `go.sum` fix all versions.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -14,9 +14,8 @@ pub mod centrifuge;
 
 /// The names and texts of the files of the Node.js servers.
 const NODE_SERVER_FILES: Files = &[
-    (".npmrc", include_str!("../../peers/.npmrc")),
+    (".npmrc", include_str!("../../../harness/npmrc")),
     ("package.json", include_str!("../../peers/package.json")),
-    ("package-lock.json", include_str!("../../peers/package-lock.json")),
     ("serve.mjs", include_str!("../../peers/serve.mjs")),
     ("socketio.mjs", include_str!("../../peers/socketio.mjs")),
     ("store.mjs", include_str!("../../peers/store.mjs")),
@@ -38,7 +37,9 @@ pub async fn install_node_servers() -> Result<PathBuf> {
     let install = || {
         node_version()?;
         install_in(install_folder("peers")?, NODE_SERVER_FILES, |folder| {
-            run_command(Command::new("npm").args(["ci", "--omit=dev"]).current_dir(folder))
+            // npm would keep versions of an earlier installation.
+            let _ = fs::remove_dir_all(folder.join("node_modules"));
+            run_command(Command::new("npm").arg("install").current_dir(folder))
                 .context("npm could not install the packages of the other servers")
         })
     };
@@ -64,18 +65,6 @@ pub fn node_version() -> Result<String> {
         "Node.js {MIN_NODE_MAJOR_VERSION} or later is needed on the path, this is {version}"
     );
     Ok(version)
-}
-
-/// The names and versions of the packages that the Node.js servers require. The lock file fixes the versions of their
-/// dependencies.
-#[must_use]
-pub fn required_packages() -> Vec<(String, String)> {
-    let manifest: serde_json::Value =
-        serde_json::from_str(include_str!("../../peers/package.json")).expect("a test reads it");
-    let kinds =
-        ["dependencies", "optionalDependencies"].into_iter().filter_map(|kind| manifest[kind].as_object());
-    let version = |version: &serde_json::Value| version.as_str().unwrap_or_default().to_owned();
-    kinds.flatten().map(|(name, value)| (name.clone(), version(value))).collect()
 }
 
 fn install_folder(name: &str) -> Result<PathBuf> {
@@ -122,21 +111,4 @@ fn run_command(command: &mut Command) -> Result<String> {
         bail!("{name}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packages_have_exact_versions_and_the_lock_no_registry() {
-        let required_packages = required_packages();
-        assert!(required_packages.iter().any(|(name, _)| name == "socket.io"));
-        for (name, version) in required_packages {
-            assert!(version.split('.').all(|part| part.parse::<u32>().is_ok()), "{name} {version}");
-        }
-        for (name, text) in NODE_SERVER_FILES {
-            assert!(!text.contains("\"resolved\"") && !text.contains("registry="), "{name}");
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! `room:join`: one job per room, in the room's lane. The last job answers the join.
 
-mod room;
-
 use std::{
     cell::{Cell, RefCell},
     num::NonZeroU32,
@@ -15,9 +13,7 @@ use tidings_shared::{
 };
 use tokio::sync::Semaphore;
 
-use super::{ConnectionHandle, lanes::enqueue};
-pub(super) use room::run_in_lane;
-
+use super::{ConnectionHandle, join_room, lanes::enqueue};
 use crate::{
     client::{Job, JoinGroup, JoinMemberships},
     limits::{Limit, rooms_cost},
@@ -91,7 +87,7 @@ fn start_group(
         failed: RefCell::default(),
     });
     if rooms.is_empty() {
-        room::finish_join(caller, &group);
+        join_room::finish_join(caller, &group);
     }
     for (index, (room, after)) in rooms.into_iter().enumerate() {
         enqueue(caller, room, Job::Join { after, group: group.clone(), index });

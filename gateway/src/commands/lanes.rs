@@ -3,7 +3,7 @@
 
 use tidings_shared::{ids::RoomId, protocol::RoomCommand};
 
-use super::{ConnectionHandle, change, join, leave, mark, send, signal, typing};
+use super::{ConnectionHandle, change, join_room, mark, send, signal, typing};
 use crate::client::Job;
 
 /// Adds a job to its room's lane, and starts the lane if it is idle.
@@ -27,11 +27,11 @@ async fn run_lane(caller: ConnectionHandle, room: RoomId, first: Job) {
 async fn run_job(caller: &ConnectionHandle, room: &RoomId, job: Job) -> usize {
     let (request, command) = match job {
         Job::Join { after, group, index } => {
-            join::run_in_lane(caller, room, after, &group, index).await;
+            join_room::run_join(caller, room, after, &group, index).await;
             return 1;
         }
         Job::Leave { group } => {
-            leave::run_in_lane(caller, room, &group);
+            join_room::run_leave(caller, room, &group);
             return 1;
         }
         Job::Command(request, command) => (request, command),

@@ -2,36 +2,20 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use tidings_shared::{ids::RoomId, protocol::server::ServerFrame};
+use tidings_shared::ids::RoomId;
 
-use super::{ConnectionHandle, lanes::enqueue};
+use super::{ConnectionHandle, join_room, lanes::enqueue};
 use crate::{
-    client::{Client, Job, LeaveGroup},
+    client::{Job, LeaveGroup},
     request_context::RequestContext,
 };
 
 pub(super) fn run(caller: &ConnectionHandle, request: RequestContext, rooms: Vec<RoomId>) {
     let group = Rc::new(LeaveGroup { request, remaining: Cell::new(rooms.len()), rooms: rooms.clone() });
     if rooms.is_empty() {
-        send_left(&caller.client, &group);
+        join_room::send_left(&caller.client, &group);
     }
     for room in rooms {
         enqueue(caller, room, Job::Leave { group: group.clone() });
     }
-}
-
-/// Leaves one room of a group. After the last room the group is answered.
-pub(super) fn run_in_lane(caller: &ConnectionHandle, room: &RoomId, group: &LeaveGroup) {
-    if let Some(subscription) = caller.client.remove_subscription(room) {
-        caller.worker.unsubscribe(room, subscription);
-    }
-    group.remaining.set(group.remaining.get() - 1);
-    if group.remaining.get() == 0 {
-        send_left(&caller.client, group);
-    }
-}
-
-fn send_left(client: &Client, group: &LeaveGroup) {
-    let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
-    client.reply(&left);
 }

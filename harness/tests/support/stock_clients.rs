@@ -15,8 +15,14 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stock-clients");
-const FILES: [&str; 6] =
-    [".npmrc", "package.json", "package-lock.json", "converse.mjs", "dialects.mjs", "recover.mjs"];
+/// The files of an installation, each with its path from `SOURCE`.
+const FILES: [(&str, &str); 5] = [
+    (".npmrc", "../npmrc"),
+    ("package.json", "package.json"),
+    ("converse.mjs", "converse.mjs"),
+    ("dialects.mjs", "dialects.mjs"),
+    ("recover.mjs", "recover.mjs"),
+];
 /// The file that marks a complete installation. It contains the installed files.
 const COMPLETE_MARK: &str = "installed";
 
@@ -52,18 +58,20 @@ fn install() -> Result<PathBuf> {
     // Other tests may be installing. Closing the file releases the lock.
     let lock = File::create(folder.join("lock"))?;
     lock.lock().context("wait for another installation")?;
-    let texts = FILES.map(|name| fs::read_to_string(Path::new(SOURCE).join(name)));
+    let texts = FILES.map(|(_, path)| fs::read_to_string(Path::new(SOURCE).join(path)));
     let texts = texts.into_iter().collect::<Result<Vec<_>, _>>()?;
     let (wanted, mark) = (texts.concat(), folder.join(COMPLETE_MARK));
     if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
-    for (name, text) in FILES.iter().zip(&texts) {
+    for ((name, _), text) in FILES.iter().zip(&texts) {
         fs::write(folder.join(name), text)?;
     }
-    let output = std::process::Command::new("npm").arg("ci").current_dir(&folder).output();
+    // npm would keep versions of an earlier installation.
+    let _ = fs::remove_dir_all(folder.join("node_modules"));
+    let output = std::process::Command::new("npm").arg("install").current_dir(&folder).output();
     let output = output.context("npm, which ./dev test makes available")?;
-    ensure!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "npm install: {}", String::from_utf8_lossy(&output.stderr));
     fs::write(&mark, wanted)?;
     Ok(folder)
 }

@@ -6,30 +6,31 @@ use std::path::PathBuf;
 use crate::context::Context;
 use crate::process::{Outcome, run};
 
-const PINS: &str = "harness/azurite";
-const LOCK: &str = "package-lock.json";
+const PINS: &str = "harness/azurite/package.json";
+const NPM_SETTINGS: &str = "harness/npmrc";
 
 /// The script that Node runs.
 pub fn script(context: &Context) -> PathBuf {
     context.tools.join("azurite/node_modules/azurite/dist/src/blob/main.js")
 }
 
-/// Installs the packages of the lock file, unless they are there.
+/// Installs the pinned version, unless it is there.
 ///
 /// # Errors
 /// When npm fails.
 pub fn install(context: &Context) -> Outcome {
-    let (pins, folder) = (context.root.join(PINS), context.tools.join("azurite"));
+    let folder = context.tools.join("azurite");
     let failed = |error: std::io::Error| format!("azurite: {error}");
-    let lock = fs::read(pins.join(LOCK)).map_err(failed)?;
-    if fs::read(folder.join("complete")).is_ok_and(|installed| installed == lock) {
+    let read = |path: &str| fs::read_to_string(context.root.join(path)).map_err(failed);
+    let (settings, pins) = (read(NPM_SETTINGS)?, read(PINS)?);
+    let wanted = format!("{settings}{pins}");
+    if fs::read_to_string(folder.join("complete")).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).map_err(failed)?;
-    for name in [".npmrc", "package.json", LOCK] {
-        fs::copy(pins.join(name), folder.join(name)).map_err(failed)?;
-    }
-    run(context.command("npm").args(["ci", "--ignore-scripts", "--no-audit"]).current_dir(&folder))?;
-    fs::write(folder.join("complete"), lock).map_err(failed)
+    fs::write(folder.join(".npmrc"), settings).map_err(failed)?;
+    fs::write(folder.join("package.json"), pins).map_err(failed)?;
+    run(context.command("npm").args(["install", "--ignore-scripts"]).current_dir(&folder))?;
+    fs::write(folder.join("complete"), wanted).map_err(failed)
 }

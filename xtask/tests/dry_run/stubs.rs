@@ -111,7 +111,7 @@ const STACK: &str = "#!/bin/sh\necho 5432\ncat >/dev/null\n";
 /// Writes the script, its program, the stubs, and the files that they read.
 pub fn write_checkout(folder: &Path) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for file in ["Cargo.toml", "clients/package-lock.json", "harness/azurite/package-lock.json"] {
+    for file in ["Cargo.toml", "clients/package-lock.json", "harness/azurite/package.json", "harness/npmrc"] {
         write(&folder.join(file), "{}");
     }
     for pins in ["harness/tests/http/openapi", "harness/stock-clients", "harness/valkey"] {
@@ -121,9 +121,6 @@ pub fn write_checkout(folder: &Path) {
         ["clients/node_modules", "target/debug/.fingerprint", "target/debug/build", "target/debug/deps"]
     {
         fs::create_dir_all(folder.join(empty)).unwrap();
-    }
-    for file in [".npmrc", "package.json"] {
-        write(&folder.join("harness/azurite").join(file), "");
     }
     write(&folder.join("xtask/usage.txt"), &fs::read_to_string(source.join("usage.txt")).unwrap());
     let programs = [

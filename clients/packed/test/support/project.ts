@@ -1,9 +1,9 @@
 /**
- * Projects of users: a copy of a folder of `apps/`, with the packages of its lock file and the packed kit and hooks.
+ * Projects of users: a copy of a folder of `apps/`, with the packages of its manifest and the packed kit and hooks.
  * Needs the dist/ of each packed package (`npm run build`) and the registry of npm.
  */
 import { execFile } from "node:child_process";
-import { cp, readFile } from "node:fs/promises";
+import { copyFile, cp, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 
@@ -15,6 +15,9 @@ const RUN_LIMIT_MS = 240_000;
 
 /** The folder `clients/`. */
 export const clients = resolve(import.meta.dirname, "../../..");
+
+/** The settings of npm for packages without a lock file. */
+const NPM_SETTINGS = resolve(clients, "../harness/npmrc");
 
 /** A text that is once in the code of each package. Bundlers must keep it, because it is part of an error message. */
 export const MARKS = {
@@ -59,17 +62,15 @@ export async function packKit(into: string, folders = ["ts", "react"]): Promise<
 }
 
 /**
- * Copies an application of `apps/` into a folder and installs exactly its lock file, then the tarballs. npm asks the
- * registry about their peer dependencies, because `npm ci` caches no package descriptions.
+ * Copies an application of `apps/` into a folder and installs the packages of its manifest, and other packages: tarballs,
+ * or versions that replace those of the manifest.
  */
-export async function install(app: string, into: string, tarballs: readonly string[]): Promise<void> {
+export async function install(app: string, into: string, packages: readonly string[]): Promise<void> {
   const source = resolve(import.meta.dirname, "../../apps", app);
   const filter = (path: string) => !/(^|\/)(node_modules|\.next)$/.test(path.slice(source.length));
   await cp(source, into, { recursive: true, filter });
-  const quiet = ["--no-audit", "--no-fund", "--ignore-scripts"];
-  await output("npm", ["ci", ...quiet], into);
-  if (tarballs.length === 0) return;
-  await output("npm", ["install", "--no-save", "--prefer-offline", ...quiet, ...tarballs], into);
+  await copyFile(NPM_SETTINGS, join(into, ".npmrc"));
+  await output("npm", ["install", "--no-save", "--ignore-scripts", ...packages], into);
 }
 
 /** The version of a package that is installed in a folder. */

@@ -1,4 +1,4 @@
-//! Joins one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
+//! Joins or leaves one room, as a job of the room's lane. A join reads the membership, subscribes to the channel and
 //! reads the head of each room. Then the join is answered, and the rooms are replayed.
 
 use std::{num::NonZeroU32, rc::Rc};
@@ -11,10 +11,10 @@ use tidings_shared::{
     protocol::server::{FailedRoom, JoinedRoom, ServerFrame},
 };
 
-use super::super::{ConnectionHandle, access, presence};
+use super::{ConnectionHandle, access, presence};
 use crate::{
     bus::MembershipSnapshot,
-    client::{JoinGroup, JoinMemberships, Replay},
+    client::{Client, JoinGroup, JoinMemberships, LeaveGroup, Replay},
     hub::{Generation, Position, Subscription},
     limits::Limit,
     worker::Worker,
@@ -25,7 +25,7 @@ const MAX_JOINED_ROOMS: usize = 1000;
 const MAX_HEAD_READS: usize = 4;
 
 /// Joins one room of a group. After the last room the group is answered.
-pub(in crate::commands) async fn run_in_lane(
+pub(super) async fn run_join(
     caller: &ConnectionHandle,
     room: &RoomId,
     after: Option<Cursor>,
@@ -244,4 +244,21 @@ async fn read_head(
         (hub.room(room).newest_position().epoch, hub.generation())
     };
     Ok((worker.node.bus.read_room(room, None, newest, std::slice::from_ref(user)).await?, generation))
+}
+
+/// Leaves one room of a group. After the last room the group is answered.
+pub(super) fn run_leave(caller: &ConnectionHandle, room: &RoomId, group: &LeaveGroup) {
+    if let Some(subscription) = caller.client.remove_subscription(room) {
+        caller.worker.unsubscribe(room, subscription);
+    }
+    group.remaining.set(group.remaining.get() - 1);
+    if group.remaining.get() == 0 {
+        send_left(&caller.client, group);
+    }
+}
+
+/// Answers a `room:leave` with `room:left`, after all its rooms were left.
+pub(super) fn send_left(client: &Client, group: &LeaveGroup) {
+    let left = ServerFrame::RoomLeft { reference: group.request.reference(), rooms: &group.rooms };
+    client.reply(&left);
 }
