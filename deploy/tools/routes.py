@@ -66,7 +66,7 @@ def config() -> str:
 
 
 def build(written: Path) -> None:
-    """Writes the AlertmanagerConfig, unless it is there already: others may read the file now."""
+    """Writes the AlertmanagerConfig, unless the file already contains it: another process may read it."""
     text = config()
     if not written.exists() or written.read_text() != text:
         written.write_text(text)

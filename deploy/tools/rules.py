@@ -48,7 +48,7 @@ def prometheus_rule() -> str:
 
 
 def build(written: Path) -> None:
-    """Writes the PrometheusRule, unless it is there already: others may read the file now."""
+    """Writes the PrometheusRule, unless the file already contains it: another process may read it."""
     present = written.read_text() if written.exists() else ""
     text = with_base(prometheus_rule(), os.environ.get("RUNBOOK_BASE", base_of(present)))
     if text != present:

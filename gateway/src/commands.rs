@@ -1,6 +1,6 @@
-//! The commands of clients: each file holds what one command does. A frame goes straight through: it is parsed, the
-//! [`gate`] decides whether its command may run, and [`receive`] runs it. Commands for one room wait in a [lane](lanes)
-//! until all earlier commands of their connection for this room have taken effect.
+//! The commands of clients. [`receive`] gets a parsed frame, asks the [`gate`] whether its command may run, and runs
+//! it. A command for a room waits in a [lane](lanes) until all earlier commands of its connection for this room have
+//! taken effect. The files named after commands contain what these commands do.
 
 mod access;
 mod answer;
@@ -24,7 +24,8 @@ use tidings_shared::protocol::{Command, Parsed, RoomCommand};
 use crate::{client::Job, request_context::RequestContext};
 pub use handle::ConnectionHandle;
 
-/// Runs the command of a frame, or refuses it. This is the way of every command, from WebSockets, polls and Socket.IO.
+/// Runs the command of a frame, or refuses it. WebSockets, polls and Socket.IO clients pass every command to this
+/// function.
 pub fn receive(caller: &ConnectionHandle, parsed: Parsed) {
     let node = &caller.worker.node;
     let Parsed { reference, room, trace, frame } = parsed;

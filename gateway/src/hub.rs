@@ -14,7 +14,7 @@
 //! ends. Replay uses the current role. Before a subscription goes live or a room is refilled, the membership marks are
 //! read together with the head. So a missed hint cannot change who may see a record.
 //!
-//! A call that may require something of the worker, for example a replay, returns it as [`HubEffects`].
+//! Some calls require work of the worker, for example a replay. They return this work as [`HubEffects`].
 
 mod dispatch;
 mod outcome;
@@ -196,7 +196,7 @@ impl<P: Peer> Hub<P> {
         self.generation
     }
 
-    /// Removes a subscription that its peer has given up.
+    /// Removes a subscription whose peer has ended it.
     pub fn unsubscribe(&mut self, room: &RoomId, subscription: Subscription) -> HubEffects<P> {
         self.change_room(room.as_str(), (), |room, _, _| room.unsubscribe(subscription)).1
     }

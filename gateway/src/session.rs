@@ -1,5 +1,5 @@
-//! The session of a connection: what the transport calls when a frame arrives, when a deadline passes, and when the
-//! connection ends. Frames go to [`commands`].
+//! What the transport calls for a connection: when a frame arrives, when a deadline passes, and when the connection ends.
+//! Frames go to [`commands`].
 
 mod accept;
 mod gateway_session;

@@ -40,8 +40,8 @@ const FILES_CONNECTIONS: u32 = 10;
 /// Pool size of push notifications: for their API, the feed, and the attempts, whose statements are short.
 const PUSH_CONNECTIONS: u32 = 16;
 const JOB_STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time limit of an idle transaction of a program that has no leases. The lock of a paused process would keep
-/// others waiting.
+/// The time limit of an idle transaction of a program that has no leases. Without it, a paused process would keep its
+/// locks, and others would wait for them.
 pub const IDLE_IN_TRANSACTION_MS: u64 = 10_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -21,7 +21,8 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
     serde_json::from_str(text).map_err(|error| wrong_object::<T>(text, &error))
 }
 
-/// Why a text is no `T`. Reads the text again to find the field, because good texts need not pay for it.
+/// The refusal of a text that is not a valid `T`. Parses the text a second time to find the field, so that the parsing
+/// of valid texts does not pay for this.
 #[cold]
 fn wrong_object<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Refusal {
     if !error.is_data() {

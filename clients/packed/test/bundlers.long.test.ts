@@ -17,7 +17,7 @@ import {
   packKit,
 } from "./support/project.js";
 
-/** What is installed in place of the React of the manifest. */
+/** For each version of React, the packages that replace those of the manifest. */
 const REACTS = {
   "react-18": ["react@18.3.1", "react-dom@18.3.1", "@types/react@18.3.8", "@types/react-dom@18.3.7"],
   "react-19": [],

@@ -97,7 +97,7 @@ export class Joins {
     this.#core.connection.send({ type: "room:leave", room: oldest.id });
   }
 
-  /** Joins one room or several. The `known` ones of them continue at their cursors. */
+  /** Joins one or several rooms. Those in `known` continue at their cursors. */
   request(
     target: { room: string } | { rooms: string[] | "mine" },
     known: Iterable<RoomImpl>,

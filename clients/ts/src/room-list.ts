@@ -90,7 +90,7 @@ export class MyRooms implements RoomList {
   readonly more = async (): Promise<void> => {
     if (this.#nextCursor === null) return;
     await this.#readPage(this.#nextCursor, true);
-    // Before its page was read, a room with new activity may have moved to the head of the list. The end stays, so that
+    // A room with new activity may have moved to the head of the list before its page was read. The end stays, so that
     // each call reads a further page.
     await this.#readHead(true);
   };
@@ -250,7 +250,7 @@ export class MyRooms implements RoomList {
         // Events keep a joined room current.
         if (!isNew && room.log.joined) continue;
         const time = timeOf(object);
-        // A room that was read alone since the last read says nothing about those below it.
+        // A room that was read separately since the last read does not show whether the rooms below it have changed.
         hasUnchanged ||= time <= this.#headTime && room.listing.summary.value?.updatedAt === time;
         // The room may be newer than the list, because it was read separately or because its log is followed.
         if (room.log.cursor === undefined || room.log.cursor.seq <= object.head.seq) {

@@ -1,6 +1,6 @@
-"""Checks the images of others in compose.yaml with its overlays, in k8s/ and in the Dockerfiles: each has an exact version,
-all places name the same, those that hold data, face clients or compile have a digest, and none has a known hole.
-Renovate (renovate.json) changes versions and digests in all places at once."""
+"""Checks the third-party images in compose.yaml with its overlays, in k8s/ and in the Dockerfiles: each has an exact
+version, all places name the same, those that hold data, face clients or compile have a digest, and none has a known
+hole. Renovate (renovate.json) changes versions and digests in all places at once."""
 
 import re
 from collections import defaultdict

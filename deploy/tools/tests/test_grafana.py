@@ -17,7 +17,7 @@ BUILT = "src/deploy/grafana/dashboards"
 
 
 class Image(unittest.TestCase):
-    """See the head."""
+    """Performs the stages of deploy/grafana/Dockerfile."""
 
     def test_build_stage_makes_a_dashboard_of_each_source(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

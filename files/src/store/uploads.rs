@@ -17,7 +17,7 @@ pub struct StorageLimits {
     pub room_bytes: i64,
 }
 
-/// What one user and one room store.
+/// The files of one user and the bytes of one room, which the limits count.
 #[derive(FromQueryResult)]
 struct StorageUse {
     files: i64,

@@ -1,5 +1,5 @@
-//! The authentication state of a connection, and what an `auth` leads to: the first one admits the user, and later ones
-//! renew the token.
+//! The authentication state of a connection, and the outcome of an `auth`: the first one admits the user, and later
+//! ones renew the token.
 
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ pub enum AuthState {
     Ready(Rc<Identity>),
 }
 
-/// What an `auth` leads to.
+/// The outcome of an `auth`.
 #[derive(Debug)]
 pub(crate) enum AuthOutcome {
     /// The account of the user is read next.
@@ -92,11 +92,11 @@ mod tests {
         ];
         for (refusal, close) in refusals {
             let outcome = AuthState::AwaitingAuth.apply(Err(refusal.clone()));
-            assert!(matches!(&outcome, AuthOutcome::RefusedAndClosed(told, code, _)
-                    if told.code == refusal.code && *code == close));
+            assert!(matches!(&outcome, AuthOutcome::RefusedAndClosed(sent, code, _)
+                    if sent.code == refusal.code && *code == close));
             let mut state = AuthState::Ready(Rc::new(identity("a", 7)));
             let outcome = state.apply(Err(refusal.clone()));
-            assert!(matches!(&outcome, AuthOutcome::Refused(told) if told.code == refusal.code));
+            assert!(matches!(&outcome, AuthOutcome::Refused(sent) if sent.code == refusal.code));
             assert!(matches!(&state, AuthState::Ready(identity) if identity.expires_at_s == 7));
         }
     }

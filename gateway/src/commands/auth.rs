@@ -1,5 +1,5 @@
-//! `auth`, and the admission of users: the account of a valid token's user is read, and then the connection is answered
-//! `connected`. Handshakes, polls and Socket.IO clients with a token are admitted here too.
+//! `auth`, and the admission of users. After a token was verified, this module reads the account of its user and
+//! answers `connected`. It also admits handshakes, polls and Socket.IO clients that have a token.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! `message:edit`, `message:delete`, `reaction:add` and `reaction:remove`: appends a change of a message.
+//! `message:edit`, `message:delete`, `reaction:add` and `reaction:remove`: append a change of a message.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! Decides whether a command may run: before a token was accepted only `auth` may, and each command takes tokens of its
-//! user's rate limits. A pure function of the connection's state and the frame.
+//! Decides whether a command may run. A connection without a user may only run `auth`, and each command takes tokens of
+//! its user's rate limits. A pure function of the connection's state and the frame.
 
 #[cfg(test)]
 mod tests;

@@ -80,7 +80,7 @@ impl<P: Peer> Room<P> {
         Subscription::new(slot, stamp)
     }
 
-    /// Removes a subscription that its peer has given up. Does nothing if the subscription has ended.
+    /// Removes a subscription whose peer has ended it. Does nothing if the subscription is already removed.
     pub fn unsubscribe(&mut self, subscription: Subscription) {
         if self.get(subscription).is_some() {
             let removed = self.subscribers.remove(subscription.slot as usize);

@@ -115,11 +115,11 @@ impl Acceptor for ChatAcceptor {
         opened.with_label_values(&[connection.transport().label()]).inc();
         match ticket {
             HandshakeTicket::Chat(admitted) => {
-                let session = open(worker, connection);
+                let handle = open(worker, connection);
                 if let Some(admitted) = admitted {
-                    send_connected(&session, &RequestContext::unobserved(None), *admitted);
+                    send_connected(&handle, &RequestContext::unobserved(None), *admitted);
                 }
-                GatewaySession::Chat(session)
+                GatewaySession::Chat(handle)
             }
             HandshakeTicket::SocketIo(token) => {
                 let namespaces = self.namespaces.clone();

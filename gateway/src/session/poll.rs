@@ -74,7 +74,7 @@ impl PollContext {
 
 /// A running or kept poll. Dropping this value leaves the poll's rooms, also when the caller disconnects.
 struct Poll {
-    session: ConnectionHandle,
+    handle: ConnectionHandle,
     buffer: Rc<PollBuffer>,
 }
 
@@ -84,15 +84,15 @@ impl Poll {
         let buffer = PollBuffer::new(rooms);
         let client = Rc::new(Client::new(ClientTransport::Poll(buffer.clone())));
         client.set_identity(identity);
-        Self { session: ConnectionHandle { worker: worker.clone(), client }, buffer }
+        Self { handle: ConnectionHandle { worker: worker.clone(), client }, buffer }
     }
 }
 
 impl Drop for Poll {
     fn drop(&mut self) {
         // The connection is closed first, so that joins and replays in progress find it closed and stop.
-        self.session.client.connection.close(crate::transport::close_code::NORMAL, "");
-        self.session.on_closed(crate::transport::close_code::NORMAL);
+        self.handle.client.connection.close(crate::transport::close_code::NORMAL, "");
+        self.handle.on_closed(crate::transport::close_code::NORMAL);
     }
 }
 
@@ -111,15 +111,15 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
         poll.buffer.begin_answer(rooms);
         // The client of the kept poll is already registered.
         drop(admitted.registration);
-        poll.session.client.set_identity(admitted.identity);
+        poll.handle.client.set_identity(admitted.identity);
         poll
     } else {
         let poll = Poll::open(worker, admitted.identity, rooms);
-        worker.register(&poll.session.client, admitted.registration, admitted.versions);
+        worker.register(&poll.handle.client, admitted.registration, admitted.versions);
         poll
     };
-    presence::report_opened(&poll.session);
-    let (client, buffer) = (poll.session.client.clone(), poll.buffer.clone());
+    presence::report_opened(&poll.handle);
+    let (client, buffer) = (poll.handle.client.clone(), poll.buffer.clone());
 
     if request.rooms_version.as_ref().is_some_and(|version| *version != admitted.rooms_version) {
         answer.add_rooms_changed(&admitted.rooms_version, admitted.spread_ms);
@@ -137,7 +137,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
         after: new_rooms().filter_map(|(room, after)| Some((room.clone(), after.clone()?))).collect(),
     };
     let request_context = RequestContext::unobserved(Some(answer::JOIN_REF.to_owned()));
-    join::run(&poll.session, request_context, target, true);
+    join::run(&poll.handle, request_context, target, true);
     for (index, command) in request.commands.iter().enumerate() {
         run_command(&poll, index, command.get(), trace);
     }
@@ -196,7 +196,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
         limits: &worker.node.limits,
     });
     if complete {
-        presence::report_closed(&poll.session);
+        presence::report_closed(&poll.handle);
         client.drained.notify_one();
         kept.keep(&user, poll, reached);
     }
@@ -205,7 +205,7 @@ async fn run_poll(context: &PollContext, job: PollJob) -> PollResult {
 
 /// Parses a command like a frame, and runs it with a `ref` that the server has chosen instead of the client's `ref`.
 fn run_command(poll: &Poll, index: usize, text: &str, trace: Option<TraceContext>) {
-    let limits = &poll.session.worker.node.limits;
+    let limits = &poll.handle.worker.node.limits;
     let mut parsed = if text.len() > limits.max_frame_bytes {
         let message = format!("a command can have at most {} bytes", limits.max_frame_bytes);
         let refusal = Refusal::new(ErrorCode::TooLarge, message);
@@ -220,7 +220,7 @@ fn run_command(poll: &Poll, index: usize, text: &str, trace: Option<TraceContext
     }
     parsed.trace = parsed.trace.or(trace);
     parsed.reference = Some(answer::command_ref(index));
-    commands::receive(&poll.session, parsed);
+    commands::receive(&poll.handle, parsed);
 }
 
 /// The position of a room up to which the poll was sent all records. Returns `None` if the poll's subscription is not

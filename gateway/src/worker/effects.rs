@@ -1,4 +1,4 @@
-//! Does what the calls of the hub require of the worker.
+//! Carries out the effects of the hub's calls, because the hub itself does no I/O.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Worker {
-    /// Does everything that a call of the hub requires. The hub must not be borrowed any more.
+    /// Carries out the effects of a call of the hub. The caller must have ended its borrow of the hub.
     pub(super) fn carry_out(self: &Rc<Self>, effects: HubEffects<Client>) {
         let HubEffects { room, lagging, ended, must_refill, is_room_empty, receivers: _ } = effects;
         let Some(room) = room else { return };

@@ -301,7 +301,7 @@ impl DeliveryTask {
         }
     }
 
-    /// Counts the receivers of a delivery, and does what the delivery requires.
+    /// Counts the receivers of a delivery, and carries out its effects.
     fn carry_out(&mut self, room: &str, effects: HubEffects<Client>) {
         self.turn.receivers += effects.receivers;
         self.slices.record_dispatch(room, effects.receivers, Instant::now);

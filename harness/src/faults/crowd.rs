@@ -19,9 +19,9 @@ const COUNT_SERVICE_CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity \
     WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid();";
 /// Timeout for one answer of PostgreSQL.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
-/// After this time the crowd gives up: on a busy machine it is too slow to get all slots, because PostgreSQL starts a
-/// process for each, and clients wait only 40 s for their answers.
-const CROWD_PATIENCE: Duration = Duration::from_secs(20);
+/// After this time the crowd stops taking slots. PostgreSQL starts a process for each slot, which is slow on a busy
+/// machine, and clients wait only 40 s for their answers.
+const CROWD_TIMEOUT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn take_all_connections(database: &Database, time: Duration) -> Result<()> {
@@ -34,7 +34,7 @@ pub(super) async fn take_all_connections(database: &Database, time: Duration) ->
         // again.
         while let Some(stream) = open_idle_connection(port).await? {
             crowd.push(stream);
-            if begun.elapsed() > CROWD_PATIENCE {
+            if begun.elapsed() > CROWD_TIMEOUT {
                 eprintln!("a crowd of {} did not get all connections of PostgreSQL in time", crowd.len());
                 return Ok(());
             }
@@ -43,7 +43,7 @@ pub(super) async fn take_all_connections(database: &Database, time: Duration) ->
             break;
         }
         ensure!(
-            begun.elapsed() < 2 * CROWD_PATIENCE,
+            begun.elapsed() < 2 * CROWD_TIMEOUT,
             "{ours} connections of ours are left among {}",
             crowd.len()
         );

@@ -26,7 +26,7 @@ fn npm_packages_without_lock_file_have_exact_versions() {
     let mut broken = Vec::new();
     for file in tree() {
         if file.path.ends_with("/package-lock.json") && file.path != "clients/package-lock.json" {
-            broken.push(format!("{}: use harness/npmrc in its place", file.path));
+            broken.push(format!("{}: use harness/npmrc instead", file.path));
         }
         let is_locked = file.path.starts_with("clients/") && !file.path.starts_with("clients/packed/apps/");
         if is_locked || !file.path.ends_with("/package.json") {

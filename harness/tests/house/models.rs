@@ -1,4 +1,4 @@
-//! The explicit-state models of decisions run, and each finds a known violation when one of its rules is taken away.
+//! Runs the explicit-state models of decisions without one of their rules. Each must find a known violation.
 
 use std::process::Command;
 

@@ -181,7 +181,7 @@ pub async fn fail(db: &DatabaseConnection, claim: &Claim, delay: Duration) -> Re
 #[derive(Debug, Default, FromQueryResult)]
 pub struct PendingTotals {
     pub waiting: i64,
-    /// The age of the most overdue one, in seconds.
+    /// How long the first of them is overdue, in seconds; 0 if none is.
     pub overdue_s: f64,
 }
 

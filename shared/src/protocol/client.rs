@@ -90,9 +90,9 @@ pub enum Status {
     Away = 1,
 }
 
-/// The fields that a frame may have whatever its type is. They are read even if others are wrong.
+/// The fields that a frame of any type may have. They are read even if other fields are invalid.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct CommonFields<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<&'a RawValue>,
     #[serde(borrow, rename = "ref")]
@@ -155,7 +155,7 @@ struct ReactionForm {
     emoji: String,
 }
 
-/// What a user sets for themselves.
+/// The status that a user sets.
 #[derive(Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = PresenceSet))]
 pub struct StatusForm {
@@ -175,24 +175,25 @@ struct SignalForm {
 
 /// Parses one text frame. [`Parsed::frame`] contains the refusal of an invalid frame.
 pub fn parse(text: &str, max_message_chars: usize) -> Parsed {
-    parse_head(object(text), text, max_message_chars)
+    parse_with(object(text), text, max_message_chars)
 }
 
 /// Parses a command whose type is not in its object but beside it, as in an event of Socket.IO. A field `type` of the
 /// object is ignored.
 pub fn parse_event<'a>(kind: &'a RawValue, text: &'a str, max_message_chars: usize) -> Parsed {
-    let head = object(text).map(|head| Head { kind: Some(kind), ..head });
-    parse_head(head, text, max_message_chars)
+    let common = object(text).map(|common| CommonFields { kind: Some(kind), ..common });
+    parse_with(common, text, max_message_chars)
 }
 
-fn parse_head(head: Result<Head<'_>, Refusal>, text: &str, max_message_chars: usize) -> Parsed {
-    match head.and_then(|head| Ok((parse_reference(&head)?, head))) {
-        Ok((reference, head)) => {
-            let room = required(head.room, "room", "a room id");
+fn parse_with(common: Result<CommonFields<'_>, Refusal>, text: &str, max_message_chars: usize) -> Parsed {
+    match common.and_then(|common| Ok((parse_reference(&common)?, common))) {
+        Ok((reference, common)) => {
+            let room = required(common.room, "room", "a room id");
             // A malformed trace context is ignored.
-            let trace =
-                head.traceparent.and_then(|json| TraceContext::parse(serde_json::from_str(json.get()).ok()?));
-            let frame = required(head.kind, "type", "a string")
+            let trace = common
+                .traceparent
+                .and_then(|json| TraceContext::parse(serde_json::from_str(json.get()).ok()?));
+            let frame = required(common.kind, "type", "a string")
                 .and_then(|kind: String| parse_command(&kind, room.clone(), text, max_message_chars));
             Parsed { reference, room: room.ok(), trace, frame }
         }
@@ -200,15 +201,16 @@ fn parse_head(head: Result<Head<'_>, Refusal>, text: &str, max_message_chars: us
     }
 }
 
-fn parse_reference(head: &Head<'_>) -> Result<Option<String>, Refusal> {
-    let reference: Option<String> = optional(head.reference, "ref", "a string of up to 64 characters")?;
+fn parse_reference(common: &CommonFields<'_>) -> Result<Option<String>, Refusal> {
+    let reference: Option<String> = optional(common.reference, "ref", "a string of up to 64 characters")?;
     if reference.as_ref().is_some_and(|reference| reference.chars().count() > MAX_REF_CHARS) {
         return Err(Refusal::bad_field("ref", "`ref` must be a string of up to 64 characters"));
     }
     Ok(reference)
 }
 
-/// Parses the fields of a command of this type. A command for a room names the room first if several fields are wrong.
+/// Parses the fields of a command of this type. If the room of a command for one room is invalid, the refusal names the
+/// room, even if other fields are invalid too.
 fn parse_command(
     kind: &str,
     room: Result<RoomId, Refusal>,

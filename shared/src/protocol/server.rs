@@ -234,7 +234,7 @@ impl Ack {
 }
 
 impl Accepted {
-    /// The ack object of an event with this client id. Only a message has an id in it.
+    /// The ack object of an event with this client id. It contains an id only if the event is a message.
     pub fn ack(&self, room: &RoomId, client_id: &ClientId, is_message: bool, stage: AckStage) -> Ack {
         Ack {
             room: room.clone(),

@@ -6,7 +6,7 @@ import { pages } from "./blocks.js";
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "../../../..");
 
-/** The names of what is built and not in the repository. There, a link to it leads nowhere. */
+/** The names of files that are built and not committed. A link to such a file is broken in the repository. */
 const ignored = readFileSync(join(root, ".gitignore"), "utf8")
   .split("\n")
   .map((line) => line.replace(/\/$/, ""));

@@ -1,5 +1,5 @@
-//! What a call of the hub requires of the worker. A lagging subscription was live and is replaying again, because too
-//! much was queued for its peer.
+//! The effects of a call of the hub: the work that it requires of the worker. A lagging subscription was live and is
+//! replaying again, because too much was queued for its peer.
 
 use std::rc::Rc;
 

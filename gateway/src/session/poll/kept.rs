@@ -30,7 +30,7 @@ impl KeptPoll {
     /// each joined room, and may join further rooms. A kept poll with an ended subscription is never continued: if the
     /// new poll joined that room again, it would get the frames that wait here twice.
     fn is_continued_by(&self, cursors: &[(RoomId, Option<Cursor>)]) -> bool {
-        let client = &self.poll.session.client;
+        let client = &self.poll.handle.client;
         let joined = || cursors.iter().filter(|(room, _)| client.subscription(room).is_some());
         let is_reached = |(room, cursor): &(RoomId, Option<Cursor>)| {
             cursor.is_some() && self.reached.cursors.get(room) == Some(cursor)

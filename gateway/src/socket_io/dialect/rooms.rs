@@ -69,7 +69,8 @@ pub(super) struct RoomNames {
 }
 
 impl RoomNames {
-    /// The id of the room that a command names. A number counts as its digits. Remembers the name of a hash.
+    /// The id of the room that a command names. A number counts as its digits. If the id is a hash, remembers
+    /// the name, because answers contain the name.
     pub fn to_id(&self, name: &str) -> String {
         let id = self.derive_id(name);
         if self.is_hash(&id) {
