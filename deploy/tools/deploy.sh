@@ -153,8 +153,8 @@ tool() {
   PYTHONPATH=$python_folder "$python_folder/bin/$name" "$@"
 }
 
-# Builds the dashboards, rules and routes of alerts that k8s/ and the chart contain.
-build_monitoring() { TIDINGS_TOOLS=$tools "$here/watch.sh" build; }
+# Builds the dashboards, rules and routes of alerts that k8s/ and the chart contain. Uses PyYAML of the installed tools.
+build_monitoring() { PYTHONPATH=$python_folder TIDINGS_TOOLS=$tools "$here/watch.sh" build; }
 
 # Renders the overlays, and the components that no overlay uses.
 render() {

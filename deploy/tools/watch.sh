@@ -40,7 +40,7 @@ install_yamllint() {
     touch "$yamllint/complete"
 }
 
-python() { PYTHONPATH=$yamllint:$here/watch python3 "$@"; }
+python() { PYTHONPATH=$yamllint:$here/watch${PYTHONPATH:+:$PYTHONPATH} python3 "$@"; }
 
 # Builds one at a time: tests that run at the same time build too.
 build() (
@@ -49,7 +49,7 @@ build() (
     exec 9>"$tools/watch-build.lock"
     flock 9
   fi
-  python3 -c 'import yaml' 2>/dev/null || install_yamllint || { say "please install PyYAML, or pip"; exit 1; }
+  python -c 'import yaml' 2>/dev/null || install_yamllint || { say "please install PyYAML, or pip"; exit 1; }
   python "$here/watch/dashboards.py" build && python "$here/rules.py" && python "$here/routes.py"
 )
 
