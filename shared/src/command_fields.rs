@@ -1,15 +1,18 @@
 //! Reads JSON objects of clients: the fields of a frame, or of the body of the equivalent HTTP request. A refusal names
 //! the field that is wrong. Unknown fields are ignored, and null counts as absent.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::value::RawValue;
 
 use crate::error::{ErrorCode, Refusal};
 
 /// Deepest nesting of JSON from clients. Some parsers fail at 128 levels, and frames and pages add a few levels.
 const MAX_DEPTH: i32 = 100;
-/// Longest description of a wrong value, in characters, because it may repeat the value.
-const MAX_REASON_CHARS: usize = 200;
+/// Longest description of a wrong value, because it may repeat the value.
+const MAX_REASON_BYTES: usize = 300;
 
 /// Parses one JSON object. Refuses a text that is not one JSON object, contains a field of `T` twice, or has a field
 /// that does not fit `T`.
@@ -25,10 +28,14 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> {
 /// of valid texts does not pay for this.
 #[cold]
 fn wrong_object<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> Refusal {
-    if !error.is_data() {
+    // This reads no values. So half a surrogate pair, a very large number and deep nesting are errors of their fields.
+    if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
         return Refusal::new(ErrorCode::BadRequest, format!("not a JSON object: {error}"));
     }
-    let reason: String = error.to_string().chars().take(MAX_REASON_CHARS).collect();
+    let mut reason = error.to_string();
+    while reason.len() > MAX_REASON_BYTES {
+        reason.pop();
+    }
     let located =
         serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_str(text)).err();
     let first = located.as_ref().and_then(|error| error.path().iter().next());
@@ -137,6 +144,15 @@ pub fn bounded<T>(list: Vec<T>, name: &'static str, max: usize) -> Result<Vec<T>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::SeqForm;
+
+    #[test]
+    fn text_that_is_no_json_names_no_field() {
+        for text in [r#"{"seq":"x""#, r#"{"seq":"x"} 1"#, r#"{"seq":"x","a":}"#, r#"["x"]"#] {
+            assert_eq!(object::<SeqForm>(text).err().unwrap().field, None, "{text}");
+        }
+        assert_eq!(object::<SeqForm>(r#"{"seq":"x"}"#).err().unwrap().field.as_deref(), Some("seq"));
+    }
 
     #[test]
     fn depth_counts_brackets_outside_of_strings() {

@@ -291,6 +291,9 @@ async fn malformed_request_is_refused_with_a_code() -> Result<()> {
         assert_eq!(content_type, "application/problem+json", "{extra} {shown}");
         ensure!(answer.contains(&format!("\"code\":\"{code}\"")), "{extra} {shown}: {answer}");
     }
+    let edit = format!("PATCH /v1/rooms/{room}/messages/1 HTTP/1.1");
+    let (_, _, answer) = send_raw_request(&stack, &edit, b"").await?;
+    ensure!(answer.contains("\"field\":\"content\""), "an edit without a body: {answer}");
     let log = std::fs::read_to_string(stack.folder().join("persistence-0.log"))?;
     ensure!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
     Ok(())

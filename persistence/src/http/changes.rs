@@ -115,13 +115,11 @@ async fn change_message(
 ) -> Result<web::Json<Ack>, Problem> {
     let (room, seq) = (parameters::room(room)?, Seq(parameters::seq("seq", seq)?.unsigned_abs()));
     let body = Body::read(state, caller, payload, MAX_COMMAND_BODY_BYTES).await?;
-    let form = || if body.text().is_empty() { Ok(ChangeForm::default()) } else { object(body.text()) };
+    let text = if body.text().is_empty() { "{}" } else { body.text() };
     let change = match (kind, emoji) {
-        (ChangeKind::Edit, _) => {
-            Change::edit(seq, object::<EditForm>(body.text())?, state.limits.max_message_chars)
-        }
-        (_, Some(emoji)) => Change::reaction(kind, seq, emoji.to_owned(), form()?),
-        (_, None) => Change::delete(seq, form()?),
+        (ChangeKind::Edit, _) => Change::edit(seq, object(text)?, state.limits.max_message_chars),
+        (_, Some(emoji)) => Change::reaction(kind, seq, emoji.to_owned(), object(text)?),
+        (_, None) => Change::delete(seq, object(text)?),
     }?;
     state.allowance.take_command_tokens(caller.viewer(), change.bytes())?;
     let access = state.access(caller.viewer(), &room).await?;

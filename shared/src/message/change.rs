@@ -142,7 +142,7 @@ pub struct EditForm {
 }
 
 /// The body of every other change. May be omitted.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Change))]
 pub struct ChangeForm {
     /// The message must have this id, else `conflict`.

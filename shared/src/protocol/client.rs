@@ -124,7 +124,7 @@ struct LeaveForm {
 
 /// A list of room ids or `"mine"`.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a list of room ids or \"mine\"")]
 enum Rooms {
     List(Vec<RoomId>),
     Mine(Mine),
@@ -138,7 +138,7 @@ enum Mine {
 
 /// The cursor of one room, or a map from room to cursor. A cursor that is null counts as absent.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a cursor {epoch, seq} or a map from room to cursor")]
 enum After {
     One(Cursor),
     Many(HashMap<RoomId, Option<Cursor>>),

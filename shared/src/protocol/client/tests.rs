@@ -41,12 +41,30 @@ fn invalid_frame_keeps_its_ref_and_names_the_field() {
         (r#"{"type":"signal","ref":"r","room":"a"}"#, Some("r"), Some("data")),
         (r#"{"type":"signal","ref":"r","room":"a","to":"","data":1}"#, Some("r"), Some("to")),
         (r#"{"type":"message:edit","ref":"r","room":"a","content":"x"}"#, Some("r"), Some("seq")),
+        (r#"{"type":"auth","ref":"r","token":"\ud800"}"#, Some("r"), Some("token")),
+        (r#"{"type":"message:read","ref":"r","room":"a","seq":1e400}"#, Some("r"), Some("seq")),
+        (r#"{"type":"room:join","ref":"r","rooms":{"a":["\udc00"]}}"#, Some("r"), Some("rooms")),
     ];
     for (text, reference, field) in cases {
         let parsed = parse(text, 1000);
         let refusal = parsed.frame.unwrap_err();
         assert_eq!(refusal.code, ErrorCode::BadRequest, "{text}");
         assert_eq!((parsed.reference.as_deref(), refusal.field.as_deref()), (reference, field), "{text}");
+    }
+}
+
+#[test]
+fn refusal_of_a_long_or_deep_value_is_short() {
+    let smiles = "\u{1f642}".repeat(500);
+    let nested = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    for (frame, field) in [
+        (format!(r#"{{"type":"presence:set","status":"{smiles}"}}"#), "status"),
+        (format!(r#"{{"type":"message:read","room":"a","seq":"{smiles}"}}"#), "seq"),
+        (format!(r#"{{"type":"room:join","rooms":{nested}}}"#), "rooms"),
+    ] {
+        let refusal = parse(&frame, 1000).frame.unwrap_err();
+        assert_eq!(refusal.field.as_deref(), Some(field));
+        assert!(refusal.message.len() <= 400, "{}", refusal.message);
     }
 }
 
