@@ -69,8 +69,7 @@ pub(super) struct RoomNames {
 }
 
 impl RoomNames {
-    /// The id of the room that a command names. A number counts as its digits. If the id is a hash, remembers
-    /// the name, because answers contain the name.
+    /// The id of the room that a command names. A number counts as its digits. Keeps the name of a hash for answers.
     pub fn to_id(&self, name: &str) -> String {
         let id = self.derive_id(name);
         if self.is_hash(&id) {
