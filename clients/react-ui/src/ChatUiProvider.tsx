@@ -31,8 +31,8 @@ export interface ChatUiProviderProps {
    */
   readonly mutes?: ((client: TidingsClientLike) => Mutes) | undefined;
   /**
-   * The origins from which the pictures of users may be loaded, such as `https://pictures.example.com`, besides that of
-   * the page. By default there are none. Pass the same array in each render.
+   * Origins from which the pictures of users may be loaded, such as `https://pictures.example.com`. Pictures of the
+   * page's own origin are always loaded. The default is an empty list. Pass the same array in each render.
    */
   readonly pictureOrigins?: readonly string[] | undefined;
   /** Makes the id of a user from a name that was typed to add or message this user; by default the name is the id. */

@@ -26,7 +26,7 @@ type TakeTokens<'a> = &'a dyn Fn(Limit, &UserId, NonZeroU32) -> Result<(), u64>;
 #[derive(Debug)]
 pub(super) enum Refused {
     Command(Refusal),
-    /// The frame is an `auth` without a valid token field, which counts as an `auth` with a bad token.
+    /// The frame is an `auth` whose token field is missing or invalid. It is answered like an `auth` with a bad token.
     Auth(Refusal),
 }
 

@@ -38,8 +38,8 @@ pub async fn erasure_status(db: &impl ConnectionTrait, user: &UserId) -> Result<
     })
 }
 
-/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun. Only the first call
-/// for a user writes an entry of the audit log. `actor` is None for an operator who uses a job.
+/// Removes the name and picture of a user, blocks the user, and records that the erasure has begun. The first call for
+/// a user adds an entry to the audit log; later calls add none. `actor` is None if an operator runs a job.
 pub async fn begin_erasure(
     db: &impl ConnectionTrait,
     user: &UserId,
